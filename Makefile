@@ -1,0 +1,55 @@
+# `make` lists the targets.
+
+PYTHON ?= python3
+# "=" and not "?=": a variable of the shell with such a common name is not meant for this file.
+ENV = CartPole-v1
+ARGS =
+JOBS = 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+INSTALL := --disable-pip-version-check -c constraints.txt -e ".[test,notebooks]"
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lab clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  ARGS="..." goes to the command behind train, test and lab:'
+	@echo '    make train ARGS="--help"'
+	@echo '    make train ENV=Acrobot-v1'
+	@echo '    make test ARGS="tests/test_returns.py -k bootstrap"'
+	@echo '  JOBS=4 runs the tests in four processes instead of two.'
+	@echo '  PYTHON=python3.13 chooses the Python of a new virtual environment.'
+
+train: $(STAMP) ## Train an agent, on ENV=CartPole-v1 unless told otherwise
+	$(BIN)/wm-tutorial train $(ENV) $(ARGS)
+
+# One thread for each of the JOBS test processes: with more, they compete for the cores.
+test: $(STAMP) ## Lint, check the types and run the tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+lab: $(STAMP) ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks $(ARGS)
+
+clean: ## Remove the virtual environment, caches and built packages (runs/ stays)
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is newer than both files as long as the environment holds what they ask for.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "wm_tutorial needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)"; \
+	    echo "Name another one:  make $(MAKECMDGOALS) PYTHON=python3.13"; exit 1; } >&2
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
+	    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu the package python3-venv provides it."; \
+	    exit 1; } >&2
+	@echo "Installing wm_tutorial and its tools into $(VENV) (about a minute, longer where downloads are slow) ..."
+	@$(BIN)/pip install -qq $(INSTALL) || { \
+	    echo 'The installation failed. For the details:  $(BIN)/pip install $(INSTALL)'; exit 1; } >&2
+	@touch $@

@@ -1,0 +1,236 @@
+"""What may depend on what: observations, actions and resets followed through the rows of a sequence."""
+
+import pytest
+import torch
+from helpers import depends, randomise, scripted_noise, uniform
+from torch import Tensor
+
+from wm_tutorial.dynamics import FeedForward, State, mask, previous, stack
+from wm_tutorial.latents import Gaussian, GaussianLatent
+
+B, T, E, A, Z = 2, 5, 6, 2, 4
+
+
+def feed_forward() -> FeedForward:
+    return randomise(FeedForward(E, A, GaussianLatent(Z), hidden=8, layers=1))  # type: ignore[return-value]
+
+
+def rows(seed: int = 0) -> dict[str, Tensor | State]:
+    """Arguments of `observe`, without a reset."""
+    return {
+        "embedding": uniform(B, T, E, seed=seed),
+        "action": uniform(B, T, A, seed=seed + 1),
+        "is_first": torch.zeros(B, T, dtype=torch.bool),
+        "start": State(torch.zeros(B, 0), uniform(B, Z, seed=seed + 2)),
+    }
+
+
+def numbers(observed: tuple[State, Gaussian, Gaussian]) -> Tensor:
+    """Everything `observe` returns, side by side: (B, T, ...)."""
+    state, posterior, prior = observed
+    return torch.cat([state.feature, posterior.mean, posterior.logvar, prior.mean, prior.logvar], -1)
+
+
+# --- State ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_feature_is_memory_then_latent() -> None:
+    assert State(torch.tensor([[1.0]]), torch.tensor([[2.0, 3.0]])).feature.tolist() == [[1.0, 2.0, 3.0]]
+
+
+def test_states_are_indexed_flattened_and_stacked_without_mixing_rows() -> None:
+    memory, latent = torch.arange(12.0).reshape(2, 3, 2), torch.arange(100.0, 118.0).reshape(2, 3, 3)
+    state = State(memory, latent)
+    assert state[:, -1].memory.tolist() == [[4, 5], [10, 11]]
+    assert state[1, 0].latent.tolist() == [109, 110, 111]
+    assert state[torch.tensor([1, 0])].memory[0, 0].tolist() == [6, 7]
+    flat = state.flatten()
+    assert torch.equal(flat.memory, memory.reshape(6, 2)) and torch.equal(flat.latent, latent.reshape(6, 3))
+    again = stack([state[:, t] for t in range(3)], dim=1)
+    assert torch.equal(again.memory, memory) and torch.equal(again.latent, latent)
+
+
+def test_detached_states_are_the_same_numbers_without_gradient() -> None:
+    state = State(uniform(2, 1, seed=0).requires_grad_(), uniform(2, 3, seed=1).requires_grad_())
+    detached = state.detach()
+    assert torch.equal(detached.feature, state.feature) and not detached.feature.requires_grad
+
+
+def test_mask_keeps_or_clears_whole_rows() -> None:
+    x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    assert mask(torch.tensor([[True, False]]), x).tolist() == [[[1.0, 2.0], [0.0, 0.0]]]
+
+
+def test_previous_shifts_a_sequence_one_row_later() -> None:
+    sequence = torch.tensor([[[1.0], [2.0], [3.0]], [[4.0], [5.0], [6.0]]])
+    shifted = previous(torch.tensor([[10.0], [20.0]]), sequence)
+    assert shifted.squeeze(-1).tolist() == [[10, 1, 2], [20, 4, 5]]
+
+
+# --- Who depends on whom ----------------------------------------------------------------------------------------------
+
+
+def test_the_initial_state_is_zeros() -> None:
+    dynamics = feed_forward()
+    initial = dynamics.initial(3)
+    assert initial.memory.shape == (3, dynamics.memory_size) and initial.latent.shape == (3, dynamics.latent_size)
+    assert not initial.feature.any()
+    assert dynamics.double().initial(1).latent.dtype == torch.float64
+
+
+def test_the_posterior_sees_its_own_observation_and_the_prior_the_row_before() -> None:
+    given = rows()
+    embedding, action = given["embedding"].requires_grad_(), given["action"].requires_grad_()
+    start = State(torch.zeros(B, 0), uniform(B, Z, seed=2).requires_grad_())
+    state, posterior, prior = feed_forward().observe(**{**given, "start": start})
+    own_row, row_before = [[0], [1], [2], [3], [4]], [[], [0], [1], [2], [3]]
+    for inferred in (posterior.mean, posterior.logvar, state.latent):
+        assert depends(inferred, embedding) == own_row
+        assert depends(inferred, action) == [[]] * T  # without memory, the action only changes what is expected
+    for expected in (prior.mean, prior.logvar):
+        assert depends(expected, embedding) == row_before
+        assert depends(expected, action) == own_row  # row t of `action` is a_{t-1}: what led to row t
+        for t in range(T):
+            (gradient,) = torch.autograd.grad(
+                expected[:, t].sum(), start.latent, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            assert gradient.any() == (t == 0)  # only row 0 is expected from the start
+
+
+def test_sequences_of_a_batch_do_not_mix() -> None:
+    dynamics, given = feed_forward(), rows()
+    noise = uniform(B, T, Z, seed=9)
+    with scripted_noise(noise):
+        before = numbers(dynamics.observe(**given))
+    other = rows(seed=50)
+    for name in ("embedding", "action"):
+        given[name] = torch.stack([given[name][0], other[name][1]])
+    with scripted_noise(noise):
+        after = numbers(dynamics.observe(**given))
+    assert torch.equal(after[0], before[0])
+    assert not torch.isclose(after[1], before[1]).any()
+
+
+def test_the_prior_of_a_row_is_what_imagination_draws_from() -> None:
+    """Row t is expected from the sampled z_{t-1} and from a_{t-1}, through the same function as in imagination."""
+    dynamics, given = feed_forward(), rows()
+    state, _, prior = dynamics.observe(**given)
+    for t in range(T):
+        before = given["start"] if t == 0 else state[:, t - 1]
+        again = dynamics.prior(before, given["action"][:, t])
+        torch.testing.assert_close(again.mean, prior.mean[:, t])
+        torch.testing.assert_close(again.logvar, prior.logvar[:, t])
+
+
+# --- Resets -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", range(T))
+def test_nothing_before_the_first_row_of_an_episode_matters(first: int) -> None:
+    """Bit for bit: the rows from `first` on are the same whatever the rows before, the start and the action were."""
+    dynamics, one, other = feed_forward(), rows(), rows(seed=50)
+    other["embedding"][:, first:] = one["embedding"][:, first:]
+    other["action"][:, first + 1 :] = one["action"][:, first + 1 :]  # a_{first-1} belongs to the episode before
+
+    def observed(given: dict[str, Tensor | State], reset: bool) -> Tensor:
+        is_first = torch.zeros(B, T, dtype=torch.bool)
+        is_first[:, first] = reset
+        torch.manual_seed(0)
+        return numbers(dynamics.observe(**{**given, "is_first": is_first}))
+
+    assert torch.equal(observed(one, True)[:, first:], observed(other, True)[:, first:])
+    assert not torch.equal(observed(one, False)[:, first:], observed(other, False)[:, first:])
+
+
+def test_a_reset_concerns_its_own_row_and_sequence_only() -> None:
+    dynamics, given = feed_forward(), rows()
+    is_first = torch.zeros(B, T, dtype=torch.bool)
+    is_first[1, 3] = True
+    noise = uniform(B, T, Z, seed=9)
+    with scripted_noise(noise):
+        before = numbers(dynamics.observe(**given))
+    with scripted_noise(noise):
+        after = numbers(dynamics.observe(**{**given, "is_first": is_first}))
+    changed = (before != after).any(-1)
+    assert changed.tolist() == [[False] * T, [False, False, False, True, False]]
+
+
+def test_the_first_row_of_an_episode_is_expected_from_nothing() -> None:
+    dynamics, given = feed_forward(), rows()
+    is_first = torch.ones(B, T, dtype=torch.bool)
+    _, _, prior = dynamics.observe(**{**given, "is_first": is_first})
+    nothing = dynamics.prior(dynamics.initial(1), torch.zeros(1, A))
+    torch.testing.assert_close(prior.mean, nothing.mean.expand(B, T, Z))
+    torch.testing.assert_close(prior.logvar, nothing.logvar.expand(B, T, Z))
+
+
+# --- Acting, and imagining --------------------------------------------------------------------------------------------
+
+
+def test_row_by_row_while_acting_is_the_same_as_all_at_once() -> None:
+    dynamics, given = feed_forward(), rows()
+    given["is_first"][0, 2] = True
+    noise = uniform(B, T, Z, seed=9)
+    with scripted_noise(noise):
+        at_once, _, _ = dynamics.observe(**given)
+    state, acted = given["start"], []
+    with scripted_noise(noise):
+        for t in range(T):
+            state = dynamics.step(state, given["action"][:, t], given["is_first"][:, t], given["embedding"][:, t])
+            acted.append(state)
+    together = stack(acted, dim=1)
+    torch.testing.assert_close(together.latent, at_once.latent)
+    torch.testing.assert_close(together.memory, at_once.memory)
+
+
+def test_greedy_takes_the_most_likely_latent_and_otherwise_a_sample() -> None:
+    dynamics, given = feed_forward(), rows()
+    embedding = given["embedding"][:, 0]
+    posterior = dynamics.posterior(embedding)
+    arguments = (given["start"], given["action"][:, 0], given["is_first"][:, 0], embedding)
+    assert torch.equal(dynamics.step(*arguments, greedy=True).latent, posterior.mean)
+    noise = uniform(B, 1, Z, seed=9)
+    with scripted_noise(noise):
+        sampled = dynamics.step(*arguments).latent
+    torch.testing.assert_close(sampled, posterior.mean + torch.exp(posterior.logvar / 2) * noise[:, 0])
+
+
+def test_imagination_samples_from_the_prior() -> None:
+    dynamics = feed_forward()
+    state = State(torch.zeros(B, 0), uniform(B, Z, seed=0))
+    action = uniform(B, A, seed=1)
+    prior = dynamics.prior(state, action)
+    noise = uniform(B, 1, Z, seed=9)
+    with scripted_noise(noise):
+        following = dynamics.imagine(state, action)
+    torch.testing.assert_close(following.latent, prior.mean + torch.exp(prior.logvar / 2) * noise[:, 0])
+    assert following.memory.shape == (B, 0)
+
+
+def test_the_prior_uses_latent_and_action() -> None:
+    dynamics = feed_forward()
+    latent, action = uniform(B, Z, seed=0).requires_grad_(), uniform(B, A, seed=1).requires_grad_()
+    prior = dynamics.prior(State(torch.zeros(B, 0), latent), action)
+    for parameters in (prior.mean, prior.logvar):
+        for gradient in torch.autograd.grad(parameters.sum(), [latent, action], retain_graph=True):
+            assert gradient.all()
+
+
+def test_leading_axes_are_any() -> None:
+    dynamics = feed_forward()
+    state = State(torch.zeros(2, 3, 5, 0), uniform(2, 3, 5, Z, seed=0))
+    action = uniform(2, 3, 5, A, seed=1)
+    prior = dynamics.prior(state, action)
+    assert prior.mean.shape == (2, 3, 5, Z)
+    alone = dynamics.prior(state[1, 2, 4], action[1, 2, 4])
+    torch.testing.assert_close(prior.mean[1, 2, 4], alone.mean)
+
+
+def test_gradients_flow_back_through_imagination() -> None:
+    """Needed by agents that learn through the dynamics: the sample is reparameterised."""
+    dynamics = feed_forward()
+    state = State(torch.zeros(B, 0), uniform(B, Z, seed=0))
+    first_action = uniform(B, A, seed=1).requires_grad_()
+    following = dynamics.imagine(dynamics.imagine(state, first_action), uniform(B, A, seed=2))
+    (gradient,) = torch.autograd.grad(following.latent.sum(), first_action)
+    assert gradient.all()

@@ -1,0 +1,140 @@
+"""The behaviour: a policy and a value learned from imagined trajectories."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wm_tutorial.config import Config
+from wm_tutorial.heads import ScalarHead, SquaredError
+from wm_tutorial.imagination import Trajectory
+from wm_tutorial.latents import OneHot
+from wm_tutorial.networks import MLP
+from wm_tutorial.returns import ReturnNormalizer, lambda_returns
+from wm_tutorial.rows import Spaces
+
+
+@dataclass(frozen=True)
+class BoundedNormal:
+    """A Gaussian policy with mean in -1..1 and standard deviation in 0.1..1.
+
+    Samples may leave -1..1; the environment clips them.
+
+    mean  (..., A)
+    std   (..., A)
+
+    Source: danijar/dreamerv3 `embodied/jax/heads.py:146-155`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely action, (..., A)."""
+        return self.mean
+
+    def sample(self) -> Tensor:
+        """An action (..., A), without gradient."""
+        return (self.mean + self.std * torch.randn_like(self.mean)).detach()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density (...) of actions (..., A), summed over A."""
+        standard = (value - self.mean) / self.std
+        return (-0.5 * standard**2 - torch.log(self.std) - 0.5 * math.log(2.0 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy (...) in nats, summed over A."""
+        return (torch.log(self.std) + 0.5 * math.log(2.0 * math.pi * math.e)).sum(-1)
+
+
+class Actor(nn.Module):
+    """The policy: features (..., F) to a distribution over actions (..., A)."""
+
+    def __init__(self, features: int, spaces: Spaces, hidden: int, layers: int, unimix: float) -> None:
+        super().__init__()
+        self.discrete, self.unimix = spaces.action_kind == "discrete", unimix
+        outputs = spaces.action_size * (1 if self.discrete else 2)
+        self.net = MLP(features, hidden, layers, outputs, scale=0.01)
+
+    def forward(self, feature: Tensor) -> OneHot | BoundedNormal:
+        """(..., F) -> distribution over (..., A)."""
+        raw = self.net(feature)
+        if self.discrete:
+            return OneHot.mixed(raw, self.unimix)
+        mean, std = raw.chunk(2, dim=-1)
+        return BoundedNormal(torch.tanh(mean), 0.9 * torch.sigmoid(std + 2.0) + 0.1)
+
+
+def actor_loss(log_prob: Tensor, entropy: Tensor, advantage: Tensor, weight: Tensor, entropy_scale: float) -> Tensor:
+    """REINFORCE with an entropy bonus, per imagined step.
+
+    Critical: the advantage is a number here, not a function: without the stop-gradient the actor's loss would
+    raise its "advantage" by lowering the critic.
+
+    Shapes: all (N, H) -> (N, H).
+    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 11; danijar/dreamerv3 `dreamerv3/agent.py:407-415`.
+    """
+    return -weight.detach() * (log_prob * advantage.detach() + entropy_scale * entropy)
+
+
+def critic_loss(value: SquaredError, target: Tensor, slow_value: Tensor, weight: Tensor, slow_scale: float) -> Tensor:
+    """Pull the value towards the return, and a little towards its own slow copy, per imagined step.
+
+    Shapes: all (N, H) -> (N, H).
+    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 10; danijar/dreamerv3 `dreamerv3/agent.py:417-422`.
+    """
+    return weight.detach() * (value.loss(target.detach()) + slow_scale * value.loss(slow_value.detach()))
+
+
+class ActorCritic(nn.Module):
+    """Actor, critic, the critic's slow copy, and the range of returns."""
+
+    def __init__(self, features: int, spaces: Spaces, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.actor = Actor(features, spaces, config.hidden, config.layers, config.unimix)
+        # A reward of 1 in every step, for ever, is worth 1 / (1 - discount).
+        self.critic = ScalarHead(features, config.hidden, config.layers, unit=1.0 / (1.0 - config.discount))
+        self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.normalizer = ReturnNormalizer()
+
+    def losses(self, trajectory: Trajectory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The actor's and the critic's loss, each (N, H), and what is worth logging.
+
+        The trajectory carries no gradient, so nothing here reaches the world model.
+        """
+        config = self.config
+        feature = trajectory.state.feature.detach()
+        value = self.critic(feature)  # (N, H + 1)
+        slow_value = self.slow_critic(feature[:, :-1]).mean
+        weight = trajectory.weight(config.discount)
+        returns = self.returns(trajectory, value.mean.detach())
+        advantage = (returns - value.mean[:, :-1]) / self.normalizer.update(returns)
+        policy = self.actor(feature[:, :-1])
+        log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
+        losses = {
+            "actor": actor_loss(log_prob, entropy, advantage, weight, config.entropy_scale),
+            "critic": critic_loss(
+                SquaredError(value.mean[:, :-1], value.unit), returns, slow_value, weight, config.slow_critic_scale
+            ),
+        }
+        assert all(loss.shape == trajectory.reward.shape for loss in losses.values())
+        metrics = {
+            "imagined_return": returns.mean(), "value": value.mean.mean(),
+            "entropy": entropy.mean(), "return_scale": self.normalizer.scale,
+        }  # fmt: skip
+        return losses, {name: metric.detach() for name, metric in metrics.items()}
+
+    def returns(self, trajectory: Trajectory, value: Tensor) -> Tensor:
+        """Lambda returns (N, H) of s_0 .. s_{H-1}, given the values (N, H + 1) of s_0 .. s_H."""
+        discount = trajectory.discount(self.config.discount)
+        return lambda_returns(trajectory.reward, discount, value[:, 1:], self.config.lam)
+
+    @torch.no_grad()
+    def update_slow_critic(self) -> None:
+        """Move the slow copy a small step towards the critic."""
+        for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
+            slow.lerp_(fast, self.config.slow_critic_rate)

@@ -1,0 +1,108 @@
+"""World model and behaviour together: what acts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wm_tutorial import checkpoint
+from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.config import Config, make_config
+from wm_tutorial.dynamics import State
+from wm_tutorial.errors import InputError
+from wm_tutorial.rows import Row, Spaces
+from wm_tutorial.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What an agent remembers from one step to the next.
+
+    state   (N)     the state it inferred
+    action  (N, A)  the action it took
+    """
+
+    state: State
+    action: Tensor
+
+
+class Agent(nn.Module):
+    """A world model and the behaviour learned inside it."""
+
+    def __init__(self, spaces: Spaces, config: Config) -> None:
+        super().__init__()
+        self.spaces, self.config = spaces, config
+        self.world_model = WorldModel(spaces, config)
+        self.behaviour = ActorCritic(self.world_model.features, spaces, config)
+
+    def initial(self, count: int) -> Carry:
+        """What is remembered before anything was seen."""
+        state = self.world_model.dynamics.initial(count)
+        return Carry(state, state.latent.new_zeros(count, self.spaces.action_size))
+
+    @torch.no_grad()
+    def policy(self, row: Row, carry: Carry, greedy: bool = False) -> Carry:
+        """Infer the states of N environments from `row` and choose their actions.
+
+        Args:
+            row: what the environments returned; where it is the first of an episode, `carry` is forgotten.
+            carry: from the step before.
+            greedy: take the most likely latent and action instead of samples.
+        """
+        device = carry.action.device
+        obs, is_first = torch.from_numpy(row.obs).to(device), torch.from_numpy(row.is_first).to(device)
+        embedding = self.world_model.encoder(obs)
+        state = self.world_model.dynamics.step(carry.state, carry.action, is_first, embedding, greedy)
+        distribution = self.behaviour.actor(state.feature)
+        return Carry(state, distribution.mode if greedy else distribution.sample())
+
+    def act(self, obs: Any, carry: Carry | None = None, greedy: bool = True) -> tuple[Any, Carry]:
+        """Act in one environment: `action, carry = agent.act(obs, carry)`.
+
+        Args:
+            obs: as the environment returned it.
+            carry: what the step before returned; None at the start of every episode.
+            greedy: the most likely action instead of a sample.
+
+        Returns:
+            An action for `env.step`, and what to hand over at the next step.
+
+        Raises:
+            InputError: if the observation is not one of this agent's environment.
+        """
+        try:
+            encoded = self.spaces.encode_obs(obs)
+        except (ValueError, TypeError, IndexError) as error:
+            raise InputError(f"The observation {obs!r} is not one of {self.spaces}.") from error
+        if len(encoded) != 1 or not np.isfinite(encoded).all():
+            raise InputError(f"act takes one finite observation of {self.spaces}; it was given {obs!r}.")
+        nothing = np.zeros(1, bool)
+        row = Row(encoded, np.zeros(1, np.float32), nothing if carry else ~nothing, nothing, nothing)
+        carry = self.policy(row, carry or self.initial(1), greedy)
+        return self.spaces.decode_action(carry.action.numpy(force=True))[0], carry
+
+    def check_fits(self, spaces: Spaces) -> None:
+        """Raise InputError unless `spaces` are the ones this agent was made for."""
+        if spaces != self.spaces:
+            raise InputError(f"The agent was made for {self.spaces}; this environment has {spaces}.")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Agent":
+        """The agent of a run folder or checkpoint file, ready to act; needs no environment.
+
+        Raises:
+            CheckpointError: if there is no readable checkpoint.
+        """
+        path = Path(path)
+        state = checkpoint.read(path / "checkpoint.pt" if path.is_dir() else path)
+        agent = cls(agent_spaces(state), make_config(**state["config"]))
+        agent.load_state_dict(state["agent"])
+        return agent.eval()
+
+
+def agent_spaces(state: dict[str, Any]) -> Spaces:
+    """The spaces a checkpoint was made for."""
+    return Spaces(**state["spaces"])

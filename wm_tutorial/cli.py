@@ -1,0 +1,154 @@
+"""The command line: wm-tutorial train | resume | evaluate | dream | measure | presets."""
+
+import dataclasses
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from wm_tutorial import plotting
+from wm_tutorial.config import PRESETS, Config, make_config
+from wm_tutorial.errors import WorldModelError
+from wm_tutorial.measure import as_table, measure
+from wm_tutorial.run import Run, resume, train
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train an agent on a Gymnasium environment."""
+
+    env: tyro.conf.Positional[str]
+    """Id of a Gymnasium environment, such as CartPole-v1."""
+    out: Path | None = None
+    """The run folder; a new one below runs/ if left out."""
+    config: tyro.conf.OmitArgPrefixes[Config] = dataclasses.field(default_factory=Config)
+
+    def __call__(self) -> None:
+        """Train, evaluate, draw."""
+        run = train(self.env, out=self.out, **dataclasses.asdict(self.config))
+        print(f"Greedy evaluation: {run.evaluate(100)}")
+        print(f"Run folder: {run.path}  (open {run.path / 'index.html'})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was stopped, exactly as if it had not been."""
+
+    run: tyro.conf.Positional[Path]
+    """A run folder."""
+    steps: int | None = None
+    """A new budget of environment steps; the old one if left out."""
+
+    def __call__(self) -> None:
+        """Train on, evaluate, draw."""
+        changes: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
+        run = resume(self.run, **changes)
+        print(f"Greedy evaluation: {run.evaluate(100)}")
+        print(f"Run folder: {run.path}  (open {run.path / 'index.html'})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure the return of a trained agent on episodes it has never seen."""
+
+    run: tyro.conf.Positional[Path]
+    """A run folder."""
+    episodes: int = 100
+    """How many episodes."""
+    actions: Literal["greedy", "sampled"] = "greedy"
+    """The most likely actions, or sampled ones."""
+    seed: int = 0
+    """Seed of the episodes."""
+
+    def __call__(self) -> None:
+        """Evaluate."""
+        print(Run.load(self.run).evaluate(self.episodes, self.actions == "greedy", self.seed))
+
+
+@dataclasses.dataclass(frozen=True)
+class Dream:
+    """Draw a real episode beside the model's prediction of it, as a picture and an animation."""
+
+    run: tyro.conf.Positional[Path]
+    """A run folder."""
+    context: int = 5
+    """Rows the model sees before it goes on from the actions alone."""
+    horizon: int = 45
+    """Rows it dreams after them."""
+    seed: int = 0
+    """Seed of the episode."""
+
+    def __call__(self) -> None:
+        """Dream."""
+        run = Run.load(self.run)
+        dream = run.dream(self.context, self.horizon, self.seed)
+        picture, film = run.path / f"dream-{self.seed}.png", run.path / f"dream-{self.seed}.gif"
+        plotting.save(plotting.open_loop(dream), picture)
+        plotting.film(dream, film)
+        print(f"{picture}\n{film}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """Train on several seeds and write a result that can be checked: raw data, table, curves, interval."""
+
+    env: tyro.conf.Positional[str]
+    """Id of a Gymnasium environment, such as CartPole-v1."""
+    out: Path
+    """Where the data goes; seeds already measured there are kept."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """One run each."""
+    episodes: int = 100
+    """Episodes of each final evaluation."""
+    config: tyro.conf.OmitArgPrefixes[Config] = dataclasses.field(default_factory=Config)
+
+    def __call__(self) -> None:
+        """Train, evaluate, summarise."""
+        print(as_table(measure(self.env, self.config, self.seeds, self.out, self.episodes)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Presets:
+    """List the presets: the lineage of world model agents, one row each."""
+
+    def __call__(self) -> None:
+        """Print the table."""
+        columns = [field.name for field in dataclasses.fields(next(iter(PRESETS.values()))) if field.name != "options"]
+        rows = [["preset", *columns], *[[n, *(getattr(p, c) for c in columns)] for n, p in PRESETS.items()]]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Presets:
+    """What was asked for. The defaults of `train` and `measure` are those of the preset that is named."""
+    preset = re.search(r"--preset[= ](\S+)", " ".join(arguments))
+    config = make_config(preset[1]) if preset else Config()
+    training = tyro.conf.subcommand("train", default=Train(env=tyro.MISSING, config=config))
+    measuring = tyro.conf.subcommand("measure", default=Measure(env=tyro.MISSING, out=tyro.MISSING, config=config))
+    commands = (
+        Annotated[Train, training]
+        | Annotated[Resume, tyro.conf.subcommand("resume")]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Dream, tyro.conf.subcommand("dream")]
+        | Annotated[Measure, measuring]
+        | Annotated[Presets, tyro.conf.subcommand("presets")]
+    )
+    return tyro.cli(commands, args=list(arguments), prog="wm-tutorial", description=DESCRIPTION)
+
+
+DESCRIPTION = "Train agents that learn inside their own model of the world."
+
+
+def main() -> None:
+    """Entry point of the command line; expected errors are printed as one message."""
+    try:
+        command_line(sys.argv[1:])()
+    except WorldModelError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt as error:
+        print(f"\n{error}", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,197 @@
+"""Every number that can be turned, in one flat table, and the named rows of that table (presets)."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from wm_tutorial.errors import InputError
+
+
+@dataclass(frozen=True)
+class Config:
+    """All options of a run. `Config()` is the preset `guide`."""
+
+    preset: str = "guide"
+    """Which row of the lineage the other options start from; `wm-tutorial presets` lists them."""
+    size: str | None = None
+    """Which of the preset's sizes; `guide` comes in one."""
+    steps: int = 15_000
+    """Environment steps of the whole run."""
+    seed: int = 0
+    """Seed of everything random in the run."""
+
+    # World model
+    hidden: int = 64
+    """Units of every hidden layer."""
+    layers: int = 2
+    """Hidden layers of encoder, decoder, prior, actor and critic."""
+    latent_size: int = 32
+    """Numbers in the latent z."""
+    conv_depth: int = 8
+    """Channels of the image stages, in units of 2, 3, 4 and 4."""
+    free_nats: float = 1.0
+    """Nats of divergence per state that cost nothing."""
+    decoder_scale: float = 10.0
+    """Weight of the decoder's loss."""
+    reward_scale: float = 1.0
+    """Weight of the reward head's loss."""
+    continue_scale: float = 1.0
+    """Weight of the continue head's loss."""
+    dynamics_scale: float = 1.0
+    """Weight of KL(sg(posterior) || prior)."""
+    representation_scale: float = 0.1
+    """Weight of KL(posterior || sg(prior))."""
+
+    # Behaviour
+    horizon: int = 15
+    """Steps imagined from each start."""
+    discount: float = 0.997
+    """Worth of a reward one step later, gamma."""
+    lam: float = 0.95
+    """Mix of short and long returns, lambda: 0 trusts the critic, 1 the imagined rewards."""
+    entropy_scale: float = 3e-4
+    """Weight of the policy's entropy."""
+    unimix: float = 0.01
+    """Share of the uniform distribution in a discrete policy."""
+    slow_critic_rate: float = 0.02
+    """How far the slow critic moves towards the critic at each update."""
+    slow_critic_scale: float = 1.0
+    """Weight of the pull of the critic towards its slow copy."""
+    imagined_starts: int = 256
+    """How many states of a batch imagination starts from, chosen at random; 0 for all."""
+
+    # Optimisation
+    world_model_lr: float = 1e-3
+    """Learning rate of the world model."""
+    actor_lr: float = 3e-4
+    """Learning rate of the actor."""
+    critic_lr: float = 3e-4
+    """Learning rate of the critic."""
+    final_lr: float = 0.0
+    """Learning rates fall linearly to this share of themselves over the run."""
+    clip: float = 100.0
+    """Largest norm of the gradient of each part."""
+
+    # Data
+    envs: int = 4
+    """Environments stepped side by side."""
+    capacity: int = 100_000
+    """Rows the replay holds."""
+    prefill: int = 1000
+    """Steps with random actions before learning begins."""
+    batch_size: int = 16
+    """Sequences in a batch."""
+    sequence_length: int = 32
+    """Rows in a sequence."""
+    updates_per_step: float = 0.25
+    """Gradient updates per environment step."""
+
+    # Run
+    eval_every: int = 2500
+    """Environment steps between evaluations; 0 for only the one at the end."""
+    eval_episodes: int = 20
+    """Episodes of each evaluation on the way."""
+    checkpoint_every: int = 5000
+    """Environment steps between checkpoints; 0 for only the one at the end."""
+    log_every: int = 500
+    """Environment steps between lines of metrics."""
+    threads: int = 1
+    """CPU threads, 0 for PyTorch's own choice. With one, the numbers do not depend on how many cores there are."""
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    """Where the networks live."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_type(field.name, getattr(self, field.name), get_type_hints(Config)[field.name])
+        for names, low, high, accepted in RANGES:
+            for name in names.split():
+                if not low <= (value := getattr(self, name)) <= high:
+                    raise InputError(f"{name} is {value}; it must be {accepted}.")
+        if self.size is not None:
+            raise InputError(f"size is {self.size!r}; the preset {self.preset!r} comes in one size: leave it out.")
+        if self.capacity < self.envs * (self.sequence_length + 1):
+            raise InputError(
+                f"capacity is {self.capacity} rows for {self.envs} environments; sequences of {self.sequence_length} "
+                f"rows need at least {self.envs * (self.sequence_length + 1)}: raise capacity or shorten sequences."
+            )
+
+
+# Which values each number may have: names, lowest, highest, and how to say so.
+RANGES: tuple[tuple[str, float, float, str], ...] = (
+    ("steps hidden layers latent_size conv_depth horizon envs", 1, math.inf, "at least 1"),
+    ("capacity batch_size sequence_length eval_episodes log_every", 1, math.inf, "at least 1"),
+    ("seed", 0, 2**63 - 1, "between 0 and 2**63 - 1"),
+    ("imagined_starts prefill eval_every checkpoint_every threads", 0, math.inf, "0 or more"),
+    (
+        "decoder_scale reward_scale continue_scale dynamics_scale representation_scale",
+        0.0,
+        1e6,
+        "0 or more, and finite",
+    ),
+    ("free_nats entropy_scale slow_critic_scale updates_per_step", 0.0, 1e6, "0 or more, and finite"),
+    ("world_model_lr actor_lr critic_lr", 0.0, 1.0, "between 0 and 1"),
+    ("discount", 0.0, 0.9999, "between 0 and 0.9999"),
+    ("lam unimix slow_critic_rate final_lr", 0.0, 1.0, "between 0 and 1"),
+    ("clip", 1e-9, math.inf, "above 0"),
+)
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """One clear error for a value of the wrong type; an integer may stand for a float."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{name} is {value!r}; accepted are {', '.join(map(repr, get_args(hint)))}.")
+        return
+    accepted = (int, float) if hint is float else get_args(hint) or (hint,)
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}.")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A row of the lineage: what is particular about it in words, and the options it sets.
+
+    memory, latent, heads, kl, behaviour   the columns of the table
+    source                                 where it comes from
+    options                                what differs from `Config()`
+    """
+
+    memory: str
+    latent: str
+    heads: str
+    kl: str
+    behaviour: str
+    source: str
+    options: dict[str, Any]
+
+
+PRESETS: dict[str, Preset] = {
+    "guide": Preset(
+        memory="feed-forward",
+        latent="Gaussian",
+        heads="squared error",
+        kl="balanced, free nats",
+        behaviour="actor-critic in imagination",
+        source="the smallest agent of this kind that learns",
+        options={},
+    ),
+}
+
+
+def make_config(preset: str = "guide", **options: Any) -> Config:
+    """The options of a preset, with some of them changed.
+
+    Raises:
+        InputError: for an unknown preset or option, a value of the wrong type, or one out of its range.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
+    known = [field.name for field in dataclasses.fields(Config)]
+    for name in options:
+        if name not in known:
+            similar = get_close_matches(name, known, n=1)
+            hint = f"did you mean {similar[0]!r}?" if similar else "`wm-tutorial train --help` lists all options."
+            raise InputError(f"There is no option {name!r}; {hint}")
+    return Config(**{"preset": preset, **PRESETS[preset].options, **options})

@@ -1,0 +1,108 @@
+"""A real episode, and the same episode dreamed: the model sees the beginning, then goes on from the actions alone."""
+
+import numpy as np
+import torch
+
+from wm_tutorial.agent import Agent
+from wm_tutorial.envs import Environments, EnvSource
+from wm_tutorial.errors import InputError
+from wm_tutorial.plotting import Dream
+from wm_tutorial.replay import Batch
+from wm_tutorial.rows import Row
+from wm_tutorial.trainer import DREAM
+
+# What the entries of well-known observations are called, for the labels of figures.
+OBSERVATION_NAMES = {
+    "CartPole-v1": ("cart position (m)", "cart velocity (m/s)", "pole angle (rad)", "pole velocity (rad/s)"),
+    "wm_tutorial/PositionOnlyCartPole-v0": ("cart position (m)", "pole angle (rad)"),
+    "Pendulum-v1": ("cos angle", "sin angle", "velocity (rad/s)"),
+    "MountainCar-v0": ("position", "velocity"),
+    "wm_tutorial/LinearGaussian-v0": ("position", "velocity"),
+}
+
+EPISODES_TRIED = 20
+
+
+def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
+    """One episode of at most `rows` rows as a batch of one sequence, (1, T, ...), with sampled actions.
+
+    Among the first episodes it is the first that is long enough, or else the longest.
+    """
+    environments = Environments(source, 1, (DREAM, seed))
+    agent.check_fits(environments.spaces)
+    longest: list[tuple[Row, torch.Tensor]] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        row, carry = environments.reset(), agent.initial(1)
+        for _ in range(EPISODES_TRIED):
+            episode: list[tuple[Row, torch.Tensor]] = []
+            while len(episode) < rows:
+                carry = agent.policy(row, carry)
+                episode.append((row, carry.action))
+                row = environments.step(row, carry.action.numpy(force=True))
+                if row.is_first[0]:
+                    break
+            longest = max(longest, episode, key=len)
+            if len(longest) == rows:
+                break
+    environments.close()
+    return as_batch(agent, longest)
+
+
+def as_batch(agent: Agent, episode: list[tuple[Row, torch.Tensor]]) -> Batch:
+    """Rows and the actions chosen after them -> a batch of one sequence, (1, T, ...)."""
+    rows, actions = zip(*episode, strict=True)
+
+    def column(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.stack([getattr(row, name) for row in rows], axis=1)).to(actions[0].device)
+
+    action = torch.stack(actions, dim=1)
+    carry = agent.initial(1)
+    return Batch(
+        obs=column("obs"),
+        action=action,
+        previous_action=torch.cat([carry.action.unsqueeze(1), action[:, :-1]], dim=1),
+        reward=column("reward"),
+        is_first=column("is_first"),
+        is_last=column("is_last"),
+        is_terminal=column("is_terminal"),
+        start=carry.state,
+    )
+
+
+def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, seed: int = 0) -> Dream:
+    """Live one episode, then let the model predict it: it sees `context` rows, then only the actions.
+
+    Args:
+        agent: what acts, and whose model dreams.
+        source: the environment.
+        context: rows seen, at least 1.
+        horizon: rows dreamed after them, at least 1; fewer if every episode is shorter.
+        seed: of the episode; never one of training.
+
+    Raises:
+        InputError: if context or horizon is below 1, `seed` below 0, or every episode ends within the context.
+    """
+    if context < 1 or horizon < 1 or seed < 0:
+        raise InputError(
+            f"dream was asked for a context of {context}, a horizon of {horizon} and seed {seed}; "
+            "give at least 1 of each, and a seed of 0 or more."
+        )
+    batch = live(agent, source, context + horizon, seed)
+    if (rows := batch.obs.shape[1]) <= context:
+        raise InputError(f"The longest of {EPISODES_TRIED} episodes has {rows} rows; give a context below {rows}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        prediction = agent.world_model.open_loop(batch, context)
+    environment = source if isinstance(source, str) else ""
+    return Dream(
+        obs=batch.obs[0].numpy(force=True),
+        predicted_obs=prediction.obs[0].numpy(force=True),
+        reward=batch.reward[0].numpy(force=True),
+        predicted_reward=prediction.reward[0].numpy(force=True),
+        continue_=1.0 - batch.is_terminal[0].float().numpy(force=True),
+        predicted_continue=prediction.continue_[0].numpy(force=True),
+        context=context,
+        environment=environment,
+        names=OBSERVATION_NAMES.get(environment, ()),
+    )

@@ -1,0 +1,57 @@
+"""From observations to embeddings: what the posterior is computed from."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from wm_tutorial.networks import ConvEncoder, block, conv_stages, flatten_leading
+from wm_tutorial.rows import Spaces
+from wm_tutorial.transforms import symlog
+
+# How the number of channels grows from stage to stage, in multiples of `depth`.
+CHANNEL_GROWTH = (2, 3, 4, 4)
+
+
+def conv_channels(height: int, width: int, depth: int) -> list[int]:
+    """Channels of each stage of an image encoder, largest image first."""
+    stages = conv_stages(height, width)
+    return [depth * CHANNEL_GROWTH[min(stage, len(CHANNEL_GROWTH) - 1)] for stage in range(stages)]
+
+
+class VectorEncoder(nn.Module):
+    """Vectors through symlog, so that large inputs do not drown small ones: (..., O) -> (..., E)."""
+
+    def __init__(self, inputs: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        sizes = [inputs, *[hidden] * layers]
+        self.net = nn.Sequential(*[block(a, b) for a, b in pairwise(sizes)])
+        self.outputs = hidden
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """(..., O) -> (..., E)."""
+        embedding: Tensor = self.net(symlog(obs))
+        return embedding
+
+
+class ImageEncoder(nn.Module):
+    """Images (..., H, W, C), uint8 in 0..255 -> (..., E)."""
+
+    def __init__(self, shape: tuple[int, int, int], depth: int) -> None:
+        super().__init__()
+        self.net = ConvEncoder(shape, conv_channels(shape[0], shape[1], depth))
+        self.outputs = self.net.outputs
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """(..., H, W, C) -> (..., E)."""
+        images, leading = flatten_leading(obs, keep=3)
+        pixels = images.float() / 255.0 - 0.5
+        embedding: Tensor = self.net(pixels.movedim(-1, 1))
+        return embedding.reshape(*leading, -1)
+
+
+def make_encoder(spaces: Spaces, hidden: int, layers: int, depth: int) -> VectorEncoder | ImageEncoder:
+    """The encoder that fits the observations."""
+    if spaces.obs_kind == "image":
+        height, width, channels = spaces.obs_shape
+        return ImageEncoder((height, width, channels), depth)
+    return VectorEncoder(spaces.obs_shape[0], hidden, layers)

@@ -1,0 +1,149 @@
+"""What the world model says about a state: the observation, the reward, and whether the episode goes on.
+
+All heads explain the state that is arrived at: reward head at s_t gives r_t, the reward for the action a_{t-1}.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wm_tutorial.encoder import conv_channels
+from wm_tutorial.networks import MLP, ConvDecoder, flatten_leading
+from wm_tutorial.rows import Spaces
+from wm_tutorial.transforms import symexp, symlog
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """A predicted number with a squared-error loss.
+
+    mean  (...)
+    unit  the size in which errors are counted
+    """
+
+    mean: Tensor
+    unit: float = 1.0
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Squared distance to `target`, in units: (...)."""
+        return ((self.mean - target) / self.unit) ** 2
+
+
+@dataclass(frozen=True)
+class SymlogVector:
+    """A predicted vector, compared in symlog space so that large entries do not drown small ones.
+
+    symlog_mean  (..., O)
+    """
+
+    symlog_mean: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The prediction in the units of the observation, (..., O)."""
+        return symexp(self.symlog_mean)
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Squared distance in symlog space, summed over the vector: (...)."""
+        return ((self.symlog_mean - symlog(target)) ** 2).sum(-1)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A predicted image.
+
+    mean  (..., H, W, C) in 0..1
+    """
+
+    mean: Tensor
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Squared distance to a uint8 image, both scaled to 0..1, summed over pixels and channels: (...)."""
+        return ((self.mean - target.float() / 255.0) ** 2).sum((-3, -2, -1))
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """The probability of "yes".
+
+    logit  (...)
+    """
+
+    logit: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The probability, (...)."""
+        return torch.sigmoid(self.logit)
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Cross-entropy (...) in nats against a target in [0, 1]."""
+        return F.binary_cross_entropy_with_logits(self.logit, target, reduction="none")
+
+
+class ScalarHead(nn.Module):
+    """Features (..., F) to one number, which the network gives in multiples of `unit`.
+
+    A network whose output must grow to hundreds spends its whole training growing, one small step after another, and
+    says the same number everywhere. In the right unit all it has to say is of order one.
+
+    The output layer starts at zero: no opinion before there is evidence.
+    Source of the zero start: Hafner et al. 2023 (arXiv 2301.04104), "zero-initialised".
+    """
+
+    def __init__(self, features: int, hidden: int, layers: int, unit: float = 1.0) -> None:
+        super().__init__()
+        self.net = MLP(features, hidden, layers, outputs=1, scale=0.0)
+        self.unit = unit
+
+    def forward(self, feature: Tensor) -> SquaredError:
+        """(..., F) -> predictions (...)."""
+        return SquaredError(self.unit * self.net(feature).squeeze(-1), self.unit)
+
+
+class ContinueHead(nn.Module):
+    """Features (..., F) to the probability that the episode goes on after this state."""
+
+    def __init__(self, features: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.net = MLP(features, hidden, layers, outputs=1)
+
+    def forward(self, feature: Tensor) -> Bernoulli:
+        """(..., F) -> probabilities (...)."""
+        return Bernoulli(self.net(feature).squeeze(-1))
+
+
+class VectorDecoder(nn.Module):
+    """Features (..., F) to the observation vector."""
+
+    def __init__(self, features: int, hidden: int, layers: int, outputs: int) -> None:
+        super().__init__()
+        self.net = MLP(features, hidden, layers, outputs)
+
+    def forward(self, feature: Tensor) -> SymlogVector:
+        """(..., F) -> vectors (..., O)."""
+        return SymlogVector(self.net(feature))
+
+
+class ImageDecoder(nn.Module):
+    """Features (..., F) to the observed image."""
+
+    def __init__(self, features: int, shape: tuple[int, int, int], depth: int) -> None:
+        super().__init__()
+        self.net = ConvDecoder(features, shape, conv_channels(shape[0], shape[1], depth))
+
+    def forward(self, feature: Tensor) -> Image:
+        """(..., F) -> images (..., H, W, C)."""
+        flat, leading = flatten_leading(feature, keep=1)
+        pixels: Tensor = torch.sigmoid(self.net(flat)).movedim(1, -1)
+        return Image(pixels.reshape(*leading, *pixels.shape[1:]))
+
+
+def make_decoder(spaces: Spaces, features: int, hidden: int, layers: int, depth: int) -> VectorDecoder | ImageDecoder:
+    """The decoder that fits the observations."""
+    if spaces.obs_kind == "image":
+        height, width, channels = spaces.obs_shape
+        return ImageDecoder(features, (height, width, channels), depth)
+    return VectorDecoder(features, hidden, layers, spaces.obs_shape[0])

@@ -1,0 +1,102 @@
+"""Distributions over latents: how they are parameterised, sampled with gradients, and compared."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wm_tutorial.kl import gaussian_kl
+
+# exp(-10 / 2) = 0.007 and exp(2 / 2) = 2.7: a standard deviation can neither vanish nor explode.
+LOGVAR_RANGE = (-10.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A diagonal Gaussian.
+
+    mean    (..., Z)
+    logvar  (..., Z)  natural logarithm of the variance
+    """
+
+    mean: Tensor
+    logvar: Tensor
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely value, (..., Z)."""
+        return self.mean
+
+    def sample(self) -> Tensor:
+        """A sample (..., Z) that is differentiable in mean and logvar.
+
+        Source: the reparameterisation of Kingma & Welling 2014 (arXiv 1312.6114), section 2.4.
+        """
+        return self.mean + torch.exp(0.5 * self.logvar) * torch.randn_like(self.mean)
+
+    def kl(self, other: Self) -> Tensor:
+        """KL(self || other) in nats, summed over Z: (...)."""
+        return gaussian_kl(self.mean, self.logvar, other.mean, other.logvar)
+
+    def detach(self) -> Self:
+        """The same distribution, through which no gradient flows."""
+        return type(self)(self.mean.detach(), self.logvar.detach())
+
+
+@dataclass(frozen=True)
+class GaussianLatent:
+    """The rule that turns a network's output into a `Gaussian` over `size` latents."""
+
+    size: int
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the network must supply: one mean and one log-variance per latent."""
+        return 2 * self.size
+
+    def __call__(self, raw: Tensor) -> Gaussian:
+        """Raw network output (..., 2 Z) -> Gaussian over (..., Z), its log-variance kept inside `LOGVAR_RANGE`."""
+        mean, logvar = raw.chunk(2, dim=-1)
+        low, high = LOGVAR_RANGE
+        return Gaussian(mean, low + (high - low) * torch.sigmoid(logvar))
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """A categorical distribution whose samples are one-hot vectors.
+
+    logits  (..., K)  normalised: log-probabilities
+    """
+
+    logits: Tensor
+
+    @classmethod
+    def mixed(cls, logits: Tensor, unimix: float) -> Self:
+        """Mix a share `unimix` of the uniform distribution into softmax(logits), so no class becomes impossible.
+
+        Source: Hafner et al. 2023 (arXiv 2301.04104), "1% unimix".
+        """
+        probabilities = (1.0 - unimix) * torch.softmax(logits, -1) + unimix / logits.shape[-1]
+        tiny = torch.finfo(probabilities.dtype).tiny  # without unimix a probability can round to 0
+        return cls(torch.log(probabilities.clamp(min=tiny)))
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely class as a one-hot vector, (..., K)."""
+        return F.one_hot(self.logits.argmax(-1), self.logits.shape[-1]).to(self.logits.dtype)
+
+    def sample(self) -> Tensor:
+        """A one-hot sample (..., K), without gradient."""
+        classes = self.logits.shape[-1]
+        index = torch.multinomial(self.logits.detach().exp().reshape(-1, classes), 1)
+        return F.one_hot(index.reshape(self.logits.shape[:-1]), classes).to(self.logits.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability (...) of one-hot vectors (..., K)."""
+        return (self.logits * value).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy (...) in nats."""
+        return -(self.logits.exp() * self.logits).sum(-1)

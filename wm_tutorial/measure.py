@@ -1,0 +1,115 @@
+"""Learning results that can be checked: several seeds, raw data, an interval, and the command that made them."""
+
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wm_tutorial import plotting
+from wm_tutorial.config import Config
+from wm_tutorial.envs import EnvSource, name_of
+from wm_tutorial.errors import InputError
+from wm_tutorial.run import train
+
+BOOTSTRAP_DRAWS = 10_000
+
+
+def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, episodes: int = 100) -> dict[str, Any]:
+    """Train once per seed, evaluate each agent on `episodes` new episodes, and write everything down.
+
+    Each seed leaves seed-N.json in `folder`; a seed that has one already is not trained again, so that seeds can be
+    added later or trained side by side. The summary covers all seeds found there.
+
+    Returns:
+        The summary, also written to summary.json, with the curves drawn in curves.png.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        path = folder / f"seed-{seed}.json"
+        if path.exists():
+            continue
+        wall, cpu = time.perf_counter(), time.process_time()
+        options = dataclasses.asdict(config) | {"seed": seed}
+        run = train(env, **options)
+        seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        final = run.evaluate(episodes)
+        record = {
+            "environment": name_of(env),
+            "command": shlex.join(["wm-tutorial", *sys.argv[1:]]),
+            "versions": {name: version(name) for name in ("wm_tutorial", "torch", "gymnasium", "numpy")},
+            "config": options,
+            "seconds": {name: round(value, 1) for name, value in seconds.items()},
+            "episodes": [[r["step"], r["return"]] for r in run.records if r["kind"] == "episode"],
+            "evaluations": [[r["step"], r["mean"]] for r in run.records if r["kind"] == "evaluation"],
+            "final_returns": final.returns,
+        }
+        path.write_text(json.dumps(record) + "\n")
+    return summarise(folder)
+
+
+def summarise(folder: Path) -> dict[str, Any]:
+    """Put the seeds found in `folder` into one table, figure and interval.
+
+    Raises:
+        InputError: if there are none.
+    """
+    records = {r["config"]["seed"]: r for r in (json.loads(p.read_text()) for p in folder.glob("seed-*.json"))}
+    if not records:
+        raise InputError(f"There are no results in {folder}; measure at least one seed first.")
+    records = dict(sorted(records.items()))
+    means = [float(np.mean(record["final_returns"])) for record in records.values()]
+    low, high = bootstrap_interval(means)
+    summary = {
+        "environment": next(iter(records.values()))["environment"],
+        "preset": next(iter(records.values()))["config"]["preset"],
+        "steps": next(iter(records.values()))["config"]["steps"],
+        "mean": float(np.mean(means)),
+        "interval": [low, high],
+        "seeds": {
+            str(seed): {
+                "final": round(mean, 1),
+                "best_on_the_way": round(max(value for _, value in record["evaluations"]), 1),
+                "last_on_the_way": round(record["evaluations"][-1][1], 1),
+                "minutes": round(record["seconds"]["wall"] / 60, 1),
+                "cpu_minutes": round(record["seconds"]["cpu"] / 60, 1),
+            }
+            for (seed, record), mean in zip(records.items(), means, strict=True)
+        },
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    curves = {}
+    for seed, record in records.items():
+        steps, returns = zip(*record["evaluations"], strict=True)
+        curves[seed] = (steps, returns)
+    plotting.save(plotting.seed_curves(curves), folder / "curves.png")
+    return summary
+
+
+def bootstrap_interval(values: list[float]) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean; too narrow for fewer than about ten values."""
+    draws = np.random.default_rng(0).choice(values, (BOOTSTRAP_DRAWS, len(values))).mean(axis=1)
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def as_table(summary: dict[str, Any]) -> str:
+    """The summary as a Markdown table."""
+    rows = [
+        "| seed | final return | best evaluation | last evaluation | minutes | CPU minutes |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {seed} | {s['final']} | {s['best_on_the_way']} | {s['last_on_the_way']} | {s['minutes']} "
+            f"| {s['cpu_minutes']} |"
+            for seed, s in summary["seeds"].items()
+        ),
+    ]
+    low, high = summary["interval"]
+    rows.append(f"| **mean** | **{summary['mean']:.1f}** (95 % interval {low:.1f} to {high:.1f}) | | | | |")
+    return "\n".join(rows)

@@ -1,0 +1,153 @@
+"""What happened, kept as streams of rows, and handed out as sequences."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wm_tutorial.dynamics import State
+from wm_tutorial.errors import InputError
+from wm_tutorial.rows import Array, Row, Spaces
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sequences of T rows, cut out of the streams anywhere.
+
+    obs              (B, T, O) float32 or (B, T, H, W, C) uint8
+    action           (B, T, A)  a_t, chosen after seeing o_t
+    previous_action  (B, T, A)  a_{t-1}, what led to row t
+    reward           (B, T)     r_t, for a_{t-1}
+    is_first         (B, T) bool
+    is_last          (B, T) bool
+    is_terminal      (B, T) bool
+    start            (B)        the state the agent was in one row before the sequence
+    """
+
+    obs: Tensor
+    action: Tensor
+    previous_action: Tensor
+    reward: Tensor
+    is_first: Tensor
+    is_last: Tensor
+    is_terminal: Tensor
+    start: State
+
+    def rows(self, begin: int, end: int) -> "Batch":
+        """Rows begin .. end-1; sequences keep their start, so `begin` must be 0 for it to be true."""
+        cut = {f.name: getattr(self, f.name)[:, begin:end] for f in fields(self) if f.name != "start"}
+        return replace(self, **cut)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the rows of a batch lie in the streams: stream (B,), and the age-independent row number (B, T)."""
+
+    stream: Array
+    number: Array
+
+
+class Replay:
+    """A ring of rows for each environment stream, preallocated.
+
+    A sequence may cross from one episode into the next: its `is_first` flags tell the model where to forget. It never
+    crosses the seam of the ring, where the newest row lies beside the oldest.
+
+    Args:
+        capacity: rows held, over all streams.
+        streams: environments stepped side by side.
+    """
+
+    def __init__(self, capacity: int, streams: int, spaces: Spaces, memory_size: int, latent_size: int) -> None:
+        self.length = capacity // streams
+        if self.length < 2:
+            raise InputError(
+                f"A replay of {capacity} rows for {streams} streams holds fewer than two rows of each; "
+                f"give a capacity of at least {2 * streams}."
+            )
+        self.streams = streams
+        shape = (streams, self.length)
+        self.columns: dict[str, Array] = {
+            "obs": np.zeros((*shape, *spaces.obs_shape), spaces.obs_dtype),
+            "action": np.zeros((*shape, spaces.action_size), np.float32),
+            "reward": np.zeros(shape, np.float32),
+            "is_first": np.zeros(shape, bool),
+            "is_last": np.zeros(shape, bool),
+            "is_terminal": np.zeros(shape, bool),
+            "memory": np.zeros((*shape, memory_size), np.float32),
+            "latent": np.zeros((*shape, latent_size), np.float32),
+        }
+        self.added = 0  # rows ever added to each stream
+
+    def __len__(self) -> int:
+        """Rows held, over all streams."""
+        return self.streams * min(self.added, self.length)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken, in bytes; it does not grow."""
+        return sum(column.nbytes for column in self.columns.values())
+
+    def add(self, row: Row, action: Array, state: State) -> None:
+        """Append one row to every stream, with the action (N, A) chosen after it and the state (N) it was chosen in."""
+        values = {
+            **{f.name: getattr(row, f.name) for f in fields(row)},
+            "action": action,
+            "memory": state.memory.numpy(force=True),
+            "latent": state.latent.numpy(force=True),
+        }
+        for name, value in values.items():
+            if value.shape != (expected := self.columns[name][:, 0].shape):
+                raise InputError(f"replay.add got {name} of shape {value.shape}; this replay holds {expected}.")
+        for name, value in values.items():
+            self.columns[name][:, self.added % self.length] = value
+        self.added += 1
+
+    def sample(self, batch: int, length: int, rng: np.random.Generator, device: str = "cpu") -> tuple[Batch, Place]:
+        """Sequences of `length` rows, every place in every stream equally likely.
+
+        One more row is read before each sequence: the state and the action it starts from.
+
+        Raises:
+            InputError: if a sequence is empty or no stream holds `length` + 1 rows yet.
+        """
+        held = min(self.added, self.length)
+        if batch < 1 or length < 1 or held < length + 1:
+            raise InputError(
+                f"replay.sample was asked for {batch} sequences of {length} rows; both must be at least 1, and "
+                f"{length + 1} rows of each stream are needed, of which {held} are there."
+            )
+        stream = rng.integers(self.streams, size=batch)
+        oldest = self.added - held
+        number = rng.integers(oldest, self.added - length, size=batch)[:, None] + np.arange(length + 1)  # (B, T + 1)
+        taken = {name: self._take(name, stream, number, device) for name in self.columns}
+        start = State(taken.pop("memory")[:, 0], taken.pop("latent")[:, 0])
+        action = taken.pop("action")
+        sequences = {name: column[:, 1:] for name, column in taken.items()}
+        batch_ = Batch(action=action[:, 1:], previous_action=action[:, :-1], start=start, **sequences)
+        return batch_, Place(stream, number[:, 1:])
+
+    def write_back(self, place: Place, states: State) -> None:
+        """Replace the stored states of a batch, where the rows are still held, by ones of newer parameters."""
+        still = place.number >= self.added - self.length  # (B, T)
+        stream = np.broadcast_to(place.stream[:, None], place.number.shape)
+        index = stream[still], place.number[still] % self.length
+        self.columns["memory"][index] = states.memory.numpy(force=True)[still]
+        self.columns["latent"][index] = states.latent.numpy(force=True)[still]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on, oldest row first."""
+        rows = np.arange(self.added - min(self.added, self.length), self.added) % self.length
+        return {"added": self.added, **{name: torch.from_numpy(c[:, rows]) for name, c in self.columns.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.added = int(state["added"])
+        rows = np.arange(self.added - min(self.added, self.length), self.added) % self.length
+        for name, column in self.columns.items():
+            column[:, rows] = state[name].numpy()
+
+    def _take(self, name: str, stream: Array, number: Array, device: str) -> Tensor:
+        return torch.from_numpy(self.columns[name][stream[:, None], number % self.length]).to(device)

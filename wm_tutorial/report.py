@@ -1,0 +1,108 @@
+"""The figures of a run, and one page that shows them."""
+
+import dataclasses
+import html
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from wm_tutorial import plotting
+from wm_tutorial.dream import dream, live
+from wm_tutorial.envs import name_of
+from wm_tutorial.errors import InputError
+from wm_tutorial.imagination import imagine
+from wm_tutorial.returns import lambda_returns
+from wm_tutorial.trainer import Trainer
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+  body {{ font: 16px/1.55 system-ui, sans-serif; max-width: 46rem; margin: 2.5rem auto; padding: 0 1rem; color: #222;
+          background: #fdfdfb; }}
+  h1 {{ font-weight: 600; margin-bottom: 0; }}
+  .score {{ font-size: 1.25rem; color: #444; margin-top: .3rem; }}
+  figure {{ margin: 2.2rem 0; }} img {{ max-width: 100%; display: block; margin: 0 auto; }}
+  figcaption {{ color: #555; font-size: .92rem; margin-top: .5rem; }}
+  pre {{ background: #f1f1ec; padding: .8rem 1rem; overflow-x: auto; border-radius: 6px; }}
+</style></head><body>
+<h1>{title}</h1>
+<p class="score">{score}</p>
+{figures}
+<h2>Go on</h2>
+<pre>wm-tutorial evaluate {folder}
+wm-tutorial dream {folder} --seed 1
+wm-tutorial resume {folder} --steps {more}</pre>
+<pre>from wm_tutorial import Agent
+agent, carry = Agent.load("{folder}"), None
+action, carry = agent.act(obs, carry)</pre>
+<details><summary>All options</summary><pre>{options}</pre></details>
+</body></html>
+"""
+
+
+def package_version() -> str:
+    """The version of this package."""
+    return version("wm_tutorial")
+
+
+def imagined_trajectory(trainer: Trainer) -> Figure:
+    """Reward, continue, value and return of one trajectory, imagined from the start of a real episode."""
+    agent = trainer.agent
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        batch = live(agent, trainer.source, rows=10, seed=0)
+        start = agent.world_model.observe(batch)[:, -1]
+        trajectory = imagine(agent.world_model, agent.behaviour.actor, start, trainer.config.horizon)
+        value = agent.behaviour.critic(trajectory.state.feature).mean
+        discount = trajectory.discount(trainer.config.discount)
+        returns = lambda_returns(trajectory.reward, discount, value[:, 1:], trainer.config.lam)
+    return plotting.imagined_trajectory(trajectory.reward, trajectory.continue_, value, returns)
+
+
+def write(folder: Path, trainer: Trainer) -> Path:
+    """Draw every figure of the run into `folder`, with a page index.html that shows them; returns the page."""
+    config = trainer.config
+    figures = {
+        "return.png": (plotting.return_curve(trainer.records), "Return of training episodes, and of evaluations."),
+        "imagined.png": (imagined_trajectory(trainer), "One trajectory, imagined by the agent from a real start."),
+        "losses.png": (plotting.losses(trainer.records), "The losses, averaged between lines of metrics.jsonl."),
+    }
+    try:
+        seen = dream(trainer.agent, trainer.source)
+        plotting.film(seen, folder / "dream.gif")
+        figures = {
+            "dream.png": (plotting.open_loop(seen), "The same episode, dreamed from its actions alone.")
+        } | figures
+    except InputError:  # every episode was shorter than the context: nothing to dream
+        seen = None
+    for name, (figure, _) in figures.items():
+        plotting.save(figure, folder / name)
+    shown = (
+        [element("dream.gif", "Reality, and the agent's dream of it.", "An animation of one episode.")] if seen else []
+    )
+    shown += [element(name, caption, plotting.alt_text(figure)) for name, (figure, caption) in figures.items()]
+    evaluations = [record for record in trainer.records if record["kind"] == "evaluation"]
+    score = f"{trainer.steps} environment steps, {trainer.updates} updates, {trainer.seconds:.0f} s of learning. "
+    if evaluations:
+        last = evaluations[-1]
+        score += f"Last evaluation: {last['mean']:.1f} (mean return of {len(last['returns'])} greedy episodes)."
+    page = PAGE.format(
+        title=html.escape(f"{name_of(trainer.source)}, preset {config.preset}, seed {config.seed}"),
+        score=html.escape(score),
+        figures="\n".join(shown),
+        folder=html.escape(str(folder)),
+        more=2 * config.steps,
+        options=html.escape(json.dumps(dataclasses.asdict(config), indent=2)),
+    )
+    (folder / "index.html").write_text(page)
+    return folder / "index.html"
+
+
+def element(name: str, caption: str, alt: str) -> str:
+    """A figure of the page."""
+    image = f'<img src="{name}" alt="{html.escape(alt)}">'
+    return f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"

@@ -1,0 +1,76 @@
+"""From rewards and values to returns, and returns of any size to advantages of one size."""
+
+import torch
+from torch import Tensor, nn
+
+from wm_tutorial.errors import InputError
+
+
+def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    """Returns R_0 .. R_{H-1} of the states an action was taken in.
+
+        R_t = r_{t+1} + d_{t+1} * ((1 - lam) * v_{t+1} + lam * R_{t+1}),    R_H = v_H
+
+    Critical: all three inputs belong to the arriving states 1..H, so column j holds r_{j+1}, d_{j+1} and v_{j+1}.
+    The value of the state that is left, v_t, is no argument: it cannot be used by mistake.
+
+    Args:
+        reward: (B, H) reward on arriving.
+        discount: (B, H) gamma times the probability that the episode goes on, in [0, 1].
+        value: (B, H) critic's value of the arriving state; its last column is the bootstrap.
+        lam: in [0, 1]; 0 looks one step ahead, 1 sums all rewards and bootstraps once.
+
+    Returns:
+        (B, H).
+
+    Raises:
+        InputError: if the shapes differ, the horizon is empty or `lam` lies outside [0, 1].
+
+    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 7; danijar/dreamerv3 `dreamerv3/agent.py:482-490`.
+    """
+    if not reward.shape == discount.shape == value.shape or reward.dim() != 2 or reward.shape[1] == 0:
+        raise InputError(
+            f"lambda_returns got reward {tuple(reward.shape)}, discount {tuple(discount.shape)} and value "
+            f"{tuple(value.shape)}; all three must be (B, H) with H >= 1, taken at the arriving states 1..H."
+        )
+    if not 0.0 <= lam <= 1.0:
+        raise InputError(f"lambda_returns got lam={lam}; it must lie in [0, 1].")
+    one_step = reward + discount * (1.0 - lam) * value
+    following = value[:, -1]
+    returns = []
+    for t in reversed(range(reward.shape[1])):
+        following = one_step[:, t] + discount[:, t] * lam * following
+        returns.append(following)
+    return torch.stack(returns[::-1], dim=1)
+
+
+class ReturnNormalizer(nn.Module):
+    """Tracks the 5th to 95th percentile range of returns, so that advantages have one size for any reward.
+
+    Small returns are never blown up: the scale stays at least `floor`.
+
+    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 13; danijar/dreamerv3 `embodied/jax/utils.py`, Normalize.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, decay: float = 0.99, floor: float = 1.0, percentiles: tuple[float, float] = (0.05, 0.95)):
+        super().__init__()
+        self.decay, self.floor, self.percentiles = decay, floor, percentiles
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+
+    @torch.no_grad()
+    def update(self, returns: Tensor) -> Tensor:
+        """Take in a batch of returns (any shape) and give the scale (), at least `floor`."""
+        quantiles = torch.tensor(self.percentiles, dtype=returns.dtype, device=returns.device)
+        low, high = torch.quantile(returns.flatten(), quantiles)
+        self.low.lerp_(low, 1.0 - self.decay)
+        self.high.lerp_(high, 1.0 - self.decay)
+        return self.scale
+
+    @property
+    def scale(self) -> Tensor:
+        """The current range (), at least `floor`."""
+        return (self.high - self.low).clamp(min=self.floor)

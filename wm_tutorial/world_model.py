@@ -1,0 +1,116 @@
+"""Encoder, dynamics and heads together: one object that explains sequences and can be rolled forward alone."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wm_tutorial.config import Config
+from wm_tutorial.dynamics import FeedForward, State, stack
+from wm_tutorial.encoder import make_encoder
+from wm_tutorial.heads import Bernoulli, ContinueHead, Image, ScalarHead, SquaredError, SymlogVector, make_decoder
+from wm_tutorial.kl import balanced_kl
+from wm_tutorial.latents import GaussianLatent
+from wm_tutorial.replay import Batch
+from wm_tutorial.rows import Spaces
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """A prediction made from a context and then from actions alone.
+
+    obs        (B, T, ...)  in the units of the environment (images 0..1); rows before `context` are reconstructions
+    reward     (B, T)
+    continue_  (B, T)       probability that the episode goes on
+    context    how many rows were seen
+    """
+
+    obs: Tensor
+    reward: Tensor
+    continue_: Tensor
+    context: int
+
+
+class WorldModel(nn.Module):
+    """What the agent believes about its environment.
+
+    Every arrow of the diagram is one method: encode, observe, imagine, decode, predict reward, predict continue.
+    """
+
+    def __init__(self, spaces: Spaces, config: Config) -> None:
+        super().__init__()
+        hidden, layers, depth = config.hidden, config.layers, config.conv_depth
+        self.config = config
+        self.encoder = make_encoder(spaces, hidden, layers, depth)
+        self.dynamics = FeedForward(
+            self.encoder.outputs, spaces.action_size, GaussianLatent(config.latent_size), hidden, layers
+        )
+        self.features = self.dynamics.memory_size + self.dynamics.latent_size
+        self.decoder = make_decoder(spaces, self.features, hidden, layers, depth)
+        self.reward_head = ScalarHead(self.features, hidden, layers=1)
+        self.continue_head = ContinueHead(self.features, hidden, layers=1)
+
+    def observe(self, batch: Batch) -> State:
+        """Infer the states (B, T) of a batch of sequences."""
+        states, _, _ = self.dynamics.observe(
+            self.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
+        )
+        return states
+
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], State]:
+        """Each named loss (B, T), not yet scaled, and the inferred states (B, T) with their gradients.
+
+        decoder         how badly the state explains the observation
+        reward          squared error of the reward on arriving
+        continue        cross-entropy of "the episode did not terminate here"; a time limit is no termination
+        dynamics        KL(sg(posterior) || prior): teaches the prior
+        representation  KL(posterior || sg(prior)): teaches the posterior
+        """
+        states, posterior, prior = self.dynamics.observe(
+            self.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
+        )
+        feature = states.feature
+        dynamics, representation = balanced_kl(posterior, prior, self.config.free_nats)
+        losses = {
+            "decoder": self.decode(feature).loss(batch.obs),
+            "reward": self.reward(feature).loss(batch.reward),
+            "continue": self.continues(feature).loss(1.0 - batch.is_terminal.float()),
+            "dynamics": dynamics,
+            "representation": representation,
+        }
+        assert all(loss.shape == batch.reward.shape for loss in losses.values())
+        return losses, states
+
+    def decode(self, feature: Tensor) -> SymlogVector | Image:
+        """What the observation looks like in a state: (..., F)."""
+        prediction: SymlogVector | Image = self.decoder(feature)
+        return prediction
+
+    def reward(self, feature: Tensor) -> SquaredError:
+        """The reward on arriving in a state: (..., F) -> (...)."""
+        prediction: SquaredError = self.reward_head(feature)
+        return prediction
+
+    def continues(self, feature: Tensor) -> Bernoulli:
+        """The probability that the episode goes on after a state: (..., F) -> (...)."""
+        prediction: Bernoulli = self.continue_head(feature)
+        return prediction
+
+    def imagine(self, state: State, action: Tensor) -> State:
+        """Sample the state after `action` (..., A), without an observation."""
+        return self.dynamics.imagine(state, action)
+
+    @torch.no_grad()
+    def open_loop(self, batch: Batch, context: int) -> OpenLoop:
+        """See the first `context` rows of each sequence, then go on from its actions alone.
+
+        The prediction of a row never depends on an observation at or after `context`.
+        """
+        states = self.observe(batch.rows(0, context))
+        state = states[:, -1]
+        imagined = []
+        for t in range(context, batch.obs.shape[1]):
+            state = self.imagine(state, batch.previous_action[:, t])
+            imagined.append(state)
+        feature = torch.cat([states.feature, stack(imagined, dim=1).feature], dim=1) if imagined else states.feature
+        return OpenLoop(self.decode(feature).mean, self.reward(feature).mean, self.continues(feature).mean, context)
