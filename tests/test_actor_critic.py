@@ -197,7 +197,7 @@ def test_the_actors_loss_on_a_trajectory(scale: float) -> None:
     in_s_1 = math.log(sigmoid(1)) * 2.5 / scale + 0.1 * entropy_of(sigmoid(1))
     assert losses["actor"].flatten().tolist() == pytest.approx([-in_s_0, -0.4 * in_s_1], rel=1e-5)
     assert metrics["entropy"].item() == pytest.approx((entropy_of(sigmoid(3)) + entropy_of(sigmoid(1))) / 2, rel=1e-5)
-    assert metrics["return_scale"].item() == scale
+    assert metrics["return scale"].item() == scale
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])  # which is for advantages only
@@ -208,7 +208,7 @@ def test_the_critics_loss_on_a_trajectory(scale: float) -> None:
     assert losses["critic"].flatten().tolist() == pytest.approx([in_s_0, 0.4 * in_s_1], rel=1e-5)
     in_units = worked(scale, unit=10.0)[0]["critic"].flatten().tolist()
     assert in_units == pytest.approx([in_s_0 / 100, 0.4 * in_s_1 / 100], rel=1e-5)
-    assert metrics["imagined_return"].item() == pytest.approx((1.9 + 3.5) / 2)
+    assert metrics["imagined return"].item() == pytest.approx((1.9 + 3.5) / 2)
     assert metrics["value"].item() == pytest.approx((3 + 1 + 6) / 3)
 
 
@@ -223,7 +223,7 @@ def test_the_scale_of_returns_is_taken_in_before_it_is_used() -> None:
     )
     losses, metrics = behaviour.losses(trajectory)
     scale = 0.01 * 900.0  # the first step of a moving average from 0
-    assert metrics["return_scale"].item() == pytest.approx(scale, rel=1e-5)
+    assert metrics["return scale"].item() == pytest.approx(scale, rel=1e-5)
     torch.testing.assert_close(losses["actor"], -math.log(0.5) * rewards / scale, rtol=0.05, atol=0.1)
 
 
@@ -253,7 +253,7 @@ def test_the_value_of_a_constant_reward_is_a_fixed_point(lam: float) -> None:
     behaviour = ActorCritic(4, VECTORS, replace(SMALL, discount=0.9, lam=lam, entropy_scale=0.0))
     constant(1 / (1 - 0.9), behaviour)
     losses, metrics = behaviour.losses(lasting())
-    assert metrics["imagined_return"].item() == pytest.approx(10.0, rel=1e-5)
+    assert metrics["imagined return"].item() == pytest.approx(10.0, rel=1e-5)
     torch.testing.assert_close(losses["critic"], torch.zeros(5, 7), rtol=0, atol=1e-8)
     # No action is better than expected, so the policy has nothing to learn either.
     torch.testing.assert_close(losses["actor"], torch.zeros(5, 7), rtol=0, atol=1e-5)

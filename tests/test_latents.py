@@ -84,10 +84,10 @@ def test_nothing_explodes_for_extreme_network_outputs(extreme: float) -> None:
     assert raw.grad is not None and raw.grad.isfinite().all()
 
 
-def test_the_range_of_standard_deviations_is_the_one_promised() -> None:
-    low, high = LOGVAR_RANGE
-    assert math.exp(low / 2) == pytest.approx(0.0498, abs=1e-4)
-    assert math.exp(high / 2) == pytest.approx(2.718, abs=1e-3)
+def test_a_standard_deviation_can_neither_vanish_nor_explode() -> None:
+    low, high = (math.exp(logvar / 2) for logvar in LOGVAR_RANGE)
+    assert 1e-3 < low < 0.1  # precise enough to be useful, and no infinite density
+    assert 1.0 < high < 10.0  # the standard Gaussian lies inside
 
 
 # --- One-hot ----------------------------------------------------------------------------------------------------------
@@ -178,8 +178,11 @@ def test_a_distribution_without_leading_axes_can_be_sampled() -> None:
     assert OneHot.mixed(torch.tensor([0.0, 50.0]), 0.0).sample().tolist() == [0.0, 1.0]
 
 
-@pytest.mark.xfail(reason="log(softmax) is -inf where softmax underflows, and 0 * -inf is not a number")
 def test_without_unimix_a_certain_policy_is_still_a_number() -> None:
-    distribution = OneHot.mixed(torch.tensor([0.0, 200.0]), 0.0)
-    assert distribution.entropy().item() == pytest.approx(0.0, abs=1e-6)
-    assert distribution.log_prob(torch.tensor([0.0, 1.0])).item() == pytest.approx(0.0, abs=1e-6)
+    logits = torch.tensor([0.0, 200.0], requires_grad=True)  # exp(-200) is 0 in single precision, its logarithm -inf
+    distribution = OneHot.mixed(logits, 0.0)
+    entropy, log_prob = distribution.entropy(), distribution.log_prob(torch.tensor([0.0, 1.0]))
+    assert entropy.item() == pytest.approx(0.0, abs=1e-6)
+    assert log_prob.item() == pytest.approx(0.0, abs=1e-6)
+    (gradient,) = torch.autograd.grad(entropy + log_prob, logits)
+    assert gradient.isfinite().all()

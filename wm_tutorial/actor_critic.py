@@ -123,8 +123,8 @@ class ActorCritic(nn.Module):
         }
         assert all(loss.shape == trajectory.reward.shape for loss in losses.values())
         metrics = {
-            "imagined_return": returns.mean(), "value": value.mean.mean(),
-            "entropy": entropy.mean(), "return_scale": self.normalizer.scale,
+            "imagined return": returns.mean(), "value": value.mean.mean(),
+            "entropy": entropy.mean(), "return scale": self.normalizer.scale,
         }  # fmt: skip
         return losses, {name: metric.detach() for name, metric in metrics.items()}
 

@@ -74,7 +74,8 @@ class Agent(nn.Module):
             InputError: if the observation is not one of this agent's environment.
         """
         try:
-            encoded = self.spaces.encode_obs(obs)
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+                encoded = self.spaces.encode_obs(obs)
         except (ValueError, TypeError, IndexError) as error:
             raise InputError(f"The observation {obs!r} is not one of {self.spaces}.") from error
         if len(encoded) != 1 or not np.isfinite(encoded).all():
@@ -82,7 +83,8 @@ class Agent(nn.Module):
         nothing = np.zeros(1, bool)
         row = Row(encoded, np.zeros(1, np.float32), nothing if carry else ~nothing, nothing, nothing)
         carry = self.policy(row, carry or self.initial(1), greedy)
-        return self.spaces.decode_action(carry.action.numpy(force=True))[0], carry
+        action = self.spaces.decode_action(carry.action.numpy(force=True))[0]
+        return action if self.spaces.action_kind == "discrete" else action.astype(np.float32), carry
 
     def check_fits(self, spaces: Spaces) -> None:
         """Raise InputError unless `spaces` are the ones this agent was made for."""

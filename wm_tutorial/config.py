@@ -103,8 +103,8 @@ class Config:
     """Where the networks live."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check_type(field.name, getattr(self, field.name), get_type_hints(Config)[field.name])
+        for name, hint in get_type_hints(Config).items():
+            _check_type(name, getattr(self, name), hint)
         for names, low, high, accepted in RANGES:
             for name in names.split():
                 if not low <= (value := getattr(self, name)) <= high:

@@ -23,6 +23,10 @@ OBSERVATION_NAMES = {
 EPISODES_TRIED = 20
 
 
+class EpisodesTooShort(InputError):
+    """Every episode ends before there is anything to dream."""
+
+
 def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
     """One episode of at most `rows` rows as a batch of one sequence, (1, T, ...), with sampled actions.
 
@@ -81,7 +85,8 @@ def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, 
         seed: of the episode; never one of training.
 
     Raises:
-        InputError: if context or horizon is below 1, `seed` below 0, or every episode ends within the context.
+        InputError: if context or horizon is below 1, or `seed` below 0.
+        EpisodesTooShort: if every episode ends within the context.
     """
     if context < 1 or horizon < 1 or seed < 0:
         raise InputError(
@@ -90,7 +95,9 @@ def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, 
         )
     batch = live(agent, source, context + horizon, seed)
     if (rows := batch.obs.shape[1]) <= context:
-        raise InputError(f"The longest of {EPISODES_TRIED} episodes has {rows} rows; give a context below {rows}.")
+        raise EpisodesTooShort(
+            f"The longest of {EPISODES_TRIED} episodes has {rows} rows; give a context below {rows}."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         prediction = agent.world_model.open_loop(batch, context)

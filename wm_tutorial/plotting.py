@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch
@@ -318,7 +319,7 @@ def open_loop(dream: Dream) -> Plot:
     panels = _panels(dream)
     lines = -(-len(panels) // 2)
     frames = [_frames_height(dream)] if dream.is_image else []
-    figure = Plot(figsize=(WIDTH, sum(frames) + 1.05 * lines + 2.1), layout="constrained")
+    figure = Plot(figsize=(WIDTH, sum(frames) + 1.05 * lines + 2.3), layout="constrained")
     grid = figure.add_gridspec(len(frames) + lines + 1, 2, height_ratios=[*frames, *[1.0] * lines, 1.6])
     if dream.is_image:
         _frames(figure, grid[0, :], dream)
@@ -357,18 +358,16 @@ def _seat(panel: int, panels: int) -> tuple[int, slice]:
 
 
 def _heading(figure: Figure, dream: Dream) -> None:
-    figure.suptitle(_title(dream), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    left_out = 0 if dream.is_image else max(dream.obs.shape[1] - MAX_PANELS, 0)
+    title = dream.environment + (f"  ({left_out} more entries are left out)" if left_out else "")
     keys = [
         Line2D([], [], color=TRUTH, lw=2.4, label="truth"),
         Line2D([], [], color=MODEL, lw=1.5, label="model"),
         Line2D([], [], color=PERSISTENCE, lw=1.4, ls=":", label="last seen value, held"),
     ]
-    figure.legend(handles=keys, loc="upper right", ncols=3, labelcolor="linecolor", borderaxespad=0.3)
-
-
-def _title(dream: Dream) -> str:
-    left_out = 0 if dream.is_image else max(dream.obs.shape[1] - MAX_PANELS, 0)
-    return dream.environment + (f"  ({left_out} more entries are left out)" if left_out else "")
+    font = FontProperties(weight="bold", size=10)
+    look = {"labelcolor": "linecolor", "title_fontproperties": font, "alignment": "left"}
+    figure.legend(handles=keys, loc="outside upper left", ncols=3, title=title, **look)
 
 
 def _mark_context(axes: Axes, dream: Dream, labels: bool = False) -> None:
@@ -379,6 +378,7 @@ def _mark_context(axes: Axes, dream: Dream, labels: bool = False) -> None:
     axes.axvline(edge, color=GREY, lw=0.8, zorder=1)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}".replace("-", "\N{MINUS SIGN}")))
     if labels:
         _name_sides(axes, edge, 0.97, "top")
 
@@ -446,7 +446,7 @@ def _largest_error(dream: Dream) -> float:
 def _frames_height(dream: Dream) -> float:
     """Inches for three strips of frames at the width of the figure."""
     height, width = map(int, dream.obs.shape[1:3])
-    return 3 * (WIDTH - 1.2) / IMAGE_COLUMNS * height / width + 0.8
+    return 3 * (WIDTH - 1.2) / IMAGE_COLUMNS * height / width + 1.2
 
 
 def _frames(figure: Figure, space: SubplotSpec, dream: Dream) -> None:
@@ -526,8 +526,9 @@ EYE_CLOSED = Outline(
 def film(dream: Dream, path: str | Path, fps: float = 10.0) -> str:
     """Write an animated GIF with one frame for each row, and return its alternative text.
 
-    Images: truth, model and error side by side. Vectors: growing lines, below two pictures, reality and the agent's
-    dream, where `SKETCHES` knows the environment. At row `context` the dream's eyes close. Takes about 0.1 s a row.
+    Images: truth, model and error side by side. Vectors: growing lines of the first 8 entries, below two pictures,
+    reality and the agent's dream, where `SKETCHES` knows the environment. At row `context` the dream's eyes close.
+    Takes about 0.1 s a row.
 
     fps: rows a second, at most 50 (browsers play faster ones slowly). The last frame stays for two seconds. Missing
     folders are made. Raises InputError for another fps or a name that does not end in .gif, OutputError if the file
@@ -587,7 +588,7 @@ def _film_alt(dream: Dream) -> str:
 def _stage(dream: Dream) -> tuple[Plot, Update]:
     """The figure of a film, and how to move it to a row."""
     figure, updates = (_image_stage if dream.is_image else _vector_stage)(dream)
-    _caption(figure, 20, 20, _title(dream), INK).set_fontweight("bold")
+    _caption(figure, 20, 20, dream.environment, INK).set_fontweight("bold")
     clock = _caption(figure, 680, 20, "", GREY, ha="right")
 
     def update(row: int) -> None:
@@ -786,7 +787,7 @@ def _running_mean(values: Array, window: int) -> Array:
 
 def _step_axis(axes: Axes, ticks: int = 5) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step + 0:,.0f}" if step == round(step) else ""))
 
 
 @_styled
@@ -870,7 +871,7 @@ def losses(records: Sequence[Record]) -> Plot:
 
 
 def _draw_loss(axes: Axes, steps: Array, values: Array, name: str) -> None:
-    axes.plot(steps, values, color=BLUE, lw=1.2)
+    axes.plot(steps, values, color=BLUE, lw=1.2, marker="o" if len(values) == 1 else None)
     if values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale("log")
     axes.set_title(name)

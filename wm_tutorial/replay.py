@@ -85,6 +85,11 @@ class Replay:
         """Rows held, over all streams."""
         return self.streams * min(self.added, self.length)
 
+    def __str__(self) -> str:
+        """For people: its capacity and what that costs."""
+        rows = self.streams * self.length
+        return f"Replay of {rows:,} rows in {self.streams} streams, {self.nbytes:,} bytes"
+
     @property
     def nbytes(self) -> int:
         """Memory taken, in bytes; it does not grow."""
@@ -143,11 +148,15 @@ class Replay:
         return {"added": self.added, **{name: torch.from_numpy(c[:, rows]) for name, c in self.columns.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.added = int(state["added"])
-        rows = np.arange(self.added - min(self.added, self.length), self.added) % self.length
+        """Take over what `state_dict` returned; raises InputError if it is of another size."""
+        added = int(state["added"])
+        rows = np.arange(added - min(added, self.length), added) % self.length
+        for name, column in self.columns.items():
+            if (saved := tuple(state[name].shape)) != (expected := column[:, rows].shape):
+                raise InputError(f"The saved replay holds {name} of shape {saved}; this one takes {expected}.")
         for name, column in self.columns.items():
             column[:, rows] = state[name].numpy()
+        self.added = added
 
     def _take(self, name: str, stream: Array, number: Array, device: str) -> Tensor:
         return torch.from_numpy(self.columns[name][stream[:, None], number % self.length]).to(device)

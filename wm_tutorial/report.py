@@ -10,9 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from wm_tutorial import plotting
-from wm_tutorial.dream import dream, live
+from wm_tutorial.dream import EpisodesTooShort, dream, live
 from wm_tutorial.envs import name_of
-from wm_tutorial.errors import InputError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.returns import lambda_returns
 from wm_tutorial.trainer import Trainer
@@ -33,15 +32,17 @@ PAGE = """<!doctype html>
 <p class="score">{score}</p>
 {figures}
 <h2>Go on</h2>
-<pre>wm-tutorial evaluate {folder}
-wm-tutorial dream {folder} --seed 1
-wm-tutorial resume {folder} --steps {more}</pre>
+{commands}
 <pre>from wm_tutorial import Agent
 agent, carry = Agent.load("{folder}"), None
 action, carry = agent.act(obs, carry)</pre>
 <details><summary>All options</summary><pre>{options}</pre></details>
 </body></html>
 """
+
+COMMANDS = """<pre>wm-tutorial evaluate {folder}
+wm-tutorial dream {folder} --seed 1
+wm-tutorial resume {folder} --steps {more}</pre>"""
 
 
 def package_version() -> str:
@@ -65,44 +66,44 @@ def imagined_trajectory(trainer: Trainer) -> Figure:
 
 def write(folder: Path, trainer: Trainer) -> Path:
     """Draw every figure of the run into `folder`, with a page index.html that shows them; returns the page."""
-    config = trainer.config
-    figures = {
-        "return.png": (plotting.return_curve(trainer.records), "Return of training episodes, and of evaluations."),
-        "imagined.png": (imagined_trajectory(trainer), "One trajectory, imagined by the agent from a real start."),
-        "losses.png": (plotting.losses(trainer.records), "The losses, averaged between lines of metrics.jsonl."),
-    }
+    records = {kind: [r for r in trainer.records if r["kind"] == kind] for kind in ("episode", "train", "evaluation")}
+    shown = []
+
+    def show(name: str, alt: str, caption: str) -> None:
+        image = f'<img src="{name}" alt="{html.escape(alt)}">'
+        shown.append(f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>")
+
+    def show_figure(name: str, figure: Figure, caption: str) -> None:
+        plotting.save(figure, folder / name)
+        show(name, plotting.alt_text(figure), caption)
+
     try:
         seen = dream(trainer.agent, trainer.source)
-        plotting.film(seen, folder / "dream.gif")
-        figures = {
-            "dream.png": (plotting.open_loop(seen), "The same episode, dreamed from its actions alone.")
-        } | figures
-    except InputError:  # every episode was shorter than the context: nothing to dream
-        seen = None
-    for name, (figure, _) in figures.items():
-        plotting.save(figure, folder / name)
-    shown = (
-        [element("dream.gif", "Reality, and the agent's dream of it.", "An animation of one episode.")] if seen else []
-    )
-    shown += [element(name, caption, plotting.alt_text(figure)) for name, (figure, caption) in figures.items()]
-    evaluations = [record for record in trainer.records if record["kind"] == "evaluation"]
-    score = f"{trainer.steps} environment steps, {trainer.updates} updates, {trainer.seconds:.0f} s of learning. "
-    if evaluations:
-        last = evaluations[-1]
-        score += f"Last evaluation: {last['mean']:.1f} (mean return of {len(last['returns'])} greedy episodes)."
+    except EpisodesTooShort:
+        pass
+    else:
+        show("dream.gif", plotting.film(seen, folder / "dream.gif"), "Reality, and the agent's dream of it.")
+        show_figure("dream.png", plotting.open_loop(seen), "The same episode, dreamed from its actions alone.")
+    if records["episode"] or records["evaluation"]:
+        show_figure("return.png", plotting.return_curve(trainer.records), "Training episodes, and evaluations.")
+    show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
+    if records["train"]:
+        show_figure(
+            "losses.png", plotting.losses(trainer.records), "Losses and more, each averaged between two points."
+        )
+
+    config, name = trainer.config, name_of(trainer.source)
+    score = f"{trainer.steps} environment steps, {trainer.updates} updates, {trainer.seconds:.0f} s of learning."
+    if records["evaluation"]:
+        last = records["evaluation"][-1]
+        score += f" Last evaluation: mean return {last['mean']:.1f} of {len(last['returns'])} greedy episodes."
     page = PAGE.format(
-        title=html.escape(f"{name_of(trainer.source)}, preset {config.preset}, seed {config.seed}"),
+        title=html.escape(f"{name}, preset {config.preset}, seed {config.seed}"),
         score=html.escape(score),
         figures="\n".join(shown),
+        commands=COMMANDS.format(folder=folder, more=2 * config.steps) if isinstance(trainer.source, str) else "",
         folder=html.escape(str(folder)),
-        more=2 * config.steps,
         options=html.escape(json.dumps(dataclasses.asdict(config), indent=2)),
     )
     (folder / "index.html").write_text(page)
     return folder / "index.html"
-
-
-def element(name: str, caption: str, alt: str) -> str:
-    """A figure of the page."""
-    image = f'<img src="{name}" alt="{html.escape(alt)}">'
-    return f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"

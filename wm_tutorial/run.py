@@ -116,6 +116,7 @@ def resume(path: str | Path, env: EnvSource | None = None, **changes: Any) -> Ru
 def finish(trainer: Trainer) -> Run:
     """Run to the end and draw the figures."""
     assert trainer.folder is not None
+    print(trainer.replay)
     trainer.run()
     run = Run(trainer, trainer.folder)
     run.report()

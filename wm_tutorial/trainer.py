@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from wm_tutorial import checkpoint
@@ -23,7 +24,7 @@ from wm_tutorial.dynamics import State
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.errors import CheckpointError, InputError, NonFiniteError, OutputError, WorldModelError
 from wm_tutorial.imagination import imagine
-from wm_tutorial.replay import Replay
+from wm_tutorial.replay import Batch, Replay
 from wm_tutorial.rows import Row
 
 # Seeds are lists of numbers; the first one keeps these apart, so that no evaluation repeats a training episode.
@@ -133,6 +134,12 @@ class Trainer:
     """
 
     def __init__(self, source: EnvSource, config: Config, folder: Path | None = None) -> None:
+        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there[config.device]:
+            raise InputError(
+                f"device is {config.device!r}, which PyTorch does not find on this machine; here it finds "
+                f"{', '.join(repr(name) for name, found in there.items() if found)}."
+            )
         self.source, self.config, self.folder = source, config, folder
         self.random = Randomness(config.seed)
         self.environments = Environments(source, config.envs, (COLLECT, config.seed))
@@ -141,10 +148,10 @@ class Trainer:
         world_model, behaviour = self.agent.world_model, self.agent.behaviour
         self.parts = {"world model": world_model, "actor": behaviour.actor, "critic": behaviour.critic}
         self.learning_rates = (config.world_model_lr, config.actor_lr, config.critic_lr)
+        groups = zip(self.parts.values(), self.learning_rates, strict=True)
         self.optimizer = torch.optim.Adam(
-            [{"params": list(part.parameters()), "lr": lr}
-             for part, lr in zip(self.parts.values(), self.learning_rates, strict=True)]
-        )  # fmt: skip
+            [{"params": list(part.parameters()), "lr": lr} for part, lr in groups], fused=True
+        )
         dynamics = world_model.dynamics
         self.replay = Replay(
             config.capacity, config.envs, self.environments.spaces, dynamics.memory_size, dynamics.latent_size
@@ -183,39 +190,64 @@ class Trainer:
         Raises:
             NonFiniteError: if a loss or gradient is not finite; nothing was changed then.
         """
-        config, agent = self.config, self.agent
-        before = {name: buffer.clone() for name, buffer in agent.named_buffers()}
-        with self.random.active():
-            batch, place = self.replay.sample(
-                config.batch_size, config.sequence_length, self.random.numpy, config.device
-            )
-            model_losses, states = agent.world_model.losses(batch)
-            start = states.detach().flatten()
-            if 0 < config.imagined_starts < len(start.latent):
-                start = start[torch.randperm(len(start.latent))[: config.imagined_starts]]
-            trajectory = imagine(agent.world_model, agent.behaviour.actor, start, config.horizon)
-            behaviour_losses, metrics = agent.behaviour.losses(trajectory)
-        losses = {name: loss.mean() for name, loss in {**model_losses, **behaviour_losses}.items()}
-        total = torch.stack([self.scales[name] * loss for name, loss in losses.items()]).sum()
-        self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        norms = {
-            f"gradient of the {name}": torch.nn.utils.clip_grad_norm_(part.parameters(), config.clip)
-            for name, part in self.parts.items()
-        }
-        numbers = {name: float(x.detach()) for name, x in {**losses, **norms, **metrics}.items()}
-        if infinite := [name for name, x in numbers.items() if not np.isfinite(x)]:
-            agent.load_state_dict(before, strict=False)
-            raise NonFiniteError(
-                f"{infinite[0]} became {numbers[infinite[0]]} in update {self.updates + 1}, environment step "
-                f"{self.steps}. Lower the learning rates or look at the rewards and observations."
-            )
+        before = {name: buffer.clone() for name, buffer in self.agent.named_buffers()}
+        try:
+            with self.random.active():
+                batch, place = self.replay.sample(
+                    self.config.batch_size, self.config.sequence_length, self.random.numpy, self.config.device
+                )
+                losses, metrics, states = self.losses(batch)
+            gradients = self.backward(losses)
+            numbers = self.finite({**losses, **gradients, **metrics})
+        except NonFiniteError:
+            self.agent.load_state_dict(before, strict=False)  # the range of returns is all that has changed so far
+            raise
         for group, lr in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = lr * self.lr_share
         self.optimizer.step()
-        agent.behaviour.update_slow_critic()
+        self.agent.behaviour.update_slow_critic()
         self.replay.write_back(place, states)
         self.updates += 1
+        return numbers
+
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State]:
+        """Explain real sequences, imagine on from them, and judge what was imagined.
+
+        Returns:
+            Every named loss (), other metrics (), and the states (B, T) inferred on the way.
+        """
+        config, behaviour = self.config, self.agent.behaviour
+        model_losses, states = self.agent.world_model.losses(batch)
+        self.finite(model_losses)  # imagination could not sample from what is no number
+        start = states.detach().flatten()
+        if 0 < config.imagined_starts < len(start.latent):
+            start = start[torch.randperm(len(start.latent))[: config.imagined_starts]]
+        trajectory = imagine(self.agent.world_model, behaviour.actor, start, config.horizon)
+        behaviour_losses, metrics = behaviour.losses(trajectory)
+        losses = {name: loss.mean() for name, loss in {**model_losses, **behaviour_losses}.items()}
+        return losses, metrics, states
+
+    def backward(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the gradients of the weighted sum of all losses and clip them part by part; returns their norms.
+
+        One backward pass serves all parts: stop-gradients inside the losses keep them apart.
+        """
+        self.optimizer.zero_grad()
+        torch.stack([self.scales[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
+        return {
+            f"{name} gradient": torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
+            for name, part in self.parts.items()
+        }
+
+    def finite(self, tensors: dict[str, Tensor]) -> dict[str, float]:
+        """The mean of each tensor; raises NonFiniteError for the first one that is not finite."""
+        numbers = {name: float(tensor.detach().mean()) for name, tensor in tensors.items()}
+        for name, number in numbers.items():
+            if not np.isfinite(number):
+                raise NonFiniteError(
+                    f"{name} became {number} in update {self.updates + 1}, environment step {self.steps}. "
+                    "Lower the learning rates or look at the rewards and observations."
+                )
         return numbers
 
     @property
@@ -273,7 +305,8 @@ class Trainer:
 
     def evaluate(self, episodes: int, greedy: bool = True, seed: int | None = None) -> Evaluation:
         """Evaluate on environments and seeds that training never sees."""
-        return evaluate(self.agent, self.source, episodes, self.config.seed if seed is None else seed, greedy)
+        with cpu_threads(self.config.threads):
+            return evaluate(self.agent, self.source, episodes, self.config.seed if seed is None else seed, greedy)
 
     def record(self, kind: str, **values: Any) -> None:
         """Keep one line of metrics, and append it to metrics.jsonl."""

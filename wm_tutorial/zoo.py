@@ -19,6 +19,7 @@ from torch import Tensor
 from wm_tutorial import actor_critic, envs, imagination, latents, trainer, world_model
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.dynamics import State
+from wm_tutorial.errors import InputError
 from wm_tutorial.imagination import Trajectory
 from wm_tutorial.latents import Gaussian, GaussianLatent
 from wm_tutorial.replay import Batch
@@ -44,7 +45,9 @@ class Bug:
 
 @contextmanager
 def bug(name: str) -> Iterator[None]:
-    """Let one mistake out for the duration of a `with` block."""
+    """Let one mistake out for the duration of a `with` block; raises InputError for a name that is not in `BUGS`."""
+    if name not in BUGS:
+        raise InputError(f"There is no bug {name!r} in the zoo; there are {', '.join(BUGS)}.")
     with ExitStack() as stack:
         for owner, attribute, replacement in BUGS[name].replaces:
             stack.enter_context(patch.object(owner, attribute, replacement))

@@ -1,0 +1,383 @@
+"""The command line from end to end: what it explains, writes, prints and refuses."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from scripted import TINY, timeless, tiny, tree, written
+
+from wm_tutorial import Agent, Trainer, __version__, cli
+from wm_tutorial import config as config_module
+from wm_tutorial.config import PRESETS, Config, Preset
+
+CORRIDOR = "wm_tutorial/Corridor-v0"
+COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "presets"]
+
+Main = Callable[..., tuple[str, str]]
+
+
+def options(**changes: object) -> list[str]:
+    """A tiny run, as it is written on the command line."""
+    return [word for name, value in (TINY | changes).items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    """What `wm-tutorial ARGUMENTS` exits with: None when all is well, a message to print, or a number."""
+    monkeypatch.setattr(sys, "argv", ["wm-tutorial", *arguments])
+    try:
+        cli.main()
+    except SystemExit as exit_:
+        return exit_.code
+    return None
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Main:
+    """Run a command that must succeed, on a wide terminal; returns what it printed."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def call(*arguments: str) -> tuple[str, str]:
+        capsys.readouterr()
+        assert not run_main(monkeypatch, *arguments)
+        return capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder made by `wm-tutorial train`, and what that printed."""
+    folder, printed = tmp_path_factory.mktemp("cli") / "new" / "run", []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.print", lambda *words: printed.append(" ".join(map(str, words))))
+        assert run_main(patch, "train", CORRIDOR, "--out", str(folder), *options(eval_every=30)) is None
+    yield folder, "\n".join(printed)
+
+
+@pytest.fixture
+def folder(trained: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of that folder."""
+    return Path(shutil.copytree(trained[0], tmp_path / "run"))
+
+
+# --- Help -------------------------------------------------------------------------------------------------------------
+
+
+def documentation() -> dict[str, str]:
+    """Each option of the dataclass with the sentence below it."""
+    (body,) = (
+        node.body
+        for node in ast.parse(inspect.getsource(config_module)).body
+        if isinstance(node, ast.ClassDef) and node.name == "Config"
+    )
+    found = {}
+    for field, text in itertools.pairwise(body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(sentence))):
+                found[name] = " ".join(sentence.split())
+    return found
+
+
+def test_every_option_is_documented() -> None:
+    assert list(documentation()) == [field.name for field in dataclasses.fields(Config)]
+
+
+def plain(text: str) -> str:
+    """Help without colours and frames, on one line."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│─╭╮╰╯]", " ", text).split())
+
+
+@pytest.mark.parametrize("command", ["train", "measure"])
+def test_help_lists_every_option_of_the_dataclass_with_its_sentence(command: str, main: Main) -> None:
+    text = plain(main(command, "--help")[0])
+    for name, sentence in documentation().items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert sentence in text, name
+    assert "--config" not in text  # options are not nested
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_says_what_it_does_and_what_it_wants(command: str, main: Main) -> None:
+    (kind,) = (kind for kind in known() if kind.__name__.lower() == command)
+    text = plain(main(command, "--help")[0])
+    assert inspect.getdoc(kind).split("\n")[0] in text  # type: ignore[union-attr]
+    for field in dataclasses.fields(kind):
+        if field.name not in ("env", "run", "config"):
+            assert f"--{field.name} " in text
+    assert ("(required)" in text) == (command != "presets")
+
+
+def known() -> list[type]:
+    return [kind for kind in vars(cli).values() if dataclasses.is_dataclass(kind) and kind.__module__ == cli.__name__]
+
+
+def test_help_of_the_whole_lists_every_command(main: Main) -> None:
+    text = plain(main("--help")[0])
+    assert len(known()) == len(COMMANDS)
+    for command in COMMANDS:
+        assert command in text
+    assert cli.DESCRIPTION in text
+
+
+# --- Presets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Preset:
+    """A second preset."""
+    changes = {"horizon": 77, "lam": 0.5, "imagined_starts": 3}
+    preset = Preset("a", "b", "c", "d", "e", "f", changes)
+    monkeypatch.setitem(PRESETS, "patient", preset)
+    return preset
+
+
+@pytest.mark.parametrize("words", [["--preset", "patient"], ["--preset=patient"]])
+def test_a_preset_sets_the_defaults(words: list[str], patient: Preset, main: Main) -> None:
+    command = cli.command_line(["train", "CartPole-v1", *words])
+    assert isinstance(command, cli.Train)
+    assert command.config == dataclasses.replace(Config(), preset="patient", **patient.options)
+    assert "(default: 77)" in plain(main("train", *words, "--help")[0])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_explicit_options_win_over_the_preset_wherever_they_stand(order: int, patient: Preset) -> None:
+    words = [["--preset", "patient"], ["--horizon", "9"], ["--hidden", "8"]][::order]
+    command = cli.command_line(["train", "CartPole-v1", *(word for pair in words for word in pair)])
+    assert isinstance(command, cli.Train)
+    config = command.config
+    assert (config.preset, config.horizon, config.lam, config.hidden) == ("patient", 9, 0.5, 8)
+    assert config.discount == Config().discount
+
+
+def test_without_a_preset_the_defaults_are_those_of_the_dataclass() -> None:
+    command = cli.command_line(["train", "CartPole-v1"])
+    assert command == cli.Train(env="CartPole-v1", out=None, config=Config())
+
+
+def test_presets_lists_all_of_them_as_a_table(patient: Preset, main: Main) -> None:
+    head, *rows = main("presets")[0].splitlines()
+    assert head.split() == ["preset", "memory", "latent", "heads", "kl", "behaviour", "source"]
+    assert [row.split()[0] for row in rows] == list(PRESETS)
+    assert rows[-1].split() == ["patient", "a", "b", "c", "d", "e", "f"]
+    place = head.index("behaviour")
+    assert rows[-1][place] == "e" and rows[0][place:].startswith(PRESETS["guide"].behaviour)
+
+
+# --- Commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_train_says_what_came_out_and_where(trained: tuple[Path, str]) -> None:
+    folder, printed = trained
+    assert re.search(r"Greedy evaluation: return -?\d.* 100 episodes, greedy", printed)
+    assert f"Run folder: {folder}  (open {folder / 'index.html'})" in printed
+
+
+def test_train_leaves_everything_in_its_folder(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    names = set(tree(folder))
+    assert {"config.json", "metrics.jsonl", "checkpoint.pt", "return.png", "dream.gif", "index.html"} <= names
+    assert not {name for name in names if name.startswith(".")}
+    assert set(tree(folder.parent)) == {"run", *(f"run/{name}" for name in names)}
+
+
+def test_the_settings_are_those_of_the_command_line(trained: tuple[Path, str]) -> None:
+    settings = json.loads((trained[0] / "config.json").read_text())
+    config = tiny(eval_every=30)
+    assert {name: settings[name] for name in TINY} == {**TINY, "eval_every": 30}
+    assert settings["environment"] == "Corridor-v0"
+    assert settings["wm_tutorial"] == __version__
+    assert Config(**{name: settings[name] for name in dataclasses.asdict(config)}) == config
+
+
+def test_the_run_is_the_one_the_package_would_make(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    trainer = Trainer(CORRIDOR, tiny(eval_every=30))
+    trainer.run()
+    assert timeless(written(folder)) == timeless(trainer.records)
+    assert [record["step"] // 30 for record in trainer.records if record["kind"] == "evaluation"] == [1, 2]
+    theirs, ours = Agent.load(folder).state_dict(), trainer.agent.state_dict()
+    assert all((theirs[name] == ours[name]).all() for name in ours)
+
+
+class Links(HTMLParser):
+    """Everything a page points to, and the alternative texts of its images."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.alternatives: list[str] = []
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.found += [values[name] or "" for name in ("src", "href") if name in values]
+        if tag == "img":
+            self.alternatives.append(values.get("alt") or "")
+
+
+def test_the_page_shows_every_figure_through_relative_links(folder: Path) -> None:
+    """The folder was copied: whatever the page shows must have come along."""
+    links = Links(folder / "index.html")
+    pictures = {path.name for path in folder.iterdir() if path.suffix in (".png", ".gif")}
+    assert set(links.found) == pictures
+    assert all(len(text) > 20 for text in links.alternatives)
+    assert len(links.alternatives) == len(pictures)
+    for name in pictures:
+        with Image.open(folder / name) as image:
+            assert image.width > 300 and image.height > 100
+            assert (getattr(image, "n_frames", 1) > 3) == (name == "dream.gif")
+
+
+def test_the_page_says_what_this_run_is(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    page = (folder / "index.html").read_text()
+    assert "Corridor-v0, preset guide, seed 0" in page
+    steps, updates = re.search(r"(\d+) environment steps, (\d+) updates", page).groups()  # type: ignore[union-attr]
+    trainer = Trainer.load(folder)
+    assert (int(steps), int(updates)) == (trainer.steps, trainer.updates)
+    last = [record for record in written(folder) if record["kind"] == "evaluation"][-1]
+    assert f"{last['mean']:.1f}" in page
+    assert f"wm-tutorial resume {folder}" in page
+    assert "{" not in re.sub(r"<style>.*?</style>|<details>.*?</details>", "", page, flags=re.DOTALL)
+
+
+def test_evaluate_prints_one_line_repeats_itself_and_writes_nothing(folder: Path, main: Main) -> None:
+    before = tree(folder)
+    one, same, other, sampled = (
+        main("evaluate", str(folder), "--episodes", "7", *more)[0]
+        for more in ([], [], ["--seed", "5"], ["--actions", "sampled"])
+    )
+    assert re.fullmatch(r"return -?\d+\.\d ± \d+\.\d \(mean and standard deviation of 7 episodes, greedy.*\)\n", one)
+    assert one == same
+    assert "sampled actions" in sampled
+    assert "7 episodes" in other
+    assert tree(folder) == before
+
+
+def test_dream_draws_a_picture_and_a_film_of_the_episode_asked_for(folder: Path, main: Main) -> None:
+    before = tree(folder)
+    printed, _ = main("dream", str(folder), "--seed", "3", "--context", "2", "--horizon", "6")
+    paths = [Path(line) for line in printed.splitlines()]
+    assert paths == [folder / "dream-3.png", folder / "dream-3.gif"]
+    with Image.open(paths[1]) as film:
+        assert film.format == "GIF" and 3 <= film.n_frames <= 10  # type: ignore[attr-defined]
+    with Image.open(paths[0]) as picture:
+        assert picture.format == "PNG"
+    assert tree(folder).keys() - before.keys() == {"dream-3.png", "dream-3.gif"}
+
+
+def test_resume_goes_on_to_the_new_budget(folder: Path, main: Main) -> None:
+    before = written(folder)
+    printed, _ = main("resume", str(folder), "--steps", "80")
+    assert "Greedy evaluation: return" in printed
+    assert f"Run folder: {folder}" in printed
+    after = written(folder)
+    assert timeless(after[: len(before)]) == timeless(before)
+    assert {record["step"] for record in after[len(before) :]} <= set(range(61, 82))
+    assert json.loads((folder / "config.json").read_text())["steps"] == 80
+    assert re.search(r"8\d environment steps", (folder / "index.html").read_text())
+    assert Trainer.load(folder).steps >= 80
+
+
+def test_the_command_is_installed() -> None:
+    (script,) = entry_points(group="console_scripts", name="wm-tutorial")
+    assert script.load() is cli.main
+
+
+# --- Errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "NoSuchWorld-v0"], r"^InputError: .*'NoSuchWorld-v0'"),
+        (["train", "CartPole-v1", "--preset", "unknown"], r"^InputError: There is no preset 'unknown'"),
+        (["train", "CartPole-v1", "--out", "file/run", *options()], r"^OutputError: .*file/run"),
+        (["evaluate", "missing"], r"^CheckpointError: .*missing"),
+        (["resume", "missing"], r"^CheckpointError: .*missing"),
+        (["dream", "missing"], r"^CheckpointError: .*missing"),
+    ],
+)
+def test_errors_are_one_message(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("I am no folder")
+    message = run_main(monkeypatch, *arguments)
+    assert isinstance(message, str)  # which Python prints, and exits with 1
+    assert re.search(expected, message)
+    assert "\n" not in message
+    assert "Traceback" not in "".join(capsys.readouterr())
+    assert set(tree(tmp_path)) == {"file"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "train, resume, evaluate, dream"),
+        (["fly"], "fly"),
+        (["train"], "environment"),
+        (["train", "CartPole-v1", "--horizn", "3"], "--horizon"),
+        (["train", "CartPole-v1", "--steps", "many"], "many"),
+        (["train", "CartPole-v1", "--steps", "0"], "steps is 0; it must be at least 1"),
+        (["train", "CartPole-v1", "--device", "tpu"], "cuda"),
+        (["evaluate", "run", "--actions", "lazy"], "sampled"),
+    ],
+)
+def test_what_cannot_be_read_is_explained(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.chdir(tmp_path)
+    assert run_main(monkeypatch, *arguments) == 2
+    output = "".join(capsys.readouterr())
+    assert expected in plain(output)
+    assert "Traceback" not in output
+    assert not tree(tmp_path)
+
+
+def test_ctrl_c_exits_as_programs_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt("Stopped. Saved at step 7; go on with: wm-tutorial resume runs/x")
+
+    monkeypatch.setattr(cli, "train", stopped)
+    assert run_main(monkeypatch, "train", "CartPole-v1") == 130
+    assert capsys.readouterr().err == "\nStopped. Saved at step 7; go on with: wm-tutorial resume runs/x\n"
+
+
+def test_errors_of_the_package_itself_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "train", broken)
+    with pytest.raises(ZeroDivisionError):
+        run_main(monkeypatch, "train", "CartPole-v1")
+
+
+def test_python_m_is_the_same_command_line(tmp_path: Path) -> None:
+    """A real process, its exit code, and what it leaves on the screen."""
+    command = [sys.executable, "-m", "wm_tutorial", "evaluate", "missing"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert result.returncode == 1
+    assert re.fullmatch(r"CheckpointError: There is no checkpoint at missing.*\n", result.stderr)
+    assert result.stdout == ""

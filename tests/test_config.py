@@ -1,0 +1,204 @@
+"""Every option: which values it takes, and that they arrive as they were given."""
+
+import dataclasses
+import json
+import math
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wm_tutorial.config import PRESETS, RANGES, Config, Preset, make_config
+from wm_tutorial.errors import InputError
+
+HINTS = get_type_hints(Config)
+LIMITS = {name: (low, high) for names, low, high, _ in RANGES for name in names.split()}
+NUMBERS = [name for name, hint in HINTS.items() if hint in (int, float)]
+INTEGERS = [name for name in NUMBERS if HINTS[name] is int]
+FLOATS = [name for name in NUMBERS if HINTS[name] is float]
+
+COUNTED = [  # of these there must be at least one
+    *("steps", "hidden", "layers", "latent_size", "conv_depth", "horizon", "envs", "capacity", "batch_size"),
+    *("sequence_length", "eval_episodes", "log_every"),
+]
+ROOMY = {"capacity": 10**9, "envs": 1, "sequence_length": 1}  # so that one of them can be changed alone
+
+
+def with_value(name: str, value: Any) -> Config:
+    return Config(**{**ROOMY, name: value})
+
+
+# --- One option at a time ---------------------------------------------------------------------------------------------
+
+
+def test_every_number_has_a_range_and_every_range_an_option() -> None:
+    assert sorted(LIMITS) == sorted(NUMBERS)
+    assert sum(len(names.split()) for names, *_ in RANGES) == len(LIMITS)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_ends_of_each_range_are_accepted_and_what_lies_beyond_is_not(name: str) -> None:
+    """An integer without an upper limit may be as large as one likes."""
+    low, high = LIMITS[name]
+    for value in (low, high if math.isfinite(high) else 10**12):
+        typed = int(value) if name in INTEGERS else float(value)
+        if name == "capacity":
+            typed = max(typed, 2)
+        roomy = {"capacity": 10**30} if name in ("envs", "sequence_length") else {}
+        assert getattr(Config(**{**ROOMY, **roomy, name: typed}), name) == typed
+    below = low - 1 if name in INTEGERS else math.nextafter(low, -math.inf)
+    above = [] if math.isinf(high) else [high + 1 if name in INTEGERS else math.nextafter(high, math.inf)]
+    for value in (below, *above):
+        with pytest.raises(InputError) as caught:
+            with_value(name, value)
+        assert str(caught.value).startswith(f"{name} is {value}; it must be ")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_zero_and_negative_numbers_are_refused_where_they_mean_nothing(name: str) -> None:
+    if name in COUNTED or name == "clip":
+        with pytest.raises(InputError, match=f"^{name} is 0"):
+            with_value(name, 0)
+    with pytest.raises(InputError, match=f"^{name} is -1"):
+        with_value(name, -1)
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_not_a_number_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is nan"):
+        with_value(name, math.nan)
+    if name != "clip":
+        with pytest.raises(InputError, match=f"^{name} is inf"):
+            with_value(name, math.inf)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["1", None, True, [1], 1j], ids=repr)
+def test_numbers_must_be_numbers(name: str, value: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        with_value(name, value)
+    assert str(caught.value) == f"{name} is {value!r}; it must be of type {HINTS[name].__name__}."
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_must_be_whole(name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is 2.0; it must be of type int"):
+        with_value(name, 2.0)
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_integers_may_stand_for_floats(name: str) -> None:
+    low, high = LIMITS[name]
+    value = 1 if low <= 1 <= high else 0
+    assert getattr(with_value(name, value), name) == value
+
+
+@pytest.mark.parametrize("name", [name for name, hint in HINTS.items() if get_origin(hint) is Literal])
+def test_choices_are_listed(name: str) -> None:
+    for value in get_args(HINTS[name]):
+        assert getattr(with_value(name, value), name) == value
+    for value in ("other", None, 3):
+        with pytest.raises(InputError) as caught:
+            with_value(name, value)
+        assert str(caught.value).startswith(f"{name} is {value!r}; accepted are ")
+        assert all(repr(choice) in str(caught.value) for choice in get_args(HINTS[name]))
+
+
+def test_every_option_is_checked_by_one_of_the_tests_above() -> None:
+    choices = [name for name, hint in HINTS.items() if get_origin(hint) is Literal]
+    assert sorted([*NUMBERS, *choices, "preset", "size"]) == sorted(field.name for field in dataclasses.fields(Config))
+
+
+def test_sizes_belong_to_presets_that_have_some() -> None:
+    with pytest.raises(InputError, match="size is 'small'; the preset 'guide' comes in one size"):
+        Config(size="small")
+    with pytest.raises(InputError, match="size is 3; it must be of type"):
+        Config(size=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="preset is 3; it must be of type str"):
+        Config(preset=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("envs", "length"), [(1, 1), (4, 32), (3, 9)])
+def test_the_replay_must_hold_a_sequence_and_the_row_before_it_for_every_environment(envs: int, length: int) -> None:
+    least = envs * (length + 1)
+    assert Config(envs=envs, sequence_length=length, capacity=least).capacity == least
+    with pytest.raises(InputError, match=f"capacity is {least - 1} .*{envs} env.*{length} rows.*at least {least}"):
+        Config(envs=envs, sequence_length=length, capacity=least - 1)
+
+
+def test_a_config_cannot_be_changed_but_replaced() -> None:
+    config = Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.steps = 5  # type: ignore[misc]
+    assert dataclasses.replace(config, steps=5).steps == 5
+    with pytest.raises(InputError, match="steps is 0"):
+        dataclasses.replace(config, steps=0)
+
+
+# --- make_config ------------------------------------------------------------------------------------------------------
+
+
+def test_without_arguments_the_config_is_that_of_the_dataclass() -> None:
+    assert make_config() == Config()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_makes_a_config_that_carries_its_name(preset: str) -> None:
+    config = make_config(preset)
+    assert config.preset == preset
+    assert {name: getattr(config, name) for name in PRESETS[preset].options} == PRESETS[preset].options
+
+
+def test_a_preset_changes_the_defaults_and_options_change_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"horizon": 77, "lam": 0.5}
+    monkeypatch.setitem(PRESETS, "other", Preset("", "", "", "", "", "", options))
+    assert make_config("other") == dataclasses.replace(Config(), preset="other", horizon=77, lam=0.5)
+    assert make_config("other", lam=0.25, seed=3) == dataclasses.replace(
+        Config(), preset="other", horizon=77, lam=0.25, seed=3
+    )
+    assert options == {"horizon": 77, "lam": 0.5}
+    assert make_config() == Config()
+
+
+def test_unknown_presets_and_options_are_refused_with_what_there_is() -> None:
+    with pytest.raises(InputError, match=r"There is no preset 'dreamer'; there are guide"):
+        make_config("dreamer")
+    for wrong, right in [("horizn", "horizon"), ("batchsize", "batch_size"), ("lambda", "lam"), ("step", "steps")]:
+        with pytest.raises(InputError, match=f"There is no option '{wrong}'; did you mean '{right}'"):
+            make_config(**{wrong: 1})
+    with pytest.raises(InputError, match=r"There is no option 'xyzzy'; `wm-tutorial train --help` lists all"):
+        make_config(xyzzy=1)
+
+
+# --- Any valid value --------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> dict[str, Any]:
+    """Some options, each with any value in its range."""
+    options: dict[str, Any] = {}
+    for name in draw(st.sets(st.sampled_from(sorted(HINTS)))):
+        if name in INTEGERS:
+            low, high = LIMITS[name]
+            options[name] = draw(st.integers(int(low), int(high) if math.isfinite(high) else 10**6))
+        elif name in FLOATS:
+            low, high = LIMITS[name]
+            options[name] = draw(st.floats(low, high))
+        elif get_origin(HINTS[name]) is Literal:
+            options[name] = draw(st.sampled_from(get_args(HINTS[name])))
+    options["preset"] = draw(st.sampled_from(sorted(PRESETS)))
+    default = make_config(options["preset"])
+    envs, length = options.get("envs", default.envs), options.get("sequence_length", default.sequence_length)
+    options["capacity"] = max(options.get("capacity", default.capacity), envs * (length + 1))
+    return options
+
+
+@given(options=configs())
+def test_any_valid_value_arrives_and_survives_being_written_down(options: dict[str, Any]) -> None:
+    config = make_config(**options)
+    assert {name: getattr(config, name) for name in options} == options
+    others = {name: value for name, value in dataclasses.asdict(config).items() if name not in options}
+    assert others == {name: getattr(make_config(options["preset"]), name) for name in others}
+    assert make_config(**dataclasses.asdict(config)) == config
+    assert make_config(**json.loads(json.dumps(dataclasses.asdict(config)))) == config

@@ -1,0 +1,57 @@
+"""A measured result: the raw data, what is computed from it, and that nothing is trained twice."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wm_tutorial.config import make_config
+from wm_tutorial.errors import InputError
+from wm_tutorial.measure import as_table, bootstrap_interval, measure, summarise
+
+TINY = make_config(
+    steps=60, prefill=20, hidden=8, layers=1, latent_size=4, batch_size=2, sequence_length=4, imagined_starts=4,
+    horizon=2, envs=2, capacity=200, eval_every=30, eval_episodes=2, log_every=20,
+)  # fmt: skip
+
+
+def test_measure_writes_what_it_found_and_adds_seeds_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "result"
+    measure("CartPole-v1", TINY, [0], folder, episodes=3)
+    first = (folder / "seed-0.json").read_bytes()
+    summary = measure("CartPole-v1", TINY, [0, 1], folder, episodes=3)
+
+    assert (folder / "seed-0.json").read_bytes() == first  # not trained again
+    records = [json.loads((folder / f"seed-{seed}.json").read_text()) for seed in (0, 1)]
+    for seed, record in enumerate(records):
+        assert record["config"]["seed"] == seed and record["config"]["hidden"] == 8
+        assert len(record["final_returns"]) == 3
+        assert [step // 30 for step, _ in record["evaluations"]] == [1, 2]
+        assert summary["seeds"][str(seed)]["final"] == pytest.approx(np.mean(record["final_returns"]), abs=0.05)
+        assert summary["seeds"][str(seed)]["best_on_the_way"] == max(mean for _, mean in record["evaluations"])
+        assert record["command"].startswith("wm-tutorial")
+    assert summary["mean"] == pytest.approx(np.mean([np.mean(record["final_returns"]) for record in records]))
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert (folder / "curves.png").stat().st_size > 1000
+    table = as_table(summary)
+    assert table.count("\n") == 4 and f"{summary['mean']:.1f}" in table
+
+
+def test_nothing_measured_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no results"):
+        summarise(tmp_path)
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says_for_many_values() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        low, high = bootstrap_interval(list(rng.normal(3.0, 2.0, 30)))
+        covered += low <= 3.0 <= high
+    assert 0.90 < covered / 200 < 0.98  # percentile intervals of 30 values are a little narrow
+
+
+def test_equal_values_have_an_interval_of_no_width() -> None:
+    assert bootstrap_interval([7.0] * 5) == (7.0, 7.0)

@@ -1,0 +1,544 @@
+"""What is drawn is what was given: lines, boundaries, errors, frames and words are compared with the numbers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from wm_tutorial import plotting
+from wm_tutorial.errors import InputError, OutputError
+from wm_tutorial.plotting import Dream
+from wm_tutorial.rows import Array
+
+T, CONTEXT = 10, 4
+
+
+def vectors(entries: int = 4, environment: str = "", names: tuple[str, ...] = ()) -> Dream:
+    rng = np.random.default_rng(entries)
+    obs = rng.normal(size=(T, entries)).cumsum(axis=0).astype(np.float32)
+    reward, continue_ = rng.normal(size=(2, T))
+    return Dream(
+        obs=obs,
+        predicted_obs=obs + rng.normal(scale=0.1, size=obs.shape),
+        reward=reward,
+        predicted_reward=reward + 0.1,
+        continue_=(continue_ > 0).astype(np.float32),
+        predicted_continue=rng.uniform(size=T),
+        context=CONTEXT,
+        environment=environment,
+        names=names,
+    )
+
+
+def images(channels: int = 3) -> Dream:
+    """A bright pixel that moves right; the model sees it stand still once its eyes are closed."""
+    obs = np.zeros((T, 16, 14, channels), np.uint8)
+    predicted = np.zeros(obs.shape)
+    for t in range(T):
+        obs[t, 5, t] = 255
+        predicted[t, 5, min(t, CONTEXT - 1)] = 1.0
+    zero, one = np.zeros(T), np.ones(T)
+    return Dream(obs, predicted, zero, zero, one, one, CONTEXT, "Pixels-v0")
+
+
+CART = vectors(4, "CartPole-v1", ("x (m)", "x' (m/s)", "angle (rad)", "angle' (rad/s)"))
+
+
+def panel(figure: Figure, title: str) -> Axes:
+    (axes,) = (axes for axes in figure.axes if title in axes.get_title(loc="left"))
+    return axes
+
+
+def line(axes: Axes, label: str) -> Line2D:
+    (found,) = (line for line in axes.lines if line.get_label() == label)
+    return found
+
+
+def points(axes: Axes, label: str) -> Array:
+    return np.asarray(line(axes, label).get_xydata())
+
+
+# --- The dream --------------------------------------------------------------------------------------------------------
+
+
+def by_hand() -> Dream:
+    obs = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0], [3.0, 5.0]])
+    predicted = np.array([[0.0, 0.0], [3.0, 5.0], [1.0, 7.0], [3.0, 5.0]])
+    zero, one = np.zeros(4), np.ones(4)
+    return Dream(obs, predicted, zero, zero, one, one, context=2, environment="")
+
+
+def test_errors_are_root_mean_squares_over_the_entries_of_a_row() -> None:
+    dream = by_hand()
+    np.testing.assert_allclose(dream.model_error, [0.0, np.sqrt(0.5), 5.0, 0.0])
+    np.testing.assert_allclose(dream.persistence_error, [0.0, 0.0, np.sqrt(12.5), np.sqrt(0.5)])
+
+
+def test_persistence_holds_the_last_value_seen() -> None:
+    held = CART.persistence
+    np.testing.assert_array_equal(held[:CONTEXT], CART.obs[:CONTEXT])
+    np.testing.assert_array_equal(held[CONTEXT:], np.repeat(CART.obs[[CONTEXT - 1]], T - CONTEXT, axis=0))
+
+
+def test_images_are_compared_in_0_to_1() -> None:
+    dream = images()
+    assert dream.truth.max() == 1.0
+    wrong = np.sqrt(2 / (16 * 14))  # one pixel missing, one too many
+    np.testing.assert_allclose(dream.model_error, [0.0] * CONTEXT + [wrong] * (T - CONTEXT))
+    np.testing.assert_allclose(dream.persistence_error, dream.model_error)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"obs": np.zeros((0, 4)), "predicted_obs": np.zeros((0, 4))}, "at least 2 rows"),
+        ({"obs": CART.obs[None]}, "without a batch axis"),
+        ({"obs": np.zeros((T, 8, 8, 3), np.float32)}, "uint8"),
+        ({"predicted_obs": CART.predicted_obs[1:]}, "give both alike"),
+        ({"predicted_reward": np.zeros(T + 1)}, r"predicted_reward has shape \(11,\).*give \(10,\)"),
+        ({"context": 0}, "context is 0.*1 to 9"),
+        ({"context": T}, "context is 10.*1 to 9"),
+        ({"names": ("x",)}, "one name for each entry"),
+        ({"predicted_obs": np.full((T, 4), np.nan)}, "predicted_obs.*finite"),
+    ],
+)
+def test_a_dream_that_does_not_fit_together_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(CART, **change)
+
+
+def test_predicted_images_in_0_to_255_are_refused() -> None:
+    with pytest.raises(InputError, match="divide by 255"):
+        replace(images(), predicted_obs=images().predicted_obs * 255)
+
+
+# --- Open loop --------------------------------------------------------------------------------------------------------
+
+
+def test_open_loop_draws_the_numbers_it_was_given() -> None:
+    figure, rows = plotting.open_loop(CART), np.arange(T)
+    for i, name in enumerate(CART.names):
+        axes = panel(figure, name)
+        np.testing.assert_allclose(points(axes, "truth"), np.c_[rows, CART.obs[:, i]])
+        np.testing.assert_allclose(points(axes, "model"), np.c_[rows, CART.predicted_obs[:, i]])
+        held = points(axes, "last seen value")
+        np.testing.assert_array_equal(held[:, 0], rows[CONTEXT - 1 :])
+        np.testing.assert_array_equal(held[:, 1], CART.obs[CONTEXT - 1, i])
+    reward, goes_on = panel(figure, "reward"), panel(figure, "goes on")
+    np.testing.assert_allclose(points(reward, "truth")[:, 1], CART.reward)
+    np.testing.assert_allclose(points(reward, "model")[:, 1], CART.predicted_reward)
+    np.testing.assert_allclose(points(goes_on, "truth")[:, 1], CART.continue_)
+    np.testing.assert_allclose(points(goes_on, "model")[:, 1], CART.predicted_continue)
+
+
+def test_the_error_panel_shows_the_errors() -> None:
+    axes = panel(plotting.open_loop(by_hand()), "error")
+    np.testing.assert_allclose(points(axes, "model"), [[0, 0], [1, np.sqrt(0.5)], [2, 5], [3, 0]])
+    np.testing.assert_allclose(points(axes, "last seen value"), [[1, 0], [2, np.sqrt(12.5)], [3, np.sqrt(0.5)]])
+
+
+def test_the_shade_ends_between_the_last_row_seen_and_the_first_imagined() -> None:
+    figure = plotting.open_loop(CART)
+    assert len(figure.axes) == 7
+    for axes in figure.axes:
+        (shade,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
+        assert (shade.get_x(), shade.get_x() + shade.get_width()) == (-0.5, CONTEXT - 0.5)
+    assert [text.get_text().strip() for text in panel(figure, "error").texts] == ["seen", "imagined"]
+
+
+def test_nine_entries_are_eight_panels_and_a_word_about_the_ninth() -> None:
+    figure = plotting.open_loop(vectors(9))
+    assert len(figure.axes) == 8 + 3
+    assert "1 more entries are left out" in figure.legends[0].get_title().get_text()
+
+
+def test_a_model_that_strays_far_does_not_flatten_the_truth() -> None:
+    figure = plotting.open_loop(replace(CART, predicted_obs=1e6 * CART.predicted_obs))
+    low, high = panel(figure, CART.names[0]).get_ylim()
+    assert low < CART.obs[:, 0].min() and high > CART.obs[:, 0].max()
+    assert high - low < 4 * np.ptp(CART.obs[:, 0])
+
+
+def test_strips_of_frames_show_the_rows_they_name() -> None:
+    dream = images()
+    figure = plotting.open_loop(dream)
+    strips = {axes.get_ylabel().split("\n")[0]: axes for axes in figure.axes if axes.images}
+    assert list(strips) == ["truth", "model", "error"]
+    rows = [int(label.get_text().removeprefix("row ")) for label in strips["error"].get_xticklabels()]
+    assert (rows[0], rows[-1], len(rows)) == (0, T - 1, 8)
+    for i, row in enumerate(rows):
+        np.testing.assert_allclose(strips["truth"].images[i].get_array(), dream.truth[row])
+        np.testing.assert_allclose(strips["model"].images[i].get_array(), dream.predicted_obs[row])
+        wrong = np.asarray(strips["error"].images[i].get_array()).sum(axis=-1) > 1.0
+        np.testing.assert_array_equal(wrong, (dream.truth[row] != dream.predicted_obs[row]).any(axis=-1))
+    (edge,) = strips["truth"].lines[0].get_xdata()[:1]
+    assert [row < CONTEXT for row in rows] == [i < edge for i in range(len(rows))]
+
+
+def test_of_stacked_frames_the_last_is_shown() -> None:
+    dream = images(channels=4)
+    dream.obs[..., :3] = 0
+    truth = plotting.open_loop(dream).axes[0]
+    np.testing.assert_allclose(truth.images[0].get_array(), np.repeat(dream.truth[0, ..., 3:], 3, axis=-1))
+
+
+def test_an_odd_entry_gets_a_whole_line_with_numbers_of_its_own() -> None:
+    figure = plotting.open_loop(vectors(3))
+    figure.draw_without_rendering()
+    wide, *others = figure.axes[:5]
+    assert all(wide.bbox.width > 1.9 * axes.bbox.width for axes in others)
+    numbered = [axes.xaxis.get_tick_params()["labelbottom"] for axes in (wide, *others)]
+    assert numbered == [True, False, False, True, True]
+
+
+def test_alternative_text_holds_the_main_numbers() -> None:
+    alt = plotting.alt_text(plotting.open_loop(by_hand()))
+    model, held = np.sqrt((25.0 + 0.0) / 2), np.sqrt((12.5 + 0.5) / 2)
+    assert "4 rows" in alt and "first 2 rows" in alt
+    assert f"{model:.3g}, and that of holding the last seen row {held:.3g}; in the last row 0 and 0.707." in alt
+
+
+# --- Drawings ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(environment: str, observation: list[float]) -> Axes:
+    axes = Figure().add_subplot()
+    plotting.SKETCHES[environment](axes, np.array(observation), plotting.REALITY)
+    return axes
+
+
+@pytest.mark.parametrize(
+    ("angle", "tip"), [(0.0, (0.0, 1.0)), (np.pi / 6, (0.5, np.sqrt(0.75))), (-np.pi / 2, (-1, 0))]
+)
+def test_a_positive_angle_leans_the_pole_to_the_right(angle: float, tip: tuple[float, float]) -> None:
+    hinge, end = points(drawn("CartPole-v1", [0.7, 9.0, angle, 9.0]), "pole")
+    assert hinge[0] == 0.7
+    np.testing.assert_allclose(end - hinge, tip, atol=1e-12)
+
+
+def test_the_cart_pole_without_velocities_looks_the_same() -> None:
+    full = points(drawn("CartPole-v1", [0.7, 9.0, 0.2, 9.0]), "pole")
+    np.testing.assert_array_equal(points(drawn("wm_tutorial/PositionOnlyCartPole-v0", [0.7, 0.2]), "pole"), full)
+
+
+def test_a_cart_out_of_sight_is_announced() -> None:
+    assert not drawn("CartPole-v1", [2.0, 0, 0, 0]).texts
+    assert [text.get_text() for text in drawn("CartPole-v1", [5.5, 0, 0, 0]).texts] == ["5.5 m →"]
+    assert [text.get_text() for text in drawn("CartPole-v1", [-5.5, 0, 0, 0]).texts] == ["← -5.5 m"]
+
+
+def test_the_pendulum_is_upright_at_zero_and_turns_anticlockwise() -> None:
+    for angle, tip in ((0.0, (0, 1)), (np.pi / 2, (-1, 0)), (np.pi, (0, -1))):
+        rod = points(drawn("Pendulum-v1", [np.cos(angle), np.sin(angle), 3.0]), "rod")
+        np.testing.assert_allclose(rod, [(0, 0), tip], atol=1e-12)
+
+
+# --- Film -------------------------------------------------------------------------------------------------------------
+
+
+def frames(path: Path) -> Array:
+    """(frames, height, width, 3)."""
+    with Image.open(path) as film:
+        pictures = []
+        for i in range(film.n_frames):
+            film.seek(i)
+            pictures.append(np.asarray(film.convert("RGB")))
+    return np.stack(pictures).astype(int)
+
+
+def color(name: str) -> Array:
+    return np.array([int(name[i : i + 2], 16) for i in (1, 3, 5)])
+
+
+def test_a_film_of_a_cart_pole(tmp_path: Path) -> None:
+    obs = CART.obs.copy()
+    obs[6] = obs[5]  # nothing happens in row 6
+    path = tmp_path / "new" / "cart.gif"
+    alt = plotting.film(replace(CART, obs=obs), path, fps=20)
+    film = frames(path)
+    assert film.shape == (T, *film.shape[1:]) and film.shape[2] == 700
+    assert path.stat().st_size < 20_000 * T
+
+    reality = film[:, 62:220, 20:340]
+    moved = [bool((reality[t] != reality[t - 1]).any()) for t in range(1, T)]
+    assert moved == [t != 6 for t in range(1, T)]
+    assert all((film[t] != film[t - 1]).any() for t in range(1, T))
+
+    corner = film[:, 210, 370]  # the sky of the dream: day until the context ends, then night
+    for t in range(T):
+        sky = plotting.EYES_OPEN.sky if t < CONTEXT else plotting.EYES_CLOSED.sky
+        np.testing.assert_allclose(corner[t], color(sky), atol=8)
+
+    with Image.open(path) as opened:
+        assert opened.info["comment"] == alt.encode()
+        assert opened.info["duration"] == 50 and opened.info["loop"] == 0
+    assert "10 rows of CartPole-v1" in alt
+
+
+def test_a_film_of_images_enlarges_every_pixel_alike(tmp_path: Path) -> None:
+    dream = images()
+    plotting.film(dream, tmp_path / "pixels.gif")
+    film = frames(tmp_path / "pixels.gif")
+    scale = 210 // 14
+    assert len(film) == T
+    middle = scale // 2
+    for t in range(T):
+        small = film[t, 62 + middle : 62 + 16 * scale : scale, 20 + middle : 20 + 14 * scale : scale]
+        np.testing.assert_allclose(small, dream.obs[t], atol=8)  # a GIF has few colours
+        block = film[t, 62 + 5 * scale : 62 + 6 * scale, 20 + t * scale : 20 + (t + 1) * scale]
+        np.testing.assert_allclose(block[2:-2, 2:-2], 255, atol=8)
+        border = plotting.FAINT if t < CONTEXT else plotting.MODEL
+        np.testing.assert_allclose(film[t, 150, 245], color(border), atol=8)
+
+
+def test_a_film_of_an_unknown_environment_is_lines(tmp_path: Path) -> None:
+    alt = plotting.film(vectors(1), tmp_path / "lines.gif")
+    film = frames(tmp_path / "lines.gif")
+    assert len(film) == T and all((film[t] != film[t - 1]).any() for t in range(1, T))
+    assert alt.startswith("Film, one frame for each row. Lines of reality")
+
+
+def test_a_still_draws_lines_up_to_its_row_and_no_further() -> None:
+    figure = plotting.still(CART, 7)
+    angle = panel(figure, "angle (rad)").lines
+    shown = [np.asarray(line.get_xydata()) for line in angle if len(np.atleast_1d(line.get_xdata())) == 8]
+    np.testing.assert_allclose(shown[0], np.c_[np.arange(8), CART.obs[:8, 2]])
+    np.testing.assert_allclose(shown[1], np.c_[np.arange(8), CART.predicted_obs[:8, 2]])
+
+
+def test_the_eyes_close_at_the_first_row_that_is_not_seen() -> None:
+    for row, words in ((CONTEXT - 1, "eyes open"), (CONTEXT, "eyes closed, imagining")):
+        figure = plotting.still(CART, row)
+        assert words in [text.get_text() for text in figure.texts]
+        _eye, pupil = figure.artists
+        assert pupil.get_visible() == (row < CONTEXT)
+        assert words in plotting.alt_text(figure)
+
+
+def test_a_sketch_of_ones_own_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Array, plotting.Light]] = []
+    monkeypatch.setitem(plotting.SKETCHES, "Mine-v0", lambda axes, obs, light: seen.append((obs, light)))
+    dream = vectors(2, "Mine-v0")
+    plotting.still(dream, CONTEXT)
+    (reality, by_day), (shadow, _), (imagined, at_night) = seen
+    np.testing.assert_array_equal(reality, dream.obs[CONTEXT])
+    np.testing.assert_array_equal(shadow, dream.obs[CONTEXT])
+    np.testing.assert_array_equal(imagined, dream.predicted_obs[CONTEXT])
+    assert by_day is plotting.REALITY and at_night is plotting.EYES_CLOSED
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda path: plotting.film(CART, path / "a.gif", fps=0), "fps is 0"),
+        (lambda path: plotting.film(CART, path / "a.gif", fps=60), "fps is 60.*at most 50"),
+        (lambda path: plotting.film(CART, path / "a.mp4"), "ends in .gif"),
+        (lambda path: plotting.still(CART, T), "row is 10.*0 to 9"),
+        (lambda path: plotting.still(CART, -1), "row is -1"),
+    ],
+)
+def test_films_refuse_what_they_cannot_show(call: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        call(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# --- Learning curves --------------------------------------------------------------------------------------------------
+
+EPISODES = [{"kind": "episode", "step": 10 * i, "return": float(i), "length": 10} for i in range(1, 31)]
+EVALUATIONS = [
+    {"kind": "evaluation", "step": 100, "mean": 5.0, "std": 3.2, "returns": [0.0, 5.0, 10.0]},
+    {"kind": "evaluation", "step": 300, "mean": 25.0, "std": 3.2, "returns": [20.0, 25.0, 30.0]},
+]
+TRAIN = [
+    {"kind": "train", "step": 100, "updates": 1, "losses": {"decoder": 100.0, "actor": -0.5}},
+    {"kind": "train", "step": 200, "updates": 2, "losses": {"decoder": 1.0, "actor": 0.5, "critic": 2.0}},
+    {"kind": "train", "step": 300, "updates": 3, "losses": {"decoder": 0.5, "actor": 0.1, "critic": 1.0}},
+]
+
+
+def test_the_return_curve_shows_episodes_their_running_mean_and_evaluations() -> None:
+    figure = plotting.return_curve([*EPISODES, *EVALUATIONS, *TRAIN])
+    (axes,) = figure.axes
+    returns = np.arange(1.0, 31.0)
+    np.testing.assert_allclose(points(axes, "training episode"), np.c_[10 * returns, returns])
+    mean = points(axes, "mean of the last 20")[:, 1]
+    np.testing.assert_allclose(mean, [returns[max(i - 20, 0) : i].mean() for i in range(1, 31)])
+    evaluation = points(axes, "evaluation (mean, 10th to 90th percentile)")
+    np.testing.assert_allclose(evaluation, [(100, 5), (300, 25)])
+    bars = [bar[:, 1].tolist() for bar in axes.collections[0].get_segments()]
+    np.testing.assert_allclose(bars, [(1, 9), (21, 29)])
+    assert "30 training episodes up to step 300" in figure.alt
+    assert "mean 25 (10th to 90th percentile 21 to 29)" in figure.alt
+
+
+@pytest.mark.parametrize("records", [EPISODES, EPISODES[:1], EVALUATIONS, EVALUATIONS[:1]])
+def test_the_return_curve_needs_one_record_only(records: list[dict[str, Any]], tmp_path: Path) -> None:
+    plotting.save(plotting.return_curve(records), tmp_path / "returns.png")
+
+
+def test_each_loss_has_a_panel_and_a_scale_that_fits() -> None:
+    figure = plotting.losses([*EPISODES, *TRAIN])
+    scales = {axes.get_title(loc="left"): axes.get_yscale() for axes in figure.axes}
+    assert scales == {"decoder": "log", "actor": "linear", "critic": "linear"}
+    np.testing.assert_allclose(panel(figure, "critic").lines[0].get_xydata(), [(200, 2), (300, 1)])
+    assert "decoder from 100 to 0.5, actor from -0.5 to 0.1, critic from 2 to 1." in figure.alt
+
+
+@pytest.mark.parametrize("draw", [plotting.return_curve, plotting.losses])
+def test_curves_without_records_say_what_is_missing(draw: Callable[[Any], object]) -> None:
+    with pytest.raises(InputError, match="got no records; this figure needs"):
+        draw([])
+    with pytest.raises(InputError, match="got 1 records of the kinds start"):
+        draw([{"kind": "start"}])
+
+
+def test_a_record_without_its_numbers_is_refused() -> None:
+    with pytest.raises(InputError, match=r"kind 'evaluation'.*no returns"):
+        plotting.return_curve([{"kind": "evaluation", "step": 1, "mean": 1.0}])
+
+
+# --- Imagined trajectories --------------------------------------------------------------------------------------------
+
+
+def test_every_imagined_number_stands_at_the_state_it_belongs_to() -> None:
+    reward, continue_, value, returns = [1.0, 2.0, 3.0], [1.0, 0.9, 0.8, 0.7], [4.0, 5.0, 6.0, 7.0], [9.0, 8.0, 7.5]
+    figure = plotting.imagined_trajectory(reward, continue_, value, returns)
+    np.testing.assert_allclose(points(panel(figure, "reward"), "reward"), np.c_[[1, 2, 3], reward])
+    np.testing.assert_allclose(points(panel(figure, "goes on"), "continue"), np.c_[[0, 1, 2, 3], continue_])
+    np.testing.assert_allclose(points(panel(figure, "value"), "value"), np.c_[[0, 1, 2, 3], value])
+    np.testing.assert_allclose(points(panel(figure, "value"), "lambda return"), np.c_[[0, 1, 2], returns])
+    assert "3 steps" in figure.alt and "rewards sum to 6" in figure.alt
+
+
+def test_row_chooses_one_of_many_trajectories() -> None:
+    reward, states = np.arange(6.0).reshape(2, 3), np.zeros((2, 4))
+    figure = plotting.imagined_trajectory(reward, states, states, reward, row=1)
+    np.testing.assert_allclose(points(panel(figure, "reward"), "reward")[:, 1], [3, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("steps", "row", "message"),
+    [
+        ((3, 3, 3, 3), 0, "must have H, H"),
+        ((3, 4, 4, 4), 0, "must have H, H"),
+        ((0, 1, 1, 0), 0, "H at least 1"),
+        ((3, 4, 4, 3), 1, "row is 1"),
+    ],
+)
+def test_trajectories_that_do_not_fit_are_refused(steps: tuple[int, ...], row: int, message: str) -> None:
+    reward, continue_, value, returns = (np.zeros(n) for n in steps)
+    with pytest.raises(InputError, match=message):
+        plotting.imagined_trajectory(reward, continue_, value, returns, row)
+
+
+# --- Seeds ------------------------------------------------------------------------------------------------------------
+
+
+def band(axes: Axes) -> tuple[Array, Array]:
+    """Lower and upper edge of the interval, at the steps 1, 2, ..."""
+    vertices = axes.collections[0].get_paths()[0].vertices
+    steps = np.unique(vertices[:, 0])
+    heights = [vertices[vertices[:, 0] == x, 1] for x in steps]
+    return np.array([y.min() for y in heights]), np.array([y.max() for y in heights])
+
+
+def test_the_interval_of_two_seeds_is_the_seeds_themselves() -> None:
+    """Each is drawn twice in a quarter of the draws, far more than 2.5 %."""
+    figure = plotting.seed_curves({0: ([1, 2, 3], [0, 10, 20]), 7: ([1, 2, 3], [2, 20, 20])}, threshold=15)
+    (axes,) = figure.axes
+    np.testing.assert_allclose(points(axes, "mean"), [(1, 1), (2, 15), (3, 20)])
+    np.testing.assert_allclose(points(axes, "seed 7"), [(1, 2), (2, 20), (3, 20)])
+    np.testing.assert_allclose(band(axes), [(0, 10, 20), (2, 20, 20)])
+    assert "2 of 2 seeds reached the threshold of 15" in figure.alt and "interval 20 to 20" in figure.alt
+    assert "threshold 15" in [text.get_text() for text in axes.texts]
+
+
+def test_the_interval_covers_the_true_mean_of_many_seeds() -> None:
+    """A hundred seeds around 5: 95 % of such intervals cover it, and theirs is about 4 standard errors wide."""
+    rng = np.random.default_rng(0)
+    figure = plotting.seed_curves({seed: ([1.0], [rng.normal(5, 1)]) for seed in range(100)})
+    low, high = band(figure.axes[0])
+    assert low[0] < 5 < high[0]
+    assert 0.3 < high[0] - low[0] < 0.5
+
+
+def test_seeds_are_averaged_where_all_of_them_have_been_evaluated() -> None:
+    figure = plotting.seed_curves({0: ([0, 10, 20], [0, 10, 20]), 1: ([5, 15], [0, 0])})
+    np.testing.assert_allclose(points(figure.axes[0], "mean"), [(5, 2.5), (10, 5), (15, 7.5)])
+
+
+def test_one_seed_has_no_interval() -> None:
+    figure = plotting.seed_curves({3: ([1, 2], [5, 6])})
+    assert not figure.axes[0].collections and "interval" not in figure.alt
+
+
+@pytest.mark.parametrize(
+    ("curves", "message"),
+    [
+        ({}, "curves is empty"),
+        ({0: ([1, 2], [1])}, "seed 0"),
+        ({0: ([], [])}, "seed 0"),
+        ({0: ([2, 1], [1, 1])}, "steps that increase"),
+        ({0: ([1, 2], [1, 1]), 1: ([3, 4], [1, 1])}, "evaluate them over the same range"),
+    ],
+)
+def test_curves_that_cannot_be_averaged_are_refused(curves: dict[int, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plotting.seed_curves(curves)
+
+
+# --- Files, notebooks, and what belongs to the user -------------------------------------------------------------------
+
+
+def test_the_png_carries_its_alternative_text(tmp_path: Path) -> None:
+    figure = plotting.open_loop(CART)
+    path = plotting.save(figure, tmp_path / "new" / "figure.png")
+    with Image.open(path) as picture:
+        assert picture.info["Description"] == plotting.alt_text(figure) != ""
+        assert picture.width == 1050
+    plotting.save(figure, path, alt="Другое – ±")
+    with Image.open(path) as picture:
+        assert picture.info["Description"] == "Другое – ±"
+
+
+def test_figures_without_alternative_text_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no alternative text"):
+        plotting.save(Figure(), tmp_path / "figure.png")
+    plotting.save(Figure(), tmp_path / "figure.png", alt="Nothing.")
+    with pytest.raises(InputError, match=r"ends in \.png"):
+        plotting.save(Figure(), tmp_path / "figure.svg", alt="Nothing.")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="choose another place"):
+        plotting.save(Figure(), tmp_path / "file" / "figure.png", alt="Nothing.")
+
+
+def test_a_notebook_shows_a_figure_at_book_width_with_its_alternative_text() -> None:
+    figure = plotting.return_curve(EPISODES)
+    data, metadata = figure._repr_mimebundle_(include=None, exclude=None)
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert metadata["image/png"] == {"width": 700, "alt": figure.alt}
+
+
+def test_the_users_settings_are_neither_changed_nor_followed(tmp_path: Path) -> None:
+    def draw(name: str) -> bytes:
+        figures = (plotting.open_loop(by_hand()), plotting.still(CART, 3), plotting.seed_curves({0: ([1, 2], [5, 6])}))
+        return b"".join(plotting.save(figure, tmp_path / name).read_bytes() for figure in figures)
+
+    plain = draw("plain.png")
+    with mpl.rc_context({"axes.facecolor": "black", "font.size": 30.0, "axes.titlepad": 40.0, "savefig.dpi": 30}):
+        before = dict.copy(mpl.rcParams)  # as it is: asking for the backend would choose one
+        assert draw("other.png") == plain
+        assert dict.copy(mpl.rcParams) == before

@@ -1,0 +1,170 @@
+"""Each mistake does what its story says while it is out, and nothing once it is back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import SMALL, VECTORS, random_batch, randomise
+
+from wm_tutorial import trainer, world_model, zoo
+from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.dynamics import State
+from wm_tutorial.envs import Environments
+from wm_tutorial.errors import InputError
+from wm_tutorial.imagination import Trajectory, imagine
+from wm_tutorial.latents import Gaussian, GaussianLatent
+from wm_tutorial.world_model import WorldModel
+
+FEATURES = 4
+
+
+@pytest.fixture
+def model() -> WorldModel:
+    return randomise(WorldModel(VECTORS, SMALL))
+
+
+@pytest.fixture
+def behaviour() -> ActorCritic:
+    return randomise(ActorCritic(FEATURES, VECTORS, SMALL))
+
+
+def losses(model: WorldModel, **changes: torch.Tensor) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return model.losses(replace(random_batch(VECTORS, 2, 5), **changes))[0]
+
+
+def trajectory() -> Trajectory:
+    """Three trajectories of two steps; the second one ends on arriving in s_1."""
+    latent = torch.linspace(-1, 1, 3 * 3 * FEATURES).reshape(3, 3, FEATURES)
+    continue_ = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 0.5, 0.5]])
+    action = torch.eye(2)[torch.tensor([[0, 1], [1, 1], [0, 0]])]
+    reward = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    return Trajectory(State(torch.zeros(3, 3, 0), latent), action, reward, continue_)
+
+
+@pytest.mark.parametrize("name", zoo.BUGS)
+def test_every_bug_goes_back_even_if_the_block_fails(name: str) -> None:
+    places = [(owner, attribute) for owner, attribute, _ in zoo.BUGS[name].replaces]
+    before = [getattr(owner, attribute) for owner, attribute in places]
+    with pytest.raises(ZeroDivisionError), zoo.bug(name):
+        assert all(getattr(o, a) is not b for (o, a), b in zip(places, before, strict=True))
+        raise ZeroDivisionError
+    assert all(getattr(o, a) is b for (o, a), b in zip(places, before, strict=True))
+
+
+def test_every_bug_has_a_story_a_symptom_and_an_alibi() -> None:
+    for bug in zoo.BUGS.values():
+        assert min(len(bug.story), len(bug.symptom), len(bug.innocent)) > 10
+
+
+def test_decoder_missing_leaves_the_decoder_without_a_loss(model: WorldModel) -> None:
+    right = losses(model)
+    with zoo.bug("decoder_missing"):
+        wrong = losses(model)
+    assert right["decoder"].min() > 0 and wrong["decoder"].max() == 0
+    assert torch.equal(right["reward"], wrong["reward"])
+
+
+@pytest.mark.parametrize(("loss", "column"), [("reward", "reward"), ("continue", "is_terminal")])
+def test_reward_departing_explains_a_row_by_the_state_before_it(model: WorldModel, loss: str, column: str) -> None:
+    """An observation belongs to its own row: whose loss does it move, that row's or the next one's?"""
+    batch = random_batch(VECTORS, 2, 5)
+    obs = batch.obs.clone()
+    obs[:, 3] += 1.0
+
+    def rows_moved() -> set[int]:
+        difference = (losses(model, obs=obs)[loss] - losses(model)[loss]).abs().sum(0)
+        return set(np.flatnonzero(difference.detach().numpy()).tolist())
+
+    assert rows_moved() == {3}
+    with zoo.bug("reward_departing"):
+        assert rows_moved() == {4}
+
+
+def test_kl_reversed_swaps_the_arguments_and_drops_the_free_nats() -> None:
+    posterior = Gaussian(torch.zeros(1, 1), torch.zeros(1, 1))
+    prior = Gaussian(torch.full((1, 1), 0.1), torch.full((1, 1), 0.2))
+    with zoo.bug("kl_reversed"):
+        divergence, nothing = world_model.balanced_kl(posterior, prior, free_nats=1.0)
+    assert torch.equal(divergence, prior.kl(posterior)) and not torch.equal(divergence, posterior.kl(prior))
+    assert divergence.item() < 1.0 and nothing.item() == 0.0
+
+
+def test_actions_as_probabilities_feeds_the_dynamics_something_between_zero_and_one(
+    model: WorldModel, behaviour: ActorCritic
+) -> None:
+    start = State(torch.zeros(6, 0), torch.linspace(-1, 1, 24).reshape(6, 4))
+    actions = trainer.imagine(model, behaviour.actor, start, 3).action
+    assert set(actions.unique().tolist()) == {0.0, 1.0}
+    with zoo.bug("actions_as_probabilities"):
+        actions = trainer.imagine(model, behaviour.actor, start, 3).action
+    assert actions.max() < 1.0 and torch.allclose(actions.sum(-1), torch.ones(6, 3))
+    assert trainer.imagine is imagine
+
+
+def test_value_departing_mixes_in_the_value_of_the_state_that_is_left(behaviour: ActorCritic) -> None:
+    """Raising v_0 alone must change nothing; with the bug it changes R_0 by 1 - lambda."""
+    value = torch.zeros(3, 3)
+    raised = torch.tensor([1.0, 0.0, 0.0]).expand(3, 3)
+
+    def change() -> torch.Tensor:
+        return behaviour.returns(trajectory(), raised) - behaviour.returns(trajectory(), value)
+
+    assert change().abs().max() == 0.0
+    with zoo.bug("value_departing"):
+        torch.testing.assert_close(change()[:, 0], torch.full((3,), 1.0 - SMALL.lam))
+
+
+def test_bootstrap_early_never_asks_for_the_last_value(behaviour: ActorCritic) -> None:
+    value = torch.zeros(3, 3)
+    raised = torch.tensor([0.0, 0.0, 1.0]).expand(3, 3)
+    assert (behaviour.returns(trajectory(), raised) - behaviour.returns(trajectory(), value)).abs().max() > 0.5
+    with zoo.bug("bootstrap_early"):
+        assert torch.equal(behaviour.returns(trajectory(), raised), behaviour.returns(trajectory(), value))
+
+
+def test_advantage_leaks_into_the_critic_and_not_into_the_actor(behaviour: ActorCritic) -> None:
+    def moved() -> tuple[bool, bool]:
+        behaviour.zero_grad()
+        behaviour.losses(trajectory())[0]["actor"].sum().backward()
+        actor, critic = (
+            any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+            for part in (behaviour.actor, behaviour.critic)
+        )
+        return actor, critic
+
+    assert moved() == (True, False)
+    with zoo.bug("advantage_leaks"):
+        assert moved() == (False, True)
+
+
+def test_weights_missing_counts_the_life_after_death() -> None:
+    assert trajectory().weight(0.9)[1].tolist() == [1.0, 0.0]
+    with zoo.bug("weights_missing"):
+        assert trajectory().weight(0.9)[1].tolist() == [1.0, 1.0]
+
+
+def test_time_limit_is_death_takes_a_truncation_for_a_termination() -> None:
+    def terminal_at_the_time_limit() -> bool:
+        environments = Environments("wm_tutorial/LinearGaussian-v0", 1, (0,))
+        row, action = environments.reset(), np.zeros((1, 1), np.float32)
+        while not row.is_last[0]:
+            row = environments.step(row, action)
+        return bool(row.is_terminal[0])
+
+    assert not terminal_at_the_time_limit()
+    with zoo.bug("time_limit_is_death"):
+        assert terminal_at_the_time_limit()
+
+
+def test_logvar_unbounded_lets_the_network_choose_any_variance() -> None:
+    raw = torch.tensor([0.0, 50.0])
+    assert GaussianLatent(1)(raw).logvar.item() < 3.0
+    with zoo.bug("logvar_unbounded"):
+        assert GaussianLatent(1)(raw).logvar.item() == 50.0
+
+
+def test_an_unknown_bug_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'moth'.*decoder_missing"), zoo.bug("moth"):
+        pass
