@@ -1,8 +1,9 @@
 """What several test files share: small models, batches with known content, gradient routing, and noise on a script."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -45,6 +46,17 @@ def random_batch(spaces: Spaces, batch: int, length: int, memory: int = 0, laten
         is_terminal=no,
         start=State(uniform(batch, memory, seed=seed + 3), uniform(batch, latent, seed=seed + 4)),
     )
+
+
+class Through(nn.Module):
+    """A part that computes what it is told to, without parameters."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x)
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:

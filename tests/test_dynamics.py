@@ -1,5 +1,7 @@
 """What may depend on what: observations, actions and resets followed through the rows of a sequence."""
 
+import math
+
 import pytest
 import torch
 from helpers import depends, randomise, scripted_noise, uniform
@@ -12,7 +14,7 @@ B, T, E, A, Z = 2, 5, 6, 2, 4
 
 
 def feed_forward() -> FeedForward:
-    return randomise(FeedForward(E, A, GaussianLatent(Z), hidden=8, layers=1))  # type: ignore[return-value]
+    return randomise(FeedForward(E, A, GaussianLatent(Z), hidden=8, layers=1))
 
 
 def rows(seed: int = 0) -> dict[str, Tensor | State]:
@@ -234,3 +236,15 @@ def test_gradients_flow_back_through_imagination() -> None:
     following = dynamics.imagine(dynamics.imagine(state, first_action), uniform(B, A, seed=2))
     (gradient,) = torch.autograd.grad(following.latent.sum(), first_action)
     assert gradient.all()
+
+
+def test_a_continuous_action_counts_as_the_environment_clips_it() -> None:
+    model = feed_forward()
+    state = State(torch.zeros(1, 0), uniform(1, Z, seed=0))
+    outside, edge = model.prior(state, torch.tensor([[3.0, -7.0]])), model.prior(state, torch.tensor([[1.0, -1.0]]))
+    assert torch.equal(outside.mean, edge.mean) and torch.equal(outside.logvar, edge.logvar)
+
+
+def test_a_reset_forgets_even_what_is_not_finite() -> None:
+    forgotten = mask(torch.tensor([False, True]), torch.tensor([[math.inf, math.nan], [1.0, 2.0]]))
+    assert forgotten.tolist() == [[0.0, 0.0], [1.0, 2.0]]

@@ -43,7 +43,7 @@ def test_the_vector_encoder_treats_every_row_alike_and_uses_every_entry() -> Non
 
 def test_images_are_seen_between_minus_and_plus_one_half_with_channels_first() -> None:
     encoder = ImageEncoder((8, 9, 2), depth=2)
-    encoder.net = nn.Identity()  # type: ignore[assignment]
+    encoder.net = nn.Identity()
     obs = uniform(2, 3, 8, 9, 2, seed=0, low=0, high=256).to(torch.uint8)
     obs[0, 0, 0, 0, 0], obs[0, 0, 0, 1, 0] = 0, 255
     seen = encoder(obs).reshape(2, 3, 2, 8, 9)  # (B, T, C, H, W)

@@ -59,7 +59,7 @@ class OneMore:
 
 def doubled(horizon: int, policy: OneMore | None = None) -> Trajectory:
     start = State(torch.zeros(2, 1), torch.tensor([[1.0], [-1.0]]))
-    return imagine(Doubling(), policy or OneMore(), start, horizon)  # type: ignore[arg-type]
+    return imagine(Doubling(), policy or OneMore(), start, horizon)
 
 
 # From z = 1:   a_0 = 2, z_1 = 4;    a_1 = 5, z_2 = 13;   a_2 = 14, z_3 = 40

@@ -197,7 +197,7 @@ def test_every_output_pixel_depends_on_the_input(shape: tuple[int, int, int]) ->
 def test_what_was_rounded_up_is_cut_off_where_the_encoder_added_it() -> None:
     """Cell (i, j) of the smallest image covers the pixels (2 i, 2 j) to (2 i + 1, 2 j + 1), in encoder and decoder."""
     decoder = ConvDecoder(12, (5, 7, 1), [1])
-    decoder.start = nn.Identity()  # type: ignore[assignment]
+    decoder.start = nn.Identity()
     last = decoder.stack[-1]
     assert isinstance(last, nn.Conv2d)
     nn.init.dirac_(last.weight)

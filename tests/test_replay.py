@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import IMAGES, STANDARD_ERRORS, VECTORS
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from torch import Tensor
@@ -150,6 +151,10 @@ class ReplayMachine(RuleBasedStateMachine):
 
 
 TestReplayMachine = ReplayMachine.TestCase
+# Without the search for an explanation, which takes minutes, a failure is reported in seconds.
+TestReplayMachine.settings = settings(
+    stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+)
 
 
 # --- Which sequences come out -----------------------------------------------------------------------------------------

@@ -311,3 +311,11 @@ def test_a_saved_normaliser_goes_on_as_if_it_had_not_been_saved() -> None:
     more = torch.linspace(-100.0, 9000.0, 64)
     assert restored.update(more).item() == normalizer.update(more).item() > 1.0
     assert not list(normalizer.parameters())  # nothing an optimiser could move
+
+
+def test_the_normaliser_takes_returns_of_any_floating_type() -> None:
+    scales = [
+        ReturnNormalizer(decay=0.0).update(torch.linspace(0, 100, 101, dtype=dtype))
+        for dtype in (torch.float32, torch.float64)
+    ]
+    assert scales[0].item() == pytest.approx(90.0) and torch.equal(scales[0], scales[1])

@@ -1,9 +1,7 @@
 """The losses in numbers worked out by hand, who learns from each, and a prediction that cannot look ahead."""
 
 import math
-from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
 
 import pytest
 import torch
@@ -12,6 +10,7 @@ from helpers import (
     IMAGES,
     SMALL,
     VECTORS,
+    Through,
     depends,
     random_batch,
     randomise,
@@ -22,6 +21,7 @@ from helpers import (
 from torch import Tensor, nn
 
 from wm_tutorial.dynamics import State
+from wm_tutorial.errors import InputError
 from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
 from wm_tutorial.latents import LOGVAR_RANGE
 from wm_tutorial.replay import Batch
@@ -31,21 +31,10 @@ from wm_tutorial.world_model import WorldModel
 
 def small(spaces: Spaces = VECTORS, free_nats: float = 0.0) -> WorldModel:
     """A small model whose parameters are all different from zero."""
-    return randomise(WorldModel(spaces, replace(SMALL, free_nats=free_nats)))  # type: ignore[return-value]
+    return randomise(WorldModel(spaces, replace(SMALL, free_nats=free_nats)))
 
 
 # --- The losses by hand -----------------------------------------------------------------------------------------------
-
-
-class Through(nn.Module):
-    """A part that computes what it is told to, without parameters."""
-
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(x)
 
 
 def transparent(free_nats: float) -> WorldModel:
@@ -65,12 +54,12 @@ def transparent(free_nats: float) -> WorldModel:
         moved = latent + action[..., :1] * torch.tensor([1.0, 0.0, 0.0])
         return torch.cat([moved, variance_one.expand_as(moved)], -1)
 
-    model.encoder = Through(lambda obs: obs)  # type: ignore[assignment]
-    model.dynamics.posterior_net = Through(lambda obs: torch.cat([obs, variance_one.expand_as(obs)], -1))  # type: ignore[assignment]
-    model.dynamics.prior_net = Through(expected)  # type: ignore[assignment]
-    model.decoder = Through(SymlogVector)  # type: ignore[assignment]
-    model.reward_head = Through(lambda feature: SquaredError(feature[..., 0]))  # type: ignore[assignment]
-    model.continue_head = Through(lambda feature: Bernoulli(feature[..., 1]))  # type: ignore[assignment]
+    model.encoder = Through(lambda obs: obs)
+    model.dynamics.posterior_net = Through(lambda obs: torch.cat([obs, variance_one.expand_as(obs)], -1))
+    model.dynamics.prior_net = Through(expected)
+    model.decoder = Through(SymlogVector)
+    model.reward_head = Through(lambda feature: SquaredError(feature[..., 0]))
+    model.continue_head = Through(lambda feature: Bernoulli(feature[..., 1]))
     return model
 
 
@@ -78,7 +67,7 @@ LN3 = math.log(3.0)  # a logit of ln 3 is a probability of 3/4
 WORKED = Batch(
     obs=torch.tensor([[[1.0, 0.0, 0.0], [2.0, LN3, 1.0], [0.0, LN3, 3.0], [1.0, 0.0, 4.0]]]),
     action=torch.full((1, 4, 2), 50.0),  # a_t has not led anywhere yet: no loss may use it
-    previous_action=torch.tensor([[[1.0, 7.0], [0.5, 7.0], [9.0, 7.0], [-1.0, 7.0]]]),
+    previous_action=torch.tensor([[[1.0, 7.0], [0.5, 7.0], [0.25, 7.0], [-1.0, 7.0]]]),
     reward=torch.tensor([[1.0, 1.0, 0.5, -1.0]]),
     is_first=torch.tensor([[False, False, True, False]]),
     is_last=torch.tensor([[False, True, True, False]]),  # row 1 ends an episode, row 2 is cut off by a time limit
@@ -191,7 +180,7 @@ def test_each_row_teaches_the_observations_it_may() -> None:
     """Gradients of the loss of row t with respect to the embedding of every row."""
     model, batch = small(), random_batch(VECTORS, batch=2, length=4)
     embedding = model.encoder(batch.obs).detach().requires_grad_()
-    model.encoder = Through(lambda _: embedding)  # type: ignore[assignment]
+    model.encoder = Through(lambda _: embedding)
     losses, states = model.losses(batch)
     own_row, row_before = [[0], [1], [2], [3]], [[], [0], [1], [2]]
     assert {name: depends(loss, embedding) for name, loss in losses.items()} == {
@@ -293,12 +282,12 @@ def test_the_rows_of_the_context_are_reconstructions(spaces: Spaces) -> None:
 
 
 def test_the_prediction_follows_the_transparent_model_from_its_actions() -> None:
-    """Without noise: the last observed latent, (2, ln3, 1), moved by 9 and then by -1 (no observation is used)."""
+    """Without noise: the last observed latent, (2, ln3, 1), moved by 1/4 and then by -1 (no observation is used)."""
     with scripted_noise(torch.zeros(1, 2, 3)):
         model = transparent(0.0)
-        model.dynamics.imagine = lambda state, action: State(state.memory, model.dynamics.prior(state, action).mean)  # type: ignore[method-assign]
+        model.dynamics.imagine = lambda state, action: State(state.memory, model.dynamics.prior(state, action).mean)
         prediction = model.open_loop(WORKED, context=2)
-    assert prediction.reward.flatten().tolist() == pytest.approx([1.0, 2.0, 11.0, 10.0])
+    assert prediction.reward.flatten().tolist() == pytest.approx([1.0, 2.0, 2.25, 1.25])
     assert prediction.continue_.flatten().tolist() == pytest.approx([0.5, 0.75, 0.75, 0.75])
     # In the units of the observation: symexp of the decoder's symlog prediction.
     assert prediction.obs[0, 2, 2].item() == pytest.approx(math.e - 1)
@@ -321,3 +310,9 @@ def test_a_new_model_expects_no_reward_at_all() -> None:
     model = WorldModel(VECTORS, SMALL)
     prediction = model.open_loop(random_batch(VECTORS, batch=2, length=5), 2)
     assert torch.equal(prediction.reward, torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("context", [-1, 0, 6])
+def test_a_context_that_is_none_is_refused(context: int) -> None:
+    with pytest.raises(InputError, match="1 to 5"):
+        small().open_loop(random_batch(VECTORS, batch=2, length=5), context)

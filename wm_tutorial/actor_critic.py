@@ -104,7 +104,8 @@ class ActorCritic(nn.Module):
     def losses(self, trajectory: Trajectory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The actor's and the critic's loss, each (N, H), and what is worth logging.
 
-        The trajectory carries no gradient, so nothing here reaches the world model.
+        The trajectory carries no gradient, so nothing here reaches the world model. The tracked range of returns takes
+        in this trajectory's.
         """
         config = self.config
         feature = trajectory.state.feature.detach()

@@ -120,7 +120,9 @@ class Config:
 
 # Which values each number may have: names, lowest, highest, and how to say so.
 RANGES: tuple[tuple[str, float, float, str], ...] = (
-    ("steps hidden layers latent_size conv_depth horizon envs", 1, math.inf, "at least 1"),
+    ("steps layers latent_size horizon envs", 1, math.inf, "at least 1"),
+    ("hidden", 4, math.inf, "at least 4, or normalising leaves nothing to say"),
+    ("conv_depth", 2, math.inf, "at least 2"),
     ("capacity batch_size sequence_length eval_episodes log_every", 1, math.inf, "at least 1"),
     ("seed", 0, 2**63 - 1, "between 0 and 2**63 - 1"),
     ("imagined_starts prefill eval_every checkpoint_every threads", 0, math.inf, "0 or more"),

@@ -46,7 +46,7 @@ def stack(states: list[State], dim: int) -> State:
 
 def mask(keep: Tensor, x: Tensor) -> Tensor:
     """Set x (..., N) to zero where `keep` (...) is false."""
-    return x * keep.unsqueeze(-1).to(x.dtype)
+    return x.masked_fill(~keep.unsqueeze(-1), 0.0)
 
 
 def previous(first: Tensor, sequence: Tensor) -> Tensor:
@@ -81,7 +81,8 @@ class FeedForward(nn.Module):
 
     def prior(self, state: State, action: Tensor) -> Gaussian:
         """What is expected after `action` (..., A) in `state` (...): Gaussian over the next latent (..., Z)."""
-        return self.latent(self.prior_net(torch.cat([state.latent, action], -1)))
+        executed = action.clamp(-1.0, 1.0)  # a continuous sample may lie outside; the environment clips it
+        return self.latent(self.prior_net(torch.cat([state.latent, executed], -1)))
 
     def observe(
         self, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
@@ -108,7 +109,10 @@ class FeedForward(nn.Module):
         return State(memory, latent), posterior, prior
 
     def step(self, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False) -> State:
-        """Infer one state while acting, (B, ...): the same as one row of `observe`, without its loss."""
+        """Infer one state while acting, (B, ...): the same as one row of `observe`, without its loss.
+
+        Without memory, what came before (`state`, `action`, `is_first`) plays no part.
+        """
         posterior = self.posterior(embedding)
         return State(state.memory, posterior.mode if greedy else posterior.sample())
 

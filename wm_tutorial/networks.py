@@ -12,7 +12,9 @@ TRUNCATION = 1.0 / 0.87962566
 
 
 def initialise(weight: Tensor, fan_in: int, scale: float = 1.0) -> None:
-    """Fill `weight` from a normal distribution of standard deviation scale / sqrt(fan_in), cut at two of them.
+    """Fill `weight` from a truncated normal distribution of standard deviation scale / sqrt(fan_in).
+
+    It is cut where the normal distribution it is made from has two standard deviations.
 
     Source: danijar/dreamerv3 `embodied/jax/nets.py:144-197`.
     """

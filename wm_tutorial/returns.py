@@ -64,8 +64,7 @@ class ReturnNormalizer(nn.Module):
     @torch.no_grad()
     def update(self, returns: Tensor) -> Tensor:
         """Take in a batch of returns (any shape) and give the scale (), at least `floor`."""
-        quantiles = torch.tensor(self.percentiles, dtype=returns.dtype, device=returns.device)
-        low, high = torch.quantile(returns.flatten(), quantiles)
+        low, high = torch.quantile(returns.flatten().to(self.low), self.low.new_tensor(self.percentiles))
         self.low.lerp_(low, 1.0 - self.decay)
         self.high.lerp_(high, 1.0 - self.decay)
         return self.scale

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from wm_tutorial.config import Config
 from wm_tutorial.dynamics import FeedForward, State, stack
 from wm_tutorial.encoder import make_encoder
+from wm_tutorial.errors import InputError
 from wm_tutorial.heads import Bernoulli, ContinueHead, Image, ScalarHead, SquaredError, SymlogVector, make_decoder
 from wm_tutorial.kl import balanced_kl
 from wm_tutorial.latents import GaussianLatent
@@ -104,12 +105,19 @@ class WorldModel(nn.Module):
     def open_loop(self, batch: Batch, context: int) -> OpenLoop:
         """See the first `context` rows of each sequence, then go on from its actions alone.
 
-        The prediction of a row never depends on an observation at or after `context`.
+        The prediction of a row never depends on an observation at or after `context`; nor does it begin anew where
+        another episode begins, so the sequences should be of one episode.
+
+        Raises:
+            InputError: unless 1 <= context <= T.
         """
+        length = batch.obs.shape[1]
+        if not 1 <= context <= length:
+            raise InputError(f"The context is {context} rows; sequences of {length} rows allow 1 to {length}.")
         states = self.observe(batch.rows(0, context))
         state = states[:, -1]
         imagined = []
-        for t in range(context, batch.obs.shape[1]):
+        for t in range(context, length):
             state = self.imagine(state, batch.previous_action[:, t])
             imagined.append(state)
         feature = torch.cat([states.feature, stack(imagined, dim=1).feature], dim=1) if imagined else states.feature
