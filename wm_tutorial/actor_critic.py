@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from wm_tutorial.latents import OneHot
 from wm_tutorial.networks import MLP
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
 from wm_tutorial.rows import Spaces
+from wm_tutorial.transforms import TwoHot
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class BoundedNormal:
 
     mean: Tensor
     std: Tensor
+
+    @classmethod
+    def bounded(cls, mean: Tensor, std: Tensor) -> Self:
+        """Bring two raw network outputs (..., A) into their ranges."""
+        return cls(torch.tanh(mean), 0.9 * torch.sigmoid(std + 2.0) + 0.1)
 
     @property
     def mode(self) -> Tensor:
@@ -64,8 +71,7 @@ class Actor(nn.Module):
         raw = self.net(feature)
         if self.discrete:
             return OneHot.mixed(raw, self.unimix)
-        mean, std = raw.chunk(2, dim=-1)
-        return BoundedNormal(torch.tanh(mean), 0.9 * torch.sigmoid(std + 2.0) + 0.1)
+        return BoundedNormal.bounded(*raw.chunk(2, dim=-1))
 
 
 def actor_loss(log_prob: Tensor, entropy: Tensor, advantage: Tensor, weight: Tensor, entropy_scale: float) -> Tensor:
@@ -80,7 +86,9 @@ def actor_loss(log_prob: Tensor, entropy: Tensor, advantage: Tensor, weight: Ten
     return -weight.detach() * (log_prob * advantage.detach() + entropy_scale * entropy)
 
 
-def critic_loss(value: SquaredError, target: Tensor, slow_value: Tensor, weight: Tensor, slow_scale: float) -> Tensor:
+def critic_loss(
+    value: SquaredError | TwoHot, target: Tensor, slow_value: Tensor, weight: Tensor, slow_scale: float
+) -> Tensor:
     """Pull the value towards the return, and a little towards its own slow copy, per imagined step.
 
     Shapes: all (N, H) -> (N, H).

@@ -5,9 +5,11 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from wm_tutorial.latents import Gaussian, GaussianLatent
-from wm_tutorial.networks import MLP, linear
+from wm_tutorial.errors import InputError
+from wm_tutorial.latents import Distribution, LatentRule
+from wm_tutorial.networks import MLP, BlockLinear, block, linear
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class FeedForward(nn.Module):
 
     memory_size = 0
 
-    def __init__(self, embedding: int, action_size: int, latent: GaussianLatent, hidden: int, layers: int) -> None:
+    def __init__(self, embedding: int, action_size: int, latent: LatentRule, hidden: int, layers: int) -> None:
         super().__init__()
         self.latent = latent
         self.latent_size = latent.size
@@ -75,18 +77,18 @@ class FeedForward(nn.Module):
         parameter = self.posterior_net.weight
         return State(parameter.new_zeros(batch, 0), parameter.new_zeros(batch, self.latent_size))
 
-    def posterior(self, embedding: Tensor) -> Gaussian:
+    def posterior(self, embedding: Tensor) -> Distribution:
         """What the observation says about the latent: (..., E) -> Gaussian over (..., Z)."""
         return self.latent(self.posterior_net(embedding))
 
-    def prior(self, state: State, action: Tensor) -> Gaussian:
+    def prior(self, state: State, action: Tensor) -> Distribution:
         """What is expected after `action` (..., A) in `state` (...): Gaussian over the next latent (..., Z)."""
         executed = action.clamp(-1.0, 1.0)  # a continuous sample may lie outside; the environment clips it
         return self.latent(self.prior_net(torch.cat([state.latent, executed], -1)))
 
     def observe(
         self, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
-    ) -> tuple[State, Gaussian, Gaussian]:
+    ) -> tuple[State, Distribution, Distribution]:
         """Infer the states of a sequence.
 
         Nothing here depends on the step before, so all rows are computed at once.
@@ -119,3 +121,113 @@ class FeedForward(nn.Module):
     def imagine(self, state: State, action: Tensor) -> State:
         """Sample the next state without an observation: (..., D + Z), (..., A) -> (..., D + Z)."""
         return State(state.memory, self.prior(state, action).sample())
+
+
+class BlockGRU(nn.Module):
+    """The deterministic path h_t: a gated recurrent unit whose large matrices are block-diagonal.
+
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "block-diagonal GRU"; danijar/dreamerv3 `dreamerv3/rssm.py:136-158`.
+    """
+
+    def __init__(self, memory: int, latent: int, action: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        if memory % blocks:
+            raise InputError(f"A memory of {memory} does not divide into {blocks} blocks; give a multiple of {blocks}.")
+        self.blocks = blocks
+        self.memory_in = block(memory, hidden, rms=True)
+        self.latent_in = block(latent, hidden, rms=True)
+        self.action_in = block(action, hidden, rms=True)
+        self.mix = BlockLinear(blocks, memory // blocks + 3 * hidden, memory // blocks)
+        self.mix_norm = nn.RMSNorm(memory, eps=1e-4)
+        self.gates = BlockLinear(blocks, memory // blocks, 3 * memory // blocks)
+
+    def split(self, memory: Tensor) -> Tensor:
+        """(..., D) -> (..., blocks, D / blocks)."""
+        return memory.reshape(*memory.shape[:-1], self.blocks, -1)
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        """What depends on the action alone, for a whole sequence at once: (..., A) -> (..., hidden)."""
+        embedded: Tensor = self.action_in(action.clamp(-1.0, 1.0))
+        return embedded
+
+    def forward(self, state: State, embedded_action: Tensor) -> Tensor:
+        """h_{t-1}, z_{t-1} (B) and the embedded a_{t-1} (B, hidden) -> h_t (B, D)."""
+        memory = state.memory
+        shared = torch.cat([self.memory_in(memory), self.latent_in(state.latent), embedded_action], -1)
+        by_block = self.split(memory)
+        everything = torch.cat([by_block, shared.unsqueeze(-2).expand(*by_block.shape[:-1], -1)], -1)
+        mixed = functional.silu(self.mix_norm(self.mix(everything).flatten(-2)))
+        reset, candidate, update = self.gates(self.split(mixed)).chunk(3, dim=-1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(-2)
+        update = torch.sigmoid(update - 1.0).flatten(-2)  # at first, remember
+        return update * candidate + (1.0 - update) * memory
+
+
+class RSSM(nn.Module):
+    """Recurrent state-space model: a deterministic memory h_t, and a latent z_t inferred from it and the observation.
+
+    The memory is what lets one observation be understood in the light of those before it.
+
+    Source: Hafner et al. 2019 (arXiv 1811.04551); danijar/dreamerv3 `dreamerv3/rssm.py`.
+    """
+
+    def __init__(
+        self, embedding: int, action_size: int, latent: LatentRule, memory: int, hidden: int, blocks: int
+    ) -> None:
+        super().__init__()
+        self.latent, self.latent_size, self.memory_size = latent, latent.size, memory
+        self.core = BlockGRU(memory, latent.size, action_size, hidden, blocks)
+        self.posterior_net = nn.Sequential(
+            block(memory + embedding, hidden, rms=True), linear(hidden, latent.parameters)
+        )
+        self.prior_net = nn.Sequential(
+            block(memory, hidden, rms=True), block(hidden, hidden, rms=True), linear(hidden, latent.parameters)
+        )
+
+    def initial(self, batch: int) -> State:
+        """The state before anything was seen: zeros, (B, ...)."""
+        bias = self.core.mix.bias
+        return State(bias.new_zeros(batch, self.memory_size), bias.new_zeros(batch, self.latent_size))
+
+    def prior(self, memory: Tensor) -> Distribution:
+        """What is expected of z_t, given h_t (..., D)."""
+        return self.latent(self.prior_net(memory))
+
+    def posterior(self, memory: Tensor, embedding: Tensor) -> Distribution:
+        """What h_t (..., D) and the observation (..., E) say about z_t."""
+        return self.latent(self.posterior_net(torch.cat([memory, embedding], -1)))
+
+    def observe(
+        self, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
+    ) -> tuple[State, Distribution, Distribution]:
+        """Infer the states of a sequence, row by row; arguments and result as in `FeedForward.observe`.
+
+        Only what depends on the row before stays in the loop: actions, embeddings and priors are done at once.
+        """
+        first, out = self.posterior_net[0], self.posterior_net[1]
+        assert isinstance(first, nn.Sequential) and isinstance(first[0], nn.Linear)
+        from_memory, from_embedding = first[0].weight.tensor_split([self.memory_size], dim=1)
+        embedded = functional.linear(embedding, from_embedding, first[0].bias)  # (B, T, hidden)
+        actions = self.core.embed_action(mask(~is_first, action))  # (B, T, hidden)
+        state, states, logits = start, [], []
+        for t in range(embedding.shape[1]):
+            state = State(mask(~is_first[:, t], state.memory), mask(~is_first[:, t], state.latent))
+            memory = self.core(state, actions[:, t])
+            raw = out(first[2](first[1](functional.linear(memory, from_memory) + embedded[:, t])))
+            state = State(memory, self.latent(raw).sample())
+            states.append(state)
+            logits.append(raw)
+        observed = stack(states, dim=1)
+        return observed, self.latent(torch.stack(logits, dim=1)), self.prior(observed.memory)
+
+    def step(self, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False) -> State:
+        """Infer one state while acting, (B, ...): the same as one row of `observe`, without its loss."""
+        before = State(mask(~is_first, state.memory), mask(~is_first, state.latent))
+        memory = self.core(before, self.core.embed_action(mask(~is_first, action)))
+        posterior = self.posterior(memory, embedding)
+        return State(memory, posterior.mode if greedy else posterior.sample())
+
+    def imagine(self, state: State, action: Tensor) -> State:
+        """Sample the next state without an observation: (B, D + Z), (B, A) -> (B, D + Z)."""
+        memory = self.core(state, self.core.embed_action(action))
+        return State(memory, self.prior(memory).sample())

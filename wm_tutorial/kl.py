@@ -20,6 +20,14 @@ def gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tens
     return 0.5 * (logvar_q - logvar_p + variance_ratio + squared_distance - 1.0).sum(-1)
 
 
+def categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) in nats between S independent categorical distributions, summed over S and classes.
+
+    Shapes: log-probabilities (..., S, K), already normalised (and mixed with the uniform) -> (...).
+    """
+    return (log_p.exp() * (log_p - log_q)).sum((-2, -1))
+
+
 class Latent(Protocol):
     """What a distribution over latents must offer to be compared with another of its kind."""
 

@@ -1,13 +1,13 @@
 """Distributions over latents: how they are parameterised, sampled with gradients, and compared."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wm_tutorial.kl import gaussian_kl
+from wm_tutorial.kl import categorical_kl, gaussian_kl
 
 # exp(-10 / 2) = 0.007 and exp(2 / 2) = 2.7: a standard deviation can neither vanish nor explode.
 LOGVAR_RANGE = (-10.0, 2.0)
@@ -100,3 +100,71 @@ class OneHot:
     def entropy(self) -> Tensor:
         """Entropy (...) in nats."""
         return -(self.logits.exp() * self.logits).sum(-1)
+
+
+@dataclass(frozen=True)
+class Categoricals:
+    """S independent categorical distributions over K classes each, whose samples are S one-hot vectors, flattened.
+
+    logits  (..., S, K)  log-probabilities
+    """
+
+    logits: Tensor
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely classes, (..., S K)."""
+        return OneHot(self.logits).mode.flatten(-2)
+
+    def sample(self) -> Tensor:
+        """A sample (..., S K) that passes its gradient straight through to the probabilities.
+
+        Critical: forward it is the one-hot sample, backward the probabilities, the uniform share included.
+        Source: Bengio et al. 2013 (arXiv 1308.3432); Hafner et al. 2021 (arXiv 2010.02193), algorithm 1.
+        """
+        probabilities = self.logits.exp()
+        sample = OneHot(self.logits).sample() + probabilities - probabilities.detach()
+        return sample.flatten(-2)
+
+    def entropy(self) -> Tensor:
+        """Entropy (...) in nats, summed over S."""
+        return OneHot(self.logits).entropy().sum(-1)
+
+    def kl(self, other: Self) -> Tensor:
+        """KL(self || other) in nats, summed over S: (...)."""
+        return categorical_kl(self.logits, other.logits)
+
+    def detach(self) -> Self:
+        """The same distributions, through which no gradient flows."""
+        return type(self)(self.logits.detach())
+
+
+@dataclass(frozen=True)
+class CategoricalLatent:
+    """The rule that turns a network's output into `Categoricals`: `variables` of `classes` each, a share mixed uniform.
+
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "1% unimix"; danijar/dreamerv3 `dreamerv3/rssm.py:173-176`.
+    """
+
+    variables: int
+    classes: int
+    unimix: float = 0.01
+
+    @property
+    def size(self) -> int:
+        """Numbers in a sample: S K."""
+        return self.variables * self.classes
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the network must supply."""
+        return self.size
+
+    def __call__(self, raw: Tensor) -> Categoricals:
+        """Raw network output (..., S K) -> distributions over (..., S, K)."""
+        logits = raw.reshape(*raw.shape[:-1], self.variables, self.classes)
+        return Categoricals(OneHot.mixed(logits, self.unimix).logits)
+
+
+LatentRule: TypeAlias = GaussianLatent | CategoricalLatent
+Distribution: TypeAlias = Gaussian | Categoricals

@@ -33,9 +33,30 @@ def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
     return layer
 
 
-def block(inputs: int, outputs: int) -> nn.Sequential:
-    """The layer used everywhere: linear, layer normalisation, SiLU."""
-    return nn.Sequential(linear(inputs, outputs), nn.LayerNorm(outputs), nn.SiLU())
+def block(inputs: int, outputs: int, rms: bool = False) -> nn.Sequential:
+    """The layer used everywhere: linear, normalisation (of layer, or of root mean square), SiLU."""
+    norm = nn.RMSNorm(outputs, eps=1e-4) if rms else nn.LayerNorm(outputs)
+    return nn.Sequential(linear(inputs, outputs), norm, nn.SiLU())
+
+
+class BlockLinear(nn.Module):
+    """A linear layer with a block-diagonal matrix: (..., blocks, inputs) -> (..., blocks, outputs).
+
+    Critical: the fan-in that sets the initial size counts the inputs of all blocks together.
+    Source: danijar/dreamerv3 `embodied/jax/nets.py:187-197`, BlockLinear.
+    """
+
+    def __init__(self, blocks: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(blocks, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(blocks, outputs))
+        initialise(self.weight, blocks * inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., blocks, inputs) -> (..., blocks, outputs)."""
+        flat, leading = flatten_leading(x, keep=2)
+        y = torch.baddbmm(self.bias.unsqueeze(1), flat.transpose(0, 1), self.weight).transpose(0, 1)
+        return y.reshape(*leading, *y.shape[1:])
 
 
 class MLP(nn.Sequential):

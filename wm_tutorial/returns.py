@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from wm_tutorial.errors import InputError
 
 
-def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Tensor:
     """Returns R_0 .. R_{H-1} of the states an action was taken in.
 
         R_t = r_{t+1} + d_{t+1} * ((1 - lam) * v_{t+1} + lam * R_{t+1}),    R_H = v_H
@@ -18,7 +18,8 @@ def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float) 
         reward: (B, H) reward on arriving.
         discount: (B, H) gamma times the probability that the episode goes on, in [0, 1].
         value: (B, H) critic's value of the arriving state; its last column is the bootstrap.
-        lam: in [0, 1]; 0 looks one step ahead, 1 sums all rewards and bootstraps once.
+        lam: in [0, 1]; 0 looks one step ahead, 1 sums all rewards and bootstraps once. (B, H) for one of its own on
+            each arriving: 0 where a sequence breaks off, so that nothing from beyond the break comes in.
 
     Returns:
         (B, H).
@@ -33,13 +34,14 @@ def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float) 
             f"lambda_returns got reward {tuple(reward.shape)}, discount {tuple(discount.shape)} and value "
             f"{tuple(value.shape)}; all three must be (B, H) with H >= 1, taken at the arriving states 1..H."
         )
-    if not 0.0 <= lam <= 1.0:
-        raise InputError(f"lambda_returns got lam={lam}; it must lie in [0, 1].")
+    lam = torch.as_tensor(lam, dtype=reward.dtype, device=reward.device).expand_as(reward)
+    if not ((lam >= 0.0) & (lam <= 1.0)).all():
+        raise InputError(f"lambda_returns got lam={lam.flatten()[0].item()}; it must lie in [0, 1].")
     one_step = reward + discount * (1.0 - lam) * value
     following = value[:, -1]
     returns = []
     for t in reversed(range(reward.shape[1])):
-        following = one_step[:, t] + discount[:, t] * lam * following
+        following = one_step[:, t] + discount[:, t] * lam[:, t] * following
         returns.append(following)
     return torch.stack(returns[::-1], dim=1)
 

@@ -1,7 +1,10 @@
 """Squash numbers of any size into a range that a network can predict, and back."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -25,3 +28,54 @@ def symexp(x: Tensor) -> Tensor:
 def _sign(x: Tensor) -> Tensor:
     """-1 or 1. Not `torch.sign`: its 0 at 0 stops the gradient just where a head that starts at zero begins."""
     return torch.where(x < 0, -torch.ones_like(x), torch.ones_like(x))
+
+
+def symexp_bins(count: int) -> Tensor:
+    """`count` (odd) numbers from -e^20 to e^20, dense around 0, exactly symmetric: (count,).
+
+    Source: danijar/dreamerv3 `embodied/jax/heads.py:132-144`.
+    """
+    negative = symexp(torch.linspace(-20.0, 0.0, count // 2 + 1))
+    return torch.cat([negative, -negative[:-1].flip(0)])
+
+
+@dataclass(frozen=True)
+class TwoHot:
+    """A number of any size, predicted as a distribution over fixed bins.
+
+    A target is split between the two bins beside it, in proportion to how near they are, and the loss is a
+    cross-entropy: its gradient has the same size for a reward of 1 and of 10,000.
+
+    Critical: splitting and averaging happen in the units of the number itself, not in symlog space; the mean of a
+    squashed distribution is not the squashed mean.
+
+    logits  (..., bins)
+    bins    (bins,)
+
+    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 10; danijar/dreamerv3 `embodied/jax/outs.py`, TwoHot.
+    """
+
+    logits: Tensor
+    bins: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The expected number, (...).
+
+        The bins reach e^20: summed from the middle outwards in pairs, uniform probabilities give exactly 0.
+        """
+        weighted = torch.softmax(self.logits, -1) * self.bins
+        middle = len(self.bins) // 2
+        pairs = weighted[..., :middle].flip(-1) + weighted[..., middle + 1 :]
+        return pairs.sum(-1) + weighted[..., middle]
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Cross-entropy (...) in nats against targets (...); those beyond the last bins count as the last bins."""
+        target = target.detach().clamp(self.bins[0], self.bins[-1])
+        above = torch.searchsorted(self.bins, target).clamp(1, len(self.bins) - 1)
+        below = above - 1
+        share_above = (target - self.bins[below]) / (self.bins[above] - self.bins[below])
+        two_hot = F.one_hot(below, len(self.bins)) * (1.0 - share_above).unsqueeze(-1) + F.one_hot(
+            above, len(self.bins)
+        ) * share_above.unsqueeze(-1)
+        return -(two_hot * torch.log_softmax(self.logits, -1)).sum(-1)

@@ -1,0 +1,64 @@
+"""LaProp with adaptive gradient clipping and warm-up: one optimiser, without tuning, for everything."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class LaProp(torch.optim.Optimizer):
+    """Normalise the gradient first, then average it: the other way round than Adam.
+
+    Each tensor's gradient is first clipped to a share of the tensor's own norm, so no layer is ever thrown far.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: after warm-up.
+        betas: decay of the average gradient and of the average squared gradient.
+        eps: added to the root of the latter.
+        clip: largest norm of a gradient, as a share of its tensor's norm.
+        smallest: norm below which a tensor is treated as if it had this norm.
+        warmup: updates over which the learning rate rises linearly from 0; the first update changes nothing.
+
+    Source: Ziyin et al. 2020 (arXiv 2002.04839); Brock et al. 2021 (arXiv 2102.06171), adaptive gradient clipping;
+    danijar/dreamerv3 `embodied/jax/opt.py:109-164`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 4e-5,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-20,
+        clip: float = 0.3,
+        smallest: float = 1e-3,
+        warmup: int = 1000,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "clip": clip, "smallest": smallest, "warmup": warmup}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+
+    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if not state:
+            state["updates"] = 0
+            state["average"] = torch.zeros_like(parameter)
+            state["average_square"] = torch.zeros_like(parameter)
+        lr = group["lr"] * min(1.0, state["updates"] / group["warmup"] if group["warmup"] else 1.0)
+        state["updates"] += 1
+        beta, beta_square = group["betas"]
+        largest = group["clip"] * parameter.norm().clamp(min=group["smallest"])
+        gradient = parameter.grad * (largest / parameter.grad.norm().clamp(min=1e-30)).clamp(max=1.0)
+        state["average_square"].lerp_(gradient**2, 1.0 - beta_square)
+        deviation = (state["average_square"] / (1.0 - beta_square ** state["updates"])).sqrt()
+        state["average"].lerp_(gradient / (deviation + group["eps"]), 1.0 - beta)
+        parameter -= lr * state["average"] / (1.0 - beta ** state["updates"])
