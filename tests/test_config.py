@@ -22,7 +22,7 @@ COUNTED = [  # of these there must be at least one
     *("steps", "hidden", "layers", "latent_size", "conv_depth", "horizon", "envs", "capacity", "batch_size"),
     *("sequence_length", "eval_episodes", "log_every"),
 ]
-ROOMY = {"capacity": 10**9, "envs": 1, "sequence_length": 1}  # so that one of them can be changed alone
+ROOMY = {"capacity": 10**9, "envs": 1, "sequence_length": 1, "memory_blocks": 1}  # so that one can be changed alone
 
 
 def with_value(name: str, value: Any) -> Config:
@@ -45,7 +45,11 @@ def test_the_ends_of_each_range_are_accepted_and_what_lies_beyond_is_not(name: s
         typed = int(value) if name in INTEGERS else float(value)
         if name == "capacity":
             typed = max(typed, 2)
+        if name == "bins":
+            typed = typed | 1  # an odd number
         roomy = {"capacity": 10**30} if name in ("envs", "sequence_length") else {}
+        if name == "memory_blocks":
+            roomy = {"memory_size": typed}
         assert getattr(Config(**{**ROOMY, **roomy, name: typed}), name) == typed
     below = low - 1 if name in INTEGERS else math.nextafter(low, -math.inf)
     above = [] if math.isinf(high) else [high + 1 if name in INTEGERS else math.nextafter(high, math.inf)]
@@ -191,6 +195,8 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     default = make_config(options["preset"])
     envs, length = options.get("envs", default.envs), options.get("sequence_length", default.sequence_length)
     options["capacity"] = max(options.get("capacity", default.capacity), envs * (length + 1))
+    options["bins"] = options.get("bins", default.bins) | 1
+    options["memory_size"] = draw(st.integers(1, 9)) * options.get("memory_blocks", default.memory_blocks)
     return options
 
 
@@ -202,3 +208,10 @@ def test_any_valid_value_arrives_and_survives_being_written_down(options: dict[s
     assert others == {name: getattr(make_config(options["preset"]), name) for name in others}
     assert make_config(**dataclasses.asdict(config)) == config
     assert make_config(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_bins_are_odd_and_blocks_divide_the_memory() -> None:
+    with pytest.raises(InputError, match="bins is 64; it must be odd"):
+        Config(bins=64)
+    with pytest.raises(InputError, match=r"memory_size is 100.*multiple of 8"):
+        Config(memory_size=100, memory_blocks=8)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wm_tutorial.config import Config
-from wm_tutorial.heads import ScalarHead, SquaredError
+from wm_tutorial.heads import SquaredError, make_scalar_head
 from wm_tutorial.imagination import Trajectory
 from wm_tutorial.latents import OneHot
 from wm_tutorial.networks import MLP
@@ -105,7 +105,7 @@ class ActorCritic(nn.Module):
         self.config = config
         self.actor = Actor(features, spaces, config.hidden, config.layers, config.unimix)
         # A reward of 1 in every step, for ever, is worth 1 / (1 - discount).
-        self.critic = ScalarHead(features, config.hidden, config.layers, unit=1.0 / (1.0 - config.discount))
+        self.critic = make_scalar_head(config, features, config.layers, unit=1.0 / (1.0 - config.discount))
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.normalizer = ReturnNormalizer()
 
@@ -126,9 +126,7 @@ class ActorCritic(nn.Module):
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
         losses = {
             "actor": actor_loss(log_prob, entropy, advantage, weight, config.entropy_scale),
-            "critic": critic_loss(
-                SquaredError(value.mean[:, :-1], value.unit), returns, slow_value, weight, config.slow_critic_scale
-            ),
+            "critic": critic_loss(value[:, :-1], returns, slow_value, weight, config.slow_critic_scale),
         }
         assert all(loss.shape == trajectory.reward.shape for loss in losses.values())
         metrics = {

@@ -22,13 +22,29 @@ class Config:
     seed: int = 0
     """Seed of everything random in the run."""
 
+    # The axes of the lineage
+    memory: Literal["feed-forward", "rssm"] = "feed-forward"
+    """What the state remembers: only the last observation, or (RSSM) everything since the episode began."""
+    latent: Literal["gaussian", "categorical"] = "gaussian"
+    """How the stochastic part of the state is distributed."""
+    heads: Literal["squared-error", "two-hot"] = "squared-error"
+    """How rewards and values are predicted; two-hot takes numbers of any size."""
+
     # World model
     hidden: int = 64
     """Units of every hidden layer."""
     layers: int = 2
     """Hidden layers of encoder, decoder, prior, actor and critic."""
     latent_size: int = 32
-    """Numbers in the latent z."""
+    """Gaussian numbers in the latent z, or categorical variables."""
+    latent_classes: int = 8
+    """Classes of each categorical variable."""
+    memory_size: int = 128
+    """Numbers in the memory h of an RSSM."""
+    memory_blocks: int = 8
+    """Blocks its recurrent matrices are divided into."""
+    bins: int = 255
+    """Bins of a two-hot head, an odd number."""
     conv_depth: int = 8
     """Channels of the image stages, in units of 2, 3, 4 and 4."""
     free_nats: float = 1.0
@@ -54,7 +70,7 @@ class Config:
     entropy_scale: float = 3e-4
     """Weight of the policy's entropy."""
     unimix: float = 0.01
-    """Share of the uniform distribution in a discrete policy."""
+    """Share of the uniform distribution in a discrete policy and in categorical latents."""
     slow_critic_rate: float = 0.02
     """How far the slow critic moves towards the critic at each update."""
     slow_critic_scale: float = 1.0
@@ -111,6 +127,13 @@ class Config:
                     raise InputError(f"{name} is {value}; it must be {accepted}.")
         if self.size is not None:
             raise InputError(f"size is {self.size!r}; the preset {self.preset!r} comes in one size: leave it out.")
+        if self.bins % 2 == 0:
+            raise InputError(f"bins is {self.bins}; it must be odd, so that one bin stands for zero.")
+        if self.memory_size % self.memory_blocks:
+            raise InputError(
+                f"memory_size is {self.memory_size}, which does not divide into {self.memory_blocks} memory_blocks; "
+                f"give a multiple of {self.memory_blocks}."
+            )
         if self.capacity < self.envs * (self.sequence_length + 1):
             raise InputError(
                 f"capacity is {self.capacity} rows for {self.envs} environments; sequences of {self.sequence_length} "
@@ -120,7 +143,9 @@ class Config:
 
 # Which values each number may have: names, lowest, highest, and how to say so.
 RANGES: tuple[tuple[str, float, float, str], ...] = (
-    ("steps layers latent_size horizon envs", 1, math.inf, "at least 1"),
+    ("latent_classes", 2, math.inf, "at least 2"),
+    ("bins", 3, math.inf, "at least 3"),
+    ("steps layers latent_size memory_size memory_blocks horizon envs", 1, math.inf, "at least 1"),
     ("hidden", 4, math.inf, "at least 4, or normalising leaves nothing to say"),
     ("conv_depth", 2, math.inf, "at least 2"),
     ("capacity batch_size sequence_length eval_episodes log_every", 1, math.inf, "at least 1"),

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wm_tutorial.config import Config
 from wm_tutorial.errors import InputError
-from wm_tutorial.latents import Distribution, LatentRule
+from wm_tutorial.latents import CategoricalLatent, Distribution, GaussianLatent, LatentRule
 from wm_tutorial.networks import MLP, BlockLinear, block, linear
 
 
@@ -231,3 +232,13 @@ class RSSM(nn.Module):
         """Sample the next state without an observation: (B, D + Z), (B, A) -> (B, D + Z)."""
         memory = self.core(state, self.core.embed_action(action))
         return State(memory, self.prior(memory).sample())
+
+
+def make_dynamics(config: Config, embedding: int, action_size: int) -> FeedForward | RSSM:
+    """The memory and the latent that `config` asks for."""
+    latent: LatentRule = GaussianLatent(config.latent_size)
+    if config.latent == "categorical":
+        latent = CategoricalLatent(config.latent_size, config.latent_classes, config.unimix)
+    if config.memory == "rssm":
+        return RSSM(embedding, action_size, latent, config.memory_size, config.hidden, config.memory_blocks)
+    return FeedForward(embedding, action_size, latent, config.hidden, config.layers)

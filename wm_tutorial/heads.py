@@ -4,15 +4,17 @@ All heads explain the state that is arrived at: reward head at s_t gives r_t, th
 """
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wm_tutorial.config import Config
 from wm_tutorial.encoder import conv_channels
 from wm_tutorial.networks import MLP, ConvDecoder, flatten_leading
 from wm_tutorial.rows import Spaces
-from wm_tutorial.transforms import symexp, symlog
+from wm_tutorial.transforms import TwoHot, symexp, symexp_bins, symlog
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class SquaredError:
 
     mean: Tensor
     unit: float = 1.0
+
+    def __getitem__(self, index: Any) -> Self:
+        """Some of the predictions."""
+        return type(self)(self.mean[index], self.unit)
 
     def loss(self, target: Tensor) -> Tensor:
         """Squared distance to `target`, in units: (...)."""
@@ -103,6 +109,21 @@ class ScalarHead(nn.Module):
         return SquaredError(self.unit * self.net(feature).squeeze(-1), self.unit)
 
 
+class TwoHotHead(nn.Module):
+    """Features (..., F) to one number of any size. The output layer starts at zero, which means the number 0."""
+
+    bins: Tensor
+
+    def __init__(self, features: int, hidden: int, layers: int, bins: int) -> None:
+        super().__init__()
+        self.net = MLP(features, hidden, layers, outputs=bins, scale=0.0)
+        self.register_buffer("bins", symexp_bins(bins), persistent=False)
+
+    def forward(self, feature: Tensor) -> TwoHot:
+        """(..., F) -> predictions (...)."""
+        return TwoHot(self.net(feature), self.bins)
+
+
 class ContinueHead(nn.Module):
     """Features (..., F) to the probability that the episode goes on after this state."""
 
@@ -139,6 +160,13 @@ class ImageDecoder(nn.Module):
         flat, leading = flatten_leading(feature, keep=1)
         pixels: Tensor = torch.sigmoid(self.net(flat)).movedim(1, -1)
         return Image(pixels.reshape(*leading, *pixels.shape[1:]))
+
+
+def make_scalar_head(config: Config, features: int, layers: int, unit: float = 1.0) -> ScalarHead | TwoHotHead:
+    """The head for rewards or values that `config` asks for; `unit` matters to squared errors only."""
+    if config.heads == "two-hot":
+        return TwoHotHead(features, config.hidden, layers, config.bins)
+    return ScalarHead(features, config.hidden, layers, unit)
 
 
 def make_decoder(spaces: Spaces, features: int, hidden: int, layers: int, depth: int) -> VectorDecoder | ImageDecoder:

@@ -123,8 +123,8 @@ class Categoricals:
         Source: Bengio et al. 2013 (arXiv 1308.3432); Hafner et al. 2021 (arXiv 2010.02193), algorithm 1.
         """
         probabilities = self.logits.exp()
-        sample = OneHot(self.logits).sample() + probabilities - probabilities.detach()
-        return sample.flatten(-2)
+        nothing = probabilities - probabilities.detach()  # zero, with the gradient of the probabilities
+        return (OneHot(self.logits).sample() + nothing).flatten(-2)
 
     def entropy(self) -> Tensor:
         """Entropy (...) in nats, summed over S."""

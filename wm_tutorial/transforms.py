@@ -1,6 +1,7 @@
 """Squash numbers of any size into a range that a network can predict, and back."""
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -57,6 +58,10 @@ class TwoHot:
 
     logits: Tensor
     bins: Tensor
+
+    def __getitem__(self, index: Any) -> Self:
+        """Some of the predictions."""
+        return type(self)(self.logits[index], self.bins)
 
     @property
     def mean(self) -> Tensor:

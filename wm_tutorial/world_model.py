@@ -6,14 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from wm_tutorial.config import Config
-from wm_tutorial.dynamics import FeedForward, State, stack
+from wm_tutorial.dynamics import State, make_dynamics, stack
 from wm_tutorial.encoder import make_encoder
 from wm_tutorial.errors import InputError
-from wm_tutorial.heads import Bernoulli, ContinueHead, Image, ScalarHead, SquaredError, SymlogVector, make_decoder
+from wm_tutorial.heads import (
+    Bernoulli,
+    ContinueHead,
+    Image,
+    SquaredError,
+    SymlogVector,
+    make_decoder,
+    make_scalar_head,
+)
 from wm_tutorial.kl import balanced_kl
-from wm_tutorial.latents import GaussianLatent
 from wm_tutorial.replay import Batch
 from wm_tutorial.rows import Spaces
+from wm_tutorial.transforms import TwoHot
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,10 @@ class WorldModel(nn.Module):
         hidden, layers, depth = config.hidden, config.layers, config.conv_depth
         self.config = config
         self.encoder = make_encoder(spaces, hidden, layers, depth)
-        self.dynamics = FeedForward(
-            self.encoder.outputs, spaces.action_size, GaussianLatent(config.latent_size), hidden, layers
-        )
+        self.dynamics = make_dynamics(config, self.encoder.outputs, spaces.action_size)
         self.features = self.dynamics.memory_size + self.dynamics.latent_size
         self.decoder = make_decoder(spaces, self.features, hidden, layers, depth)
-        self.reward_head = ScalarHead(self.features, hidden, layers=1)
+        self.reward_head = make_scalar_head(config, self.features, layers=1)
         self.continue_head = ContinueHead(self.features, hidden, layers=1)
 
     def observe(self, batch: Batch) -> State:
@@ -87,9 +93,9 @@ class WorldModel(nn.Module):
         prediction: SymlogVector | Image = self.decoder(feature)
         return prediction
 
-    def reward(self, feature: Tensor) -> SquaredError:
+    def reward(self, feature: Tensor) -> SquaredError | TwoHot:
         """The reward on arriving in a state: (..., F) -> (...)."""
-        prediction: SquaredError = self.reward_head(feature)
+        prediction: SquaredError | TwoHot = self.reward_head(feature)
         return prediction
 
     def continues(self, feature: Tensor) -> Bernoulli:

@@ -1,0 +1,248 @@
+"""The two axes of the lineage, memory and latent, and the heads: what holds for every combination of them."""
+
+import itertools
+import math
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from helpers import depends, randomise, uniform
+from scripted import tiny
+from torch import Tensor
+
+from wm_tutorial.config import Config
+from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, State, make_dynamics
+from wm_tutorial.errors import InputError
+from wm_tutorial.latents import CategoricalLatent, Categoricals, Gaussian, GaussianLatent
+from wm_tutorial.networks import BlockLinear
+from wm_tutorial.trainer import Trainer
+from wm_tutorial.transforms import TwoHot, symexp_bins
+
+B, T, E, A = 2, 5, 6, 2
+LATENTS = {"gaussian": GaussianLatent(4), "categorical": CategoricalLatent(3, 4)}
+AXES = list(itertools.product(("feed-forward", "rssm"), ("gaussian", "categorical")))
+
+
+def dynamics(memory: str, latent: str) -> FeedForward | RSSM:
+    rule = LATENTS[latent]
+    if memory == "rssm":
+        return randomise(RSSM(E, A, rule, memory=8, hidden=6, blocks=2))
+    return randomise(FeedForward(E, A, rule, hidden=8, layers=1))
+
+
+def rows(model: FeedForward | RSSM, seed: int = 0) -> dict[str, Tensor | State]:
+    return {
+        "embedding": uniform(B, T, E, seed=seed),
+        "action": uniform(B, T, A, seed=seed + 1),
+        "is_first": torch.zeros(B, T, dtype=torch.bool),
+        "start": State(uniform(B, model.memory_size, seed=seed + 2), uniform(B, model.latent_size, seed=seed + 3)),
+    }
+
+
+def natural(distribution: Gaussian | Categoricals) -> Tensor:
+    """The parameters of a distribution, side by side: (..., P)."""
+    if isinstance(distribution, Gaussian):
+        return torch.cat([distribution.mean, distribution.logvar], -1)
+    return distribution.logits.flatten(-2)
+
+
+def without_chance(self: Gaussian | Categoricals) -> Tensor:
+    """A stand-in for `sample`: the mean of a Gaussian, the probabilities of categoricals, with their gradients."""
+    return self.mean if isinstance(self, Gaussian) else self.logits.exp().flatten(-2)
+
+
+@pytest.fixture
+def no_chance() -> object:
+    with patch.object(Gaussian, "sample", without_chance), patch.object(Categoricals, "sample", without_chance):
+        yield
+
+
+# --- What depends on what ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_with_memory_a_row_depends_on_all_rows_before_it_and_on_none_after(latent: str, no_chance: None) -> None:
+    model = dynamics("rssm", latent)
+    given = rows(model)
+    embedding, action = given["embedding"].requires_grad_(), given["action"].requires_grad_()
+    states, posterior, prior = model.observe(**given)
+    upto, before = [list(range(t + 1)) for t in range(T)], [list(range(t)) for t in range(T)]
+    assert depends(natural(posterior), embedding) == upto
+    assert depends(natural(prior), embedding) == before  # expected before o_t is seen
+    assert depends(natural(prior), action) == upto  # row t holds a_{t-1}
+    assert depends(states.memory, embedding) == before
+
+
+@pytest.mark.parametrize(("memory", "latent"), AXES)
+@pytest.mark.parametrize("first", range(T))
+def test_nothing_before_the_first_row_of_an_episode_matters(memory: str, latent: str, first: int) -> None:
+    model = dynamics(memory, latent)
+    one, other = rows(model), rows(model, seed=50)
+    other["embedding"][:, first:] = one["embedding"][:, first:]
+    other["action"][:, first + 1 :] = one["action"][:, first + 1 :]
+
+    def observed(given: dict[str, Tensor | State], reset: bool) -> Tensor:
+        is_first = torch.zeros(B, T, dtype=torch.bool)
+        is_first[:, first] = reset
+        torch.manual_seed(0)
+        states, posterior, prior = model.observe(**{**given, "is_first": is_first})
+        return torch.cat([states.memory, natural(posterior), natural(prior)], -1)[:, first:]
+
+    assert torch.equal(observed(one, True), observed(other, True))
+    assert not torch.equal(observed(one, False), observed(other, False))
+
+
+@pytest.mark.parametrize(("memory", "latent"), AXES)
+def test_acting_row_by_row_infers_the_same_as_learning_from_the_sequence(
+    memory: str, latent: str, no_chance: None
+) -> None:
+    model = dynamics(memory, latent)
+    given = rows(model)
+    given["is_first"][0, 2] = given["is_first"][1, 4] = True
+    states, _, _ = model.observe(**given)
+    state = given["start"]
+    for t in range(T):
+        state = model.step(state, given["action"][:, t], given["is_first"][:, t], given["embedding"][:, t])
+        torch.testing.assert_close(state.feature, states.feature[:, t])
+
+
+@pytest.mark.parametrize(("memory", "latent"), AXES)
+def test_imagining_a_step_draws_from_the_prior_of_the_next_row(memory: str, latent: str, no_chance: None) -> None:
+    model = dynamics(memory, latent)
+    given = rows(model)
+    states, _, prior = model.observe(**given)
+    imagined = model.imagine(states[:, 1], given["action"][:, 2])
+    torch.testing.assert_close(imagined.memory, states.memory[:, 2])
+    rule, wanted = LATENTS[latent], natural(prior)[:, 2]
+    expected = wanted[..., : rule.size] if latent == "gaussian" else wanted.exp()
+    torch.testing.assert_close(imagined.latent, expected)
+
+
+# --- The block GRU ----------------------------------------------------------------------------------------------------
+
+
+def test_a_block_linear_layer_is_a_block_diagonal_matrix() -> None:
+    layer = randomise(BlockLinear(3, 4, 2))
+    x = uniform(5, 3, 4, seed=0)
+    whole = torch.block_diag(*layer.weight)
+    torch.testing.assert_close(layer(x).flatten(1), x.flatten(1) @ whole + layer.bias.flatten())
+
+
+def test_the_memory_forgets_slowly_at_first() -> None:
+    """Untrained and without inputs, the update gate lets in sigmoid(-1) of tanh(0): about a quarter is forgotten."""
+    core = BlockGRU(memory=8, latent=3, action=2, hidden=6, blocks=2)
+    with torch.no_grad():
+        core.gates.weight.zero_()
+    memory = uniform(4, 8, seed=0)
+    after = core(State(memory, torch.zeros(4, 3)), core.embed_action(torch.zeros(4, 2)))
+    torch.testing.assert_close(after, memory * (1.0 - 1.0 / (1.0 + math.e)))
+
+
+def test_a_memory_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(InputError, match="multiple of 3"):
+        BlockGRU(memory=8, latent=3, action=2, hidden=6, blocks=3)
+
+
+# --- Categorical latents ----------------------------------------------------------------------------------------------
+
+
+def test_samples_are_one_hot_and_follow_the_mixed_probabilities() -> None:
+    latent = CategoricalLatent(2, 3, unimix=0.3)
+    raw = torch.tensor([5.0, 0.0, 0.0, 0.0, 1.0, 2.0])
+    torch.manual_seed(0)
+    samples = latent(raw.expand(20_000, 6)).sample().reshape(-1, 2, 3)
+    assert set(samples.unique().tolist()) == {0.0, 1.0} and torch.all(samples.sum(-1) == 1)
+    probability = 0.7 * torch.softmax(raw.reshape(2, 3), -1) + 0.1
+    error = torch.sqrt(probability * (1 - probability) / 20_000)
+    assert torch.all((samples.mean(0) - probability).abs() < 4 * error)
+
+
+def test_the_gradient_of_a_sample_is_that_of_its_probabilities() -> None:
+    latent, direction = CategoricalLatent(2, 3, unimix=0.2), uniform(6, seed=3)
+    raw = uniform(6, seed=4).requires_grad_()
+    (through,) = torch.autograd.grad((latent(raw).sample() * direction).sum(), raw)
+    probabilities = 0.8 * torch.softmax(raw.reshape(2, 3), -1) + 0.2 / 3
+    (direct,) = torch.autograd.grad((probabilities.flatten() * direction).sum(), raw)
+    torch.testing.assert_close(through, direct)
+
+
+def test_the_divergence_is_summed_over_the_variables_and_not_over_the_batch() -> None:
+    latent = CategoricalLatent(2, 3, unimix=0.01)
+    p, q = latent(uniform(4, 6, seed=0)), latent(uniform(4, 6, seed=1))
+    apart = torch.distributions.kl_divergence(
+        torch.distributions.Categorical(logits=p.logits), torch.distributions.Categorical(logits=q.logits)
+    )
+    assert apart.shape == (4, 2)
+    torch.testing.assert_close(p.kl(q), apart.sum(-1))
+
+
+# --- Two-hot ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [-1e9, -4321.0, -1.0, 0.0, 0.3, 1.0, 77.0, 1e9])
+def test_the_best_two_hot_prediction_has_the_target_as_its_mean(target: float) -> None:
+    """Gradient descent on the loss from uniform logits finds it, whatever the size; beyond the bins, the last bin."""
+    bins = symexp_bins(41)
+    logits = torch.zeros(41, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.5)
+    for _ in range(300):
+        optimizer.zero_grad()
+        TwoHot(logits, bins).loss(torch.tensor(target)).backward()
+        optimizer.step()
+    wanted = max(min(target, float(bins[-1])), float(bins[0]))
+    weight = torch.softmax(logits.detach(), -1)
+    beside = torch.topk(weight, 2).indices
+    low, high = bins[beside].min().item(), bins[beside].max().item()
+    assert weight[beside].sum() > 0.99 and low <= wanted <= high
+
+
+def test_two_hot_weights_are_shared_in_the_units_of_the_number() -> None:
+    """Half-way between bins 1 and 3 is 2, not the middle in symlog space."""
+    bins = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0])
+    logits = torch.tensor([0.0, 0.0, 0.0, 2.0, 5.0])
+    log_p = torch.log_softmax(logits, -1)
+    loss = TwoHot(logits, bins).loss(torch.tensor([2.0, 1.0, 1.5, 9.0, -9.0]))
+    expected = [-(log_p[3] + log_p[4]) / 2, -log_p[3], -(0.75 * log_p[3] + 0.25 * log_p[4]), -log_p[4], -log_p[0]]
+    torch.testing.assert_close(loss, torch.stack(expected))
+
+
+def test_two_hot_targets_teach_nothing_to_whoever_made_them() -> None:
+    target = torch.tensor([1.0], requires_grad=True)
+    TwoHot(torch.zeros(1, 5, requires_grad=True), symexp_bins(5)).loss(target).sum().backward()
+    assert target.grad is None
+
+
+# --- Every combination, end to end ------------------------------------------------------------------------------------
+
+COMBINATIONS = [
+    {"memory": memory, "latent": latent, "heads": heads, "memory_size": 8, "memory_blocks": 2, "bins": 41}
+    for (memory, latent), heads in itertools.product(AXES, ("squared-error", "two-hot"))
+]
+
+
+@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda o: f"{o['memory']}, {o['latent']}, {o['heads']}")
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1"])
+def test_every_combination_learns_stops_and_goes_on(
+    environment: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    config = tiny(**options)
+    never_stopped = Trainer(environment, config)
+    never_stopped.run()
+    stopped = Trainer(environment, config, tmp_path)
+    while stopped.steps < config.steps // 2:
+        stopped.collect()
+        while stopped.updates < stopped.updates_due:
+            stopped.train_step()
+    stopped.save()
+    resumed = Trainer.load(tmp_path)
+    resumed.run()
+    assert never_stopped.updates == resumed.updates > 0
+    for name, parameter in never_stopped.agent.state_dict().items():
+        assert torch.equal(parameter, resumed.agent.state_dict()[name]), name
+
+
+def test_the_axes_choose_the_parts() -> None:
+    assert isinstance(make_dynamics(Config(), E, A), FeedForward)
+    rssm = make_dynamics(Config(memory="rssm", latent="categorical", latent_size=5, latent_classes=7), E, A)
+    assert isinstance(rssm, RSSM) and rssm.latent_size == 35
