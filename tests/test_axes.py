@@ -215,18 +215,19 @@ def test_two_hot_targets_teach_nothing_to_whoever_made_them() -> None:
 
 # --- Every combination, end to end ------------------------------------------------------------------------------------
 
+SMALL = {"memory_size": 8, "memory_blocks": 2, "bins": 41, "warmup": 5}
 COMBINATIONS = [
-    {"memory": memory, "latent": latent, "heads": heads, "memory_size": 8, "memory_blocks": 2, "bins": 41}
-    for (memory, latent), heads in itertools.product(AXES, ("squared-error", "two-hot"))
+    {"memory": memory, "latent": latent, "heads": heads, "optimizer": optimizer}
+    for (memory, latent), (heads, optimizer) in itertools.product(
+        AXES, [("squared-error", "adam"), ("two-hot", "laprop")]
+    )
 ]
 
 
-@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda o: f"{o['memory']}, {o['latent']}, {o['heads']}")
+@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: ", ".join(options.values()))
 @pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1"])
-def test_every_combination_learns_stops_and_goes_on(
-    environment: str, options: dict[str, object], tmp_path: Path
-) -> None:
-    config = tiny(**options)
+def test_every_combination_learns_stops_and_goes_on(environment: str, options: dict[str, str], tmp_path: Path) -> None:
+    config = tiny(**SMALL, **options)
     never_stopped = Trainer(environment, config)
     never_stopped.run()
     stopped = Trainer(environment, config, tmp_path)

@@ -81,7 +81,7 @@ def actor_loss(log_prob: Tensor, entropy: Tensor, advantage: Tensor, weight: Ten
     raise its "advantage" by lowering the critic.
 
     Shapes: all (N, H) -> (N, H).
-    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 11; danijar/dreamerv3 `dreamerv3/agent.py:407-415`.
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "Actor learning"; danijar/dreamerv3 `dreamerv3/agent.py:407-415`.
     """
     return -weight.detach() * (log_prob * advantage.detach() + entropy_scale * entropy)
 
@@ -92,7 +92,7 @@ def critic_loss(
     """Pull the value towards the return, and a little towards its own slow copy, per imagined step.
 
     Shapes: all (N, H) -> (N, H).
-    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 10; danijar/dreamerv3 `dreamerv3/agent.py:417-422`.
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "Critic learning"; danijar/dreamerv3 `dreamerv3/agent.py:417-422`.
     """
     return weight.detach() * (value.loss(target.detach()) + slow_scale * value.loss(slow_value.detach()))
 

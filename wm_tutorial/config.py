@@ -79,6 +79,10 @@ class Config:
     """How many states of a batch imagination starts from, chosen at random; 0 for all."""
 
     # Optimisation
+    optimizer: Literal["adam", "laprop"] = "adam"
+    """Adam, or LaProp, which also clips each tensor's gradient to a share of the tensor's norm."""
+    warmup: int = 0
+    """Updates over which LaProp's learning rate rises from zero."""
     world_model_lr: float = 1e-3
     """Learning rate of the world model."""
     actor_lr: float = 3e-4
@@ -150,7 +154,7 @@ RANGES: tuple[tuple[str, float, float, str], ...] = (
     ("conv_depth", 2, math.inf, "at least 2"),
     ("capacity batch_size sequence_length eval_episodes log_every", 1, math.inf, "at least 1"),
     ("seed", 0, 2**63 - 1, "between 0 and 2**63 - 1"),
-    ("imagined_starts prefill eval_every checkpoint_every threads", 0, math.inf, "0 or more"),
+    ("imagined_starts warmup prefill eval_every checkpoint_every threads", 0, math.inf, "0 or more"),
     (
         "decoder_scale reward_scale continue_scale dynamics_scale representation_scale",
         0.0,

@@ -55,7 +55,8 @@ def balanced_kl(posterior: Distribution, prior: Distribution, free_nats: float) 
     Returns:
         (dynamics, representation), each (B, T) in nats and never below `free_nats`.
 
-    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 5; danijar/dreamerv3 `dreamerv3/rssm.py:120-133`.
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "World model learning"; danijar/dreamerv3
+    `dreamerv3/rssm.py:120-133`.
     """
     dynamics = posterior.detach().kl(prior)
     representation = posterior.kl(prior.detach())

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wm_tutorial.config import Config
+
 
 class LaProp(torch.optim.Optimizer):
     """Normalise the gradient first, then average it: the other way round than Adam.
@@ -62,3 +64,10 @@ class LaProp(torch.optim.Optimizer):
         deviation = (state["average_square"] / (1.0 - beta_square ** state["updates"])).sqrt()
         state["average"].lerp_(gradient / (deviation + group["eps"]), 1.0 - beta)
         parameter -= lr * state["average"] / (1.0 - beta ** state["updates"])
+
+
+def make_optimizer(config: Config, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The optimiser that `config` asks for, over groups of parameters with learning rates of their own."""
+    if config.optimizer == "laprop":
+        return LaProp(groups, warmup=config.warmup)
+    return torch.optim.Adam(groups, fused=True)

@@ -27,7 +27,7 @@ def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float |
     Raises:
         InputError: if the shapes differ, the horizon is empty or `lam` lies outside [0, 1].
 
-    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 7; danijar/dreamerv3 `dreamerv3/agent.py:482-490`.
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "Critic learning"; danijar/dreamerv3 `dreamerv3/agent.py:482-490`.
     """
     if not reward.shape == discount.shape == value.shape or reward.dim() != 2 or reward.shape[1] == 0:
         raise InputError(
@@ -51,7 +51,8 @@ class ReturnNormalizer(nn.Module):
 
     Small returns are never blown up: the scale stays at least `floor`.
 
-    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 13; danijar/dreamerv3 `embodied/jax/utils.py`, Normalize.
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "Actor learning"; danijar/dreamerv3
+    `embodied/jax/utils.py`, Normalize.
     """
 
     low: Tensor

@@ -24,6 +24,7 @@ from wm_tutorial.dynamics import State
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.errors import CheckpointError, InputError, NonFiniteError, OutputError, WorldModelError
 from wm_tutorial.imagination import imagine
+from wm_tutorial.optim import make_optimizer
 from wm_tutorial.replay import Batch, Replay
 from wm_tutorial.rows import Row
 
@@ -149,9 +150,7 @@ class Trainer:
         self.parts = {"world model": world_model, "actor": behaviour.actor, "critic": behaviour.critic}
         self.learning_rates = (config.world_model_lr, config.actor_lr, config.critic_lr)
         groups = zip(self.parts.values(), self.learning_rates, strict=True)
-        self.optimizer = torch.optim.Adam(
-            [{"params": list(part.parameters()), "lr": lr} for part, lr in groups], fused=True
-        )
+        self.optimizer = make_optimizer(config, [{"params": list(part.parameters()), "lr": lr} for part, lr in groups])
         dynamics = world_model.dynamics
         self.replay = Replay(
             config.capacity, config.envs, self.environments.spaces, dynamics.memory_size, dynamics.latent_size

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 def symlog(x: Tensor) -> Tensor:
     """sign(x) ln(1 + |x|): close to x around zero, logarithmic far away. Any shape.
 
-    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 9.
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "Robust predictions".
     """
     sign = _sign(x)
     return sign * torch.log1p(sign * x)
@@ -20,7 +20,7 @@ def symlog(x: Tensor) -> Tensor:
 def symexp(x: Tensor) -> Tensor:
     """sign(x) (exp(|x|) - 1), the inverse of `symlog`. Any shape.
 
-    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 9.
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "Robust predictions".
     """
     sign = _sign(x)
     return sign * torch.expm1(sign * x)
@@ -53,7 +53,8 @@ class TwoHot:
     logits  (..., bins)
     bins    (bins,)
 
-    Source: Hafner et al. 2023 (arXiv 2301.04104), equation 10; danijar/dreamerv3 `embodied/jax/outs.py`, TwoHot.
+    Source: Hafner et al. 2023 (arXiv 2301.04104), "Robust predictions"; danijar/dreamerv3
+    `embodied/jax/outs.py`, TwoHot.
     """
 
     logits: Tensor
