@@ -244,7 +244,7 @@ OPTIONS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"steps": 1e4}, ("steps is 10000.0", "int")),
     ({"steps": 0}, ("steps is 0", "at least 1")),
     ({"steps": -5}, ("steps is -5", "at least 1")),
-    ({"hidden": -1}, ("hidden is -1", "at least 1")),
+    ({"hidden": -1}, ("hidden is -1", "at least 4")),
     ({"hidden": True}, ("hidden is True", "int")),
     ({"latent_size": 0}, ("latent_size is 0", "at least 1")),
     ({"horizon": 0}, ("horizon is 0", "at least 1")),
