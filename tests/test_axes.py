@@ -11,11 +11,13 @@ from helpers import depends, randomise, uniform
 from scripted import tiny
 from torch import Tensor
 
+from wm_tutorial.agent import Agent
 from wm_tutorial.config import Config
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, State, make_dynamics
 from wm_tutorial.errors import InputError
 from wm_tutorial.latents import CategoricalLatent, Categoricals, Gaussian, GaussianLatent
 from wm_tutorial.networks import BlockLinear
+from wm_tutorial.rows import Spaces
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot, symexp_bins
 
@@ -247,3 +249,34 @@ def test_the_axes_choose_the_parts() -> None:
     assert isinstance(make_dynamics(Config(), E, A), FeedForward)
     rssm = make_dynamics(Config(memory="rssm", latent="categorical", latent_size=5, latent_classes=7), E, A)
     assert isinstance(rssm, RSSM) and rssm.latent_size == 35
+
+
+# --- The reference's architecture -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("memory_size", "hidden", "classes", "parameters"),
+    [
+        (512, 64, 4, 640_867),
+        (2048, 256, 16, 9_738_019),
+        (3072, 384, 24, 21_782_947),
+        (4096, 512, 32, 38_612_003),
+        (6144, 768, 48, 86_622_499),
+        (8192, 1024, 64, 153_769_507),
+        (12288, 1536, 96, 345_473_059),
+    ],
+    ids=["size1m", "size12m", "size25m", "size50m", "size100m", "size200m", "size400m"],
+)
+def test_with_the_reference_s_sizes_there_are_as_many_parameters(
+    memory_size: int, hidden: int, classes: int, parameters: int
+) -> None:
+    """24 observations, 6 continuous actions, the slow critic left out: danijar/dreamerv3 `dreamerv3/configs.yaml`."""
+    spaces = Spaces("vector", (24,), "continuous", 6, (-1.0,) * 6, (1.0,) * 6)
+    config = Config(
+        memory="rssm", latent="categorical", heads="two-hot", norm="rms", layers=3, latent_size=32, memory_blocks=8,
+        hidden=hidden, memory_size=memory_size, latent_classes=classes,
+    )  # fmt: skip
+    with torch.device("meta"):
+        agent = Agent(spaces, config)
+    parts = (agent.world_model, agent.behaviour.actor, agent.behaviour.critic)
+    assert sum(p.numel() for part in parts for p in part.parameters()) == parameters

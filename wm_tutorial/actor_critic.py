@@ -12,7 +12,7 @@ from wm_tutorial.config import Config
 from wm_tutorial.heads import SquaredError, make_scalar_head
 from wm_tutorial.imagination import Trajectory
 from wm_tutorial.latents import OneHot
-from wm_tutorial.networks import MLP
+from wm_tutorial.networks import MLP, Norm
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
 from wm_tutorial.rows import Spaces
 from wm_tutorial.transforms import TwoHot
@@ -60,11 +60,13 @@ class BoundedNormal:
 class Actor(nn.Module):
     """The policy: features (..., F) to a distribution over actions (..., A)."""
 
-    def __init__(self, features: int, spaces: Spaces, hidden: int, layers: int, unimix: float) -> None:
+    def __init__(
+        self, features: int, spaces: Spaces, hidden: int, layers: int, unimix: float, norm: Norm = "layer"
+    ) -> None:
         super().__init__()
         self.discrete, self.unimix = spaces.action_kind == "discrete", unimix
         outputs = spaces.action_size * (1 if self.discrete else 2)
-        self.net = MLP(features, hidden, layers, outputs, scale=0.01)
+        self.net = MLP(features, hidden, layers, outputs, scale=0.01, norm=norm)
 
     def forward(self, feature: Tensor) -> OneHot | BoundedNormal:
         """(..., F) -> distribution over (..., A)."""
@@ -103,7 +105,7 @@ class ActorCritic(nn.Module):
     def __init__(self, features: int, spaces: Spaces, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.actor = Actor(features, spaces, config.hidden, config.layers, config.unimix)
+        self.actor = Actor(features, spaces, config.hidden, config.layers, config.unimix, config.norm)
         # A reward of 1 in every step, for ever, is worth 1 / (1 - discount).
         self.critic = make_scalar_head(config, features, config.layers, unit=1.0 / (1.0 - config.discount))
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)

@@ -35,6 +35,8 @@ class Config:
     """Units of every hidden layer."""
     layers: int = 2
     """Hidden layers of encoder, decoder, prior, actor and critic."""
+    norm: Literal["layer", "rms"] = "layer"
+    """Normalisation of the hidden layers outside an RSSM, which always uses the root mean square."""
     latent_size: int = 32
     """Gaussian numbers in the latent z, or categorical variables."""
     latent_classes: int = 8

@@ -10,7 +10,7 @@ from torch.nn import functional
 from wm_tutorial.config import Config
 from wm_tutorial.errors import InputError
 from wm_tutorial.latents import CategoricalLatent, Distribution, GaussianLatent, LatentRule
-from wm_tutorial.networks import MLP, BlockLinear, block, linear
+from wm_tutorial.networks import MLP, BlockLinear, Norm, block, linear
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,14 @@ class FeedForward(nn.Module):
 
     memory_size = 0
 
-    def __init__(self, embedding: int, action_size: int, latent: LatentRule, hidden: int, layers: int) -> None:
+    def __init__(
+        self, embedding: int, action_size: int, latent: LatentRule, hidden: int, layers: int, norm: Norm = "layer"
+    ) -> None:
         super().__init__()
         self.latent = latent
         self.latent_size = latent.size
         self.posterior_net = linear(embedding, latent.parameters)
-        self.prior_net = MLP(latent.size + action_size, hidden, layers, latent.parameters)
+        self.prior_net = MLP(latent.size + action_size, hidden, layers, latent.parameters, norm=norm)
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, (B, ...)."""
@@ -135,9 +137,9 @@ class BlockGRU(nn.Module):
         if memory % blocks:
             raise InputError(f"A memory of {memory} does not divide into {blocks} blocks; give a multiple of {blocks}.")
         self.blocks = blocks
-        self.memory_in = block(memory, hidden, rms=True)
-        self.latent_in = block(latent, hidden, rms=True)
-        self.action_in = block(action, hidden, rms=True)
+        self.memory_in = block(memory, hidden, norm="rms")
+        self.latent_in = block(latent, hidden, norm="rms")
+        self.action_in = block(action, hidden, norm="rms")
         self.mix = BlockLinear(blocks, memory // blocks + 3 * hidden, memory // blocks)
         self.mix_norm = nn.RMSNorm(memory, eps=1e-4)
         self.gates = BlockLinear(blocks, memory // blocks, 3 * memory // blocks)
@@ -179,10 +181,10 @@ class RSSM(nn.Module):
         self.latent, self.latent_size, self.memory_size = latent, latent.size, memory
         self.core = BlockGRU(memory, latent.size, action_size, hidden, blocks)
         self.posterior_net = nn.Sequential(
-            block(memory + embedding, hidden, rms=True), linear(hidden, latent.parameters)
+            block(memory + embedding, hidden, norm="rms"), linear(hidden, latent.parameters)
         )
         self.prior_net = nn.Sequential(
-            block(memory, hidden, rms=True), block(hidden, hidden, rms=True), linear(hidden, latent.parameters)
+            block(memory, hidden, norm="rms"), block(hidden, hidden, norm="rms"), linear(hidden, latent.parameters)
         )
 
     def initial(self, batch: int) -> State:
@@ -241,4 +243,4 @@ def make_dynamics(config: Config, embedding: int, action_size: int) -> FeedForwa
         latent = CategoricalLatent(config.latent_size, config.latent_classes, config.unimix)
     if config.memory == "rssm":
         return RSSM(embedding, action_size, latent, config.memory_size, config.hidden, config.memory_blocks)
-    return FeedForward(embedding, action_size, latent, config.hidden, config.layers)
+    return FeedForward(embedding, action_size, latent, config.hidden, config.layers, config.norm)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from wm_tutorial.networks import ConvEncoder, block, conv_stages, flatten_leading
+from wm_tutorial.networks import ConvEncoder, Norm, block, conv_stages, flatten_leading
 from wm_tutorial.rows import Spaces
 from wm_tutorial.transforms import symlog
 
@@ -21,10 +21,10 @@ def conv_channels(height: int, width: int, depth: int) -> list[int]:
 class VectorEncoder(nn.Module):
     """Vectors through symlog, so that large inputs do not drown small ones: (..., O) -> (..., E)."""
 
-    def __init__(self, inputs: int, hidden: int, layers: int) -> None:
+    def __init__(self, inputs: int, hidden: int, layers: int, norm: Norm = "layer") -> None:
         super().__init__()
         sizes = [inputs, *[hidden] * layers]
-        self.net = nn.Sequential(*[block(a, b) for a, b in pairwise(sizes)])
+        self.net = nn.Sequential(*[block(a, b, norm) for a, b in pairwise(sizes)])
         self.outputs = hidden
 
     def forward(self, obs: Tensor) -> Tensor:
@@ -49,9 +49,11 @@ class ImageEncoder(nn.Module):
         return embedding.reshape(*leading, -1)
 
 
-def make_encoder(spaces: Spaces, hidden: int, layers: int, depth: int) -> VectorEncoder | ImageEncoder:
+def make_encoder(
+    spaces: Spaces, hidden: int, layers: int, depth: int, norm: Norm = "layer"
+) -> VectorEncoder | ImageEncoder:
     """The encoder that fits the observations."""
     if spaces.obs_kind == "image":
         height, width, channels = spaces.obs_shape
         return ImageEncoder((height, width, channels), depth)
-    return VectorEncoder(spaces.obs_shape[0], hidden, layers)
+    return VectorEncoder(spaces.obs_shape[0], hidden, layers, norm)

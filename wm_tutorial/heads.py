@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from wm_tutorial.config import Config
 from wm_tutorial.encoder import conv_channels
-from wm_tutorial.networks import MLP, ConvDecoder, flatten_leading
+from wm_tutorial.networks import MLP, ConvDecoder, Norm, flatten_leading
 from wm_tutorial.rows import Spaces
 from wm_tutorial.transforms import TwoHot, symexp, symexp_bins, symlog
 
@@ -99,9 +99,9 @@ class ScalarHead(nn.Module):
     Source of the zero start: Hafner et al. 2023 (arXiv 2301.04104), "zero-initialised".
     """
 
-    def __init__(self, features: int, hidden: int, layers: int, unit: float = 1.0) -> None:
+    def __init__(self, features: int, hidden: int, layers: int, unit: float = 1.0, norm: Norm = "layer") -> None:
         super().__init__()
-        self.net = MLP(features, hidden, layers, outputs=1, scale=0.0)
+        self.net = MLP(features, hidden, layers, outputs=1, scale=0.0, norm=norm)
         self.unit = unit
 
     def forward(self, feature: Tensor) -> SquaredError:
@@ -114,9 +114,9 @@ class TwoHotHead(nn.Module):
 
     bins: Tensor
 
-    def __init__(self, features: int, hidden: int, layers: int, bins: int) -> None:
+    def __init__(self, features: int, hidden: int, layers: int, bins: int, norm: Norm = "layer") -> None:
         super().__init__()
-        self.net = MLP(features, hidden, layers, outputs=bins, scale=0.0)
+        self.net = MLP(features, hidden, layers, outputs=bins, scale=0.0, norm=norm)
         self.register_buffer("bins", symexp_bins(bins), persistent=False)
 
     def forward(self, feature: Tensor) -> TwoHot:
@@ -127,9 +127,9 @@ class TwoHotHead(nn.Module):
 class ContinueHead(nn.Module):
     """Features (..., F) to the probability that the episode goes on after this state."""
 
-    def __init__(self, features: int, hidden: int, layers: int) -> None:
+    def __init__(self, features: int, hidden: int, layers: int, norm: Norm = "layer") -> None:
         super().__init__()
-        self.net = MLP(features, hidden, layers, outputs=1)
+        self.net = MLP(features, hidden, layers, outputs=1, norm=norm)
 
     def forward(self, feature: Tensor) -> Bernoulli:
         """(..., F) -> probabilities (...)."""
@@ -139,9 +139,9 @@ class ContinueHead(nn.Module):
 class VectorDecoder(nn.Module):
     """Features (..., F) to the observation vector."""
 
-    def __init__(self, features: int, hidden: int, layers: int, outputs: int) -> None:
+    def __init__(self, features: int, hidden: int, layers: int, outputs: int, norm: Norm = "layer") -> None:
         super().__init__()
-        self.net = MLP(features, hidden, layers, outputs)
+        self.net = MLP(features, hidden, layers, outputs, norm=norm)
 
     def forward(self, feature: Tensor) -> SymlogVector:
         """(..., F) -> vectors (..., O)."""
@@ -165,13 +165,15 @@ class ImageDecoder(nn.Module):
 def make_scalar_head(config: Config, features: int, layers: int, unit: float = 1.0) -> ScalarHead | TwoHotHead:
     """The head for rewards or values that `config` asks for; `unit` matters to squared errors only."""
     if config.heads == "two-hot":
-        return TwoHotHead(features, config.hidden, layers, config.bins)
-    return ScalarHead(features, config.hidden, layers, unit)
+        return TwoHotHead(features, config.hidden, layers, config.bins, config.norm)
+    return ScalarHead(features, config.hidden, layers, unit, config.norm)
 
 
-def make_decoder(spaces: Spaces, features: int, hidden: int, layers: int, depth: int) -> VectorDecoder | ImageDecoder:
+def make_decoder(
+    spaces: Spaces, features: int, hidden: int, layers: int, depth: int, norm: Norm = "layer"
+) -> VectorDecoder | ImageDecoder:
     """The decoder that fits the observations."""
     if spaces.obs_kind == "image":
         height, width, channels = spaces.obs_shape
         return ImageDecoder(features, (height, width, channels), depth)
-    return VectorDecoder(features, hidden, layers, spaces.obs_shape[0])
+    return VectorDecoder(features, hidden, layers, spaces.obs_shape[0], norm)

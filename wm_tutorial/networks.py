@@ -3,9 +3,12 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+Norm: TypeAlias = Literal["layer", "rms"]
 
 # A normal distribution cut at two standard deviations keeps 0.8796 of its own; dividing restores unit variance.
 TRUNCATION = 1.0 / 0.87962566
@@ -33,10 +36,10 @@ def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
     return layer
 
 
-def block(inputs: int, outputs: int, rms: bool = False) -> nn.Sequential:
-    """The layer used everywhere: linear, normalisation (of layer, or of root mean square), SiLU."""
-    norm = nn.RMSNorm(outputs, eps=1e-4) if rms else nn.LayerNorm(outputs)
-    return nn.Sequential(linear(inputs, outputs), norm, nn.SiLU())
+def block(inputs: int, outputs: int, norm: Norm = "layer") -> nn.Sequential:
+    """The layer used everywhere: linear, normalisation (of the layer, or of its root mean square), SiLU."""
+    normalise = nn.RMSNorm(outputs, eps=1e-4) if norm == "rms" else nn.LayerNorm(outputs)
+    return nn.Sequential(linear(inputs, outputs), normalise, nn.SiLU())
 
 
 class BlockLinear(nn.Module):
@@ -62,9 +65,11 @@ class BlockLinear(nn.Module):
 class MLP(nn.Sequential):
     """`layers` blocks of `hidden` units and a linear output: (..., inputs) -> (..., outputs)."""
 
-    def __init__(self, inputs: int, hidden: int, layers: int, outputs: int, scale: float = 1.0) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, layers: int, outputs: int, scale: float = 1.0, norm: Norm = "layer"
+    ) -> None:
         sizes = [inputs, *[hidden] * layers]
-        blocks = [block(a, b) for a, b in pairwise(sizes)]
+        blocks = [block(a, b, norm) for a, b in pairwise(sizes)]
         super().__init__(*blocks, linear(sizes[-1], outputs, scale))
 
 

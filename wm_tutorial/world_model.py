@@ -50,12 +50,12 @@ class WorldModel(nn.Module):
         super().__init__()
         hidden, layers, depth = config.hidden, config.layers, config.conv_depth
         self.config = config
-        self.encoder = make_encoder(spaces, hidden, layers, depth)
+        self.encoder = make_encoder(spaces, hidden, layers, depth, config.norm)
         self.dynamics = make_dynamics(config, self.encoder.outputs, spaces.action_size)
         self.features = self.dynamics.memory_size + self.dynamics.latent_size
-        self.decoder = make_decoder(spaces, self.features, hidden, layers, depth)
+        self.decoder = make_decoder(spaces, self.features, hidden, layers, depth, config.norm)
         self.reward_head = make_scalar_head(config, self.features, layers=1)
-        self.continue_head = ContinueHead(self.features, hidden, layers=1)
+        self.continue_head = ContinueHead(self.features, hidden, layers=1, norm=config.norm)
 
     def observe(self, batch: Batch) -> State:
         """Infer the states (B, T) of a batch of sequences."""
