@@ -2,24 +2,30 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
-from helpers import depends, randomise, uniform
+from helpers import SMALL as SMALL_MODEL
+from helpers import VECTORS, depends, random_batch, randomise, receivers, uniform
 from scripted import tiny
 from torch import Tensor
 
+from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import Config
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, State, make_dynamics
 from wm_tutorial.errors import InputError
+from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Categoricals, Gaussian, GaussianLatent
 from wm_tutorial.networks import BlockLinear
 from wm_tutorial.rows import Spaces
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot, symexp_bins
+from wm_tutorial.world_model import WorldModel
 
 B, T, E, A = 2, 5, 6, 2
 LATENTS = {"gaussian": GaussianLatent(4), "categorical": CategoricalLatent(3, 4)}
@@ -218,18 +224,18 @@ def test_two_hot_targets_teach_nothing_to_whoever_made_them() -> None:
 # --- Every combination, end to end ------------------------------------------------------------------------------------
 
 SMALL = {"memory_size": 8, "memory_blocks": 2, "bins": 41, "warmup": 5}
+OLD = {"heads": "squared-error", "optimizer": "adam"}
+NEW = {"heads": "two-hot", "optimizer": "laprop", "norm": "rms", "discount_in_continue": True}
+NEW |= {"replay_critic_scale": 0.3, "imagined_starts": 0}
 COMBINATIONS = [
-    {"memory": memory, "latent": latent, "heads": heads, "optimizer": optimizer}
-    for (memory, latent), (heads, optimizer) in itertools.product(
-        AXES, [("squared-error", "adam"), ("two-hot", "laprop")]
-    )
+    {"memory": memory, "latent": latent, **rest} for (memory, latent), rest in itertools.product(AXES, (OLD, NEW))
 ]
 
 
-@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: ", ".join(options.values()))
+@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda o: f"{o['memory']}, {o['latent']}, {o['heads']}")
 @pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1"])
-def test_every_combination_learns_stops_and_goes_on(environment: str, options: dict[str, str], tmp_path: Path) -> None:
-    config = tiny(**SMALL, **options)
+def test_every_combination_learns_stops_and_goes_on(environment: str, options: dict[str, Any], tmp_path: Path) -> None:
+    config = tiny(**{**SMALL, **options})
     never_stopped = Trainer(environment, config)
     never_stopped.run()
     stopped = Trainer(environment, config, tmp_path)
@@ -249,6 +255,32 @@ def test_the_axes_choose_the_parts() -> None:
     assert isinstance(make_dynamics(Config(), E, A), FeedForward)
     rssm = make_dynamics(Config(memory="rssm", latent="categorical", latent_size=5, latent_classes=7), E, A)
     assert isinstance(rssm, RSSM) and rssm.latent_size == 35
+
+
+def test_gamma_is_either_in_the_continue_probability_or_beside_it() -> None:
+    for inside, target in ((False, 1.0), (True, 0.9)):
+        config = replace(SMALL_MODEL, discount=0.9, discount_in_continue=inside)
+        model = randomise(WorldModel(VECTORS, config))
+        torch.manual_seed(0)
+        losses, states = model.losses(random_batch(VECTORS, 2, 4))
+        wanted = model.continues(states.feature).loss(torch.full((2, 4), target))
+        torch.testing.assert_close(losses["continue"], wanted)
+        assert config.imagined_discount * target == pytest.approx(0.9)
+
+
+def test_only_the_critics_loss_on_real_sequences_reaches_the_world_model() -> None:
+    config = replace(SMALL_MODEL, replay_critic_scale=0.3, imagined_starts=0)
+    model, behaviour = randomise(WorldModel(VECTORS, config)), randomise(ActorCritic(4, VECTORS, config), seed=1)
+    batch = random_batch(VECTORS, 2, 4)
+    _, states = model.losses(batch)
+    trajectory = imagine(model, behaviour.actor, states.detach().flatten(), 2)
+    losses, _ = behaviour.losses(trajectory, batch, states)
+    parts = {"encoder": model.encoder, "actor": behaviour.actor, "critic": behaviour.critic}
+    assert {name: receivers(loss, parts) for name, loss in losses.items()} == {
+        "actor": {"actor"},
+        "critic": {"critic"},
+        "replay critic": {"encoder", "critic"},
+    }
 
 
 # --- The reference's architecture -------------------------------------------------------------------------------------

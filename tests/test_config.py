@@ -22,7 +22,7 @@ COUNTED = [  # of these there must be at least one
     *("steps", "hidden", "layers", "latent_size", "conv_depth", "horizon", "envs", "capacity", "batch_size"),
     *("sequence_length", "eval_episodes", "log_every"),
 ]
-ROOMY = {"capacity": 10**9, "envs": 1, "sequence_length": 1, "memory_blocks": 1}  # so that one can be changed alone
+ROOMY = {"capacity": 10**9, "envs": 1, "sequence_length": 1, "memory_blocks": 1, "imagined_starts": 0}  # alone
 
 
 def with_value(name: str, value: Any) -> Config:
@@ -111,7 +111,10 @@ def test_choices_are_listed(name: str) -> None:
 
 def test_every_option_is_checked_by_one_of_the_tests_above() -> None:
     choices = [name for name, hint in HINTS.items() if get_origin(hint) is Literal]
-    assert sorted([*NUMBERS, *choices, "preset", "size"]) == sorted(field.name for field in dataclasses.fields(Config))
+    switches = [name for name, hint in HINTS.items() if hint is bool]
+    assert sorted([*NUMBERS, *choices, *switches, "preset", "size"]) == sorted(
+        field.name for field in dataclasses.fields(Config)
+    )
 
 
 def test_sizes_belong_to_presets_that_have_some() -> None:
@@ -196,6 +199,8 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     envs, length = options.get("envs", default.envs), options.get("sequence_length", default.sequence_length)
     options["capacity"] = max(options.get("capacity", default.capacity), envs * (length + 1))
     options["bins"] = options.get("bins", default.bins) | 1
+    if options.get("replay_critic_scale"):
+        options["imagined_starts"] = 0
     options["memory_size"] = draw(st.integers(1, 9)) * options.get("memory_blocks", default.memory_blocks)
     return options
 
@@ -215,3 +220,17 @@ def test_bins_are_odd_and_blocks_divide_the_memory() -> None:
         Config(bins=64)
     with pytest.raises(InputError, match=r"memory_size is 100.*multiple of 8"):
         Config(memory_size=100, memory_blocks=8)
+
+
+def test_the_critics_loss_on_real_sequences_needs_a_return_of_every_state() -> None:
+    with pytest.raises(InputError, match="set imagined_starts to 0"):
+        Config(replay_critic_scale=0.3)
+    assert Config(replay_critic_scale=0.3, imagined_starts=0).replay_critic_scale == 0.3
+
+
+@pytest.mark.parametrize("name", [name for name, hint in HINTS.items() if hint is bool])
+def test_a_switch_is_true_or_false_and_nothing_else(name: str) -> None:
+    assert getattr(Config(**{name: True}), name) is True
+    for value in (1, 0, "yes", None):
+        with pytest.raises(InputError, match=f"{name} is {value!r}; it must be of type bool"):
+            Config(**{name: value})

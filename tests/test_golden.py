@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import Through
 from torch import Tensor
 
-from wm_tutorial.actor_critic import BoundedNormal, actor_loss, critic_loss
+from wm_tutorial.actor_critic import ActorCritic, BoundedNormal, actor_loss, critic_loss
+from wm_tutorial.config import Config
 from wm_tutorial.dynamics import RSSM, State
 from wm_tutorial.heads import Bernoulli
 from wm_tutorial.kl import balanced_kl
 from wm_tutorial.latents import CategoricalLatent, Categoricals, OneHot
 from wm_tutorial.optim import LaProp
+from wm_tutorial.replay import Batch
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
+from wm_tutorial.rows import Spaces
 from wm_tutorial.transforms import TwoHot, symexp_bins
 
 FOLDER = Path(os.environ.get("WM_GOLDEN", Path(__file__).parent / "golden"))
@@ -113,13 +117,22 @@ def test_golden_imag_loss() -> None:
 def test_golden_repl_loss() -> None:
     g = golden("repl_loss")
     bins = symexp_bins(g["value_logits"].shape[-1])
-    last, terminal = g["last"].float(), g["term"].float()
-    returns = lambda_returns(
-        g["rew"][:, 1:], (1.0 - 1.0 / 333.0) * (1.0 - terminal)[:, 1:], g["boot"][:, 1:], 0.95 * (1.0 - last)[:, 1:]
+    last, terminal = g["last"].bool(), g["term"].bool()
+    discount = (1.0 - 1.0 / 333.0) * (1.0 - terminal.float())
+    running = 0.95 * (1.0 - last.float())
+    assert_close(lambda_returns(g["rew"][:, 1:], discount[:, 1:], g["boot"][:, 1:], running[:, 1:]), g["ret"])
+
+    behaviour = ActorCritic(
+        1, Spaces("vector", (1,), "discrete", 2, (0.0,), (1.0,)), Config(discount=1.0 - 1.0 / 333.0)
     )
-    assert_close(returns, g["ret"])
-    value, slow = TwoHot(g["value_logits"][:, :-1], bins), TwoHot(g["slow_logits"][:, :-1], bins).mean
-    assert_close(critic_loss(value, returns, slow, (1.0 - last)[:, :-1], 1.0), g["repval"])
+    features = torch.arange(g["rew"].numel()).reshape(*g["rew"].shape, 1)  # which entry of the file a state stands for
+    behaviour.critic = Through(lambda feature: TwoHot(g["value_logits"].flatten(0, 1)[feature.squeeze(-1)], bins))
+    behaviour.slow_critic = Through(lambda feature: TwoHot(g["slow_logits"].flatten(0, 1)[feature.squeeze(-1)], bins))
+    nothing = torch.zeros(*g["rew"].shape, 1)
+    batch = Batch(
+        nothing, nothing, nothing, g["rew"], torch.zeros_like(last), last, terminal, State(nothing[:, 0], nothing[:, 0])
+    )
+    assert_close(behaviour.replay_loss(features, batch, g["boot"]), g["repval"])
 
 
 def test_golden_laprop_agc() -> None:

@@ -1,5 +1,6 @@
 """The loop: what a run repeats, leaves alone and counts, who learns from what, and what survives when it stops."""
 
+import itertools
 import json
 import math
 import random
@@ -163,23 +164,31 @@ def test_a_run_does_not_depend_on_random_states_of_the_user() -> None:
 EVENTFUL = {"eval_every": 17, "log_every": 7, "checkpoint_every": 13, "updates_per_step": 0.5, "final_lr": 0.3}
 
 
-@pytest.fixture(scope="module", params=["CartPole-v1", continuous], ids=["discrete", "continuous"])
+REMEMBERING = {"memory": "rssm", "latent": "categorical", "heads": "two-hot", "latent_classes": 3, "bins": 15}
+RUNS: dict[str, tuple[EnvSource, dict[str, Any]]] = {
+    "discrete": ("CartPole-v1", EVENTFUL),
+    "continuous": (continuous, EVENTFUL),
+    "with memory": (Seeded, {**EVENTFUL, **REMEMBERING, "memory_size": 8, "memory_blocks": 2}),
+}
+
+
+@pytest.fixture(scope="module", params=RUNS)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     """A run that is never stopped."""
-    return finished(request.param, tmp_path_factory.mktemp("whole"), **EVENTFUL)
+    source, options = RUNS[request.param]
+    return finished(source, tmp_path_factory.mktemp("whole"), **options)
 
 
-@pytest.mark.parametrize("stop", [0, 4, 9, 11, 17, 24, 28])
+@pytest.mark.parametrize("stop", [0, 4, 9, 11, 17, 28])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     whole: Trainer, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With two environments, 0, 4 and 9 lie before the end of prefill; most in the middle of episodes."""
-    source = whole.source
     with monkeypatch.context() as patch:
         stop_after(patch, stop, ctrl_c)
         with pytest.raises(KeyboardInterrupt):
-            finished(source, tmp_path, **EVENTFUL)
-    resumed = Trainer.load(tmp_path, source)
+            Trainer(whole.source, whole.config, tmp_path).run()
+    resumed = Trainer.load(tmp_path, whole.source)
     assert resumed.steps < whole.steps
     assert (resumed.updates == 0) == (resumed.steps < 22)
     resumed.run()
@@ -387,6 +396,25 @@ def test_prefill_is_random_and_afterwards_the_policy_acts(monkeypatch: pytest.Mo
         assert all(action == 1 for action in env.taken[50:])
 
 
+def test_every_step_and_every_update_draws_new_random_numbers() -> None:
+    """An undecided policy in a world that looks the same for ever."""
+    source = Troupe([99])
+    trainer = Trainer(source, tiny(prefill=0, steps=1000))
+    with torch.no_grad():
+        trainer.agent.behaviour.actor.net[-1].weight.zero_()
+    for _ in range(60):
+        trainer.collect()
+    for env in source.built:
+        assert 15 < sum(env.taken) < 45
+    assert source.built[0].taken != source.built[1].taken
+    states = [trainer.random.state_dict()]
+    for _ in range(3):
+        trainer.train_step()
+        states.append(trainer.random.state_dict())
+    for one, other in itertools.pairwise(states):
+        assert {path.split(":")[0] for path in differences(one, other)} == {"/numpy", "/torch"}
+
+
 def test_lines_of_losses_are_means_since_the_line_before(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[int, float]] = []  # (environment step, loss) of each update
     train_step = Trainer.train_step
@@ -585,7 +613,7 @@ def test_inferred_states_are_written_back_to_where_their_rows_lie(monkeypatch: p
     assert not np.array_equal(expected, before)
 
 
-@pytest.mark.parametrize(("starts", "expected"), [(0, 8), (3, 3), (8, 8), (1000, 8)])
+@pytest.mark.parametrize(("starts", "expected"), [(0, 8), (3, 3), (7, 7), (8, 8), (1000, 8)])
 def test_imagination_starts_from_states_of_the_batch_each_at_most_once(
     starts: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -721,6 +749,9 @@ def test_evaluation_repeats_itself_and_changes_nothing(greedy: bool) -> None:
     before, outside = snapshot(trainer), global_state()
     one, same, other = (trainer.evaluate(6, greedy, seed) for seed in (1, 1, 2))
     assert one == same
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        assert trainer.evaluate(6, greedy, 1) == one  # whatever the user has drawn meanwhile
     assert one.returns != other.returns
     assert_same(snapshot(trainer), before)
     assert_same(global_state(), outside)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from wm_tutorial.config import Config
+from wm_tutorial.dynamics import State
 from wm_tutorial.heads import SquaredError, make_scalar_head
 from wm_tutorial.imagination import Trajectory
 from wm_tutorial.latents import OneHot
 from wm_tutorial.networks import MLP, Norm
+from wm_tutorial.replay import Batch
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
 from wm_tutorial.rows import Spaces
 from wm_tutorial.transforms import TwoHot
@@ -111,17 +113,24 @@ class ActorCritic(nn.Module):
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.normalizer = ReturnNormalizer()
 
-    def losses(self, trajectory: Trajectory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(
+        self, trajectory: Trajectory, batch: Batch | None = None, states: State | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The actor's and the critic's loss, each (N, H), and what is worth logging.
 
         The trajectory carries no gradient, so nothing here reaches the world model. The tracked range of returns takes
         in this trajectory's.
+
+        Args:
+            trajectory: imagined from N starts.
+            batch: the real sequences, for the critic's loss on them; the starts are then all of their B T states.
+            states: of these sequences (B, T). Through them, and only there, gradient reaches the world model.
         """
         config = self.config
         feature = trajectory.state.feature.detach()
         value = self.critic(feature)  # (N, H + 1)
         slow_value = self.slow_critic(feature[:, :-1]).mean
-        weight = trajectory.weight(config.discount)
+        weight = trajectory.weight(config.imagined_discount)
         returns = self.returns(trajectory, value.mean.detach())
         advantage = (returns - value.mean[:, :-1]) / self.normalizer.update(returns)
         policy = self.actor(feature[:, :-1])
@@ -131,6 +140,8 @@ class ActorCritic(nn.Module):
             "critic": critic_loss(value[:, :-1], returns, slow_value, weight, config.slow_critic_scale),
         }
         assert all(loss.shape == trajectory.reward.shape for loss in losses.values())
+        if batch is not None and states is not None:
+            losses["replay critic"] = self.replay_loss(states.feature, batch, returns[:, 0].reshape(batch.reward.shape))
         metrics = {
             "imagined return": returns.mean(), "value": value.mean.mean(),
             "entropy": entropy.mean(), "return scale": self.normalizer.scale,
@@ -139,8 +150,30 @@ class ActorCritic(nn.Module):
 
     def returns(self, trajectory: Trajectory, value: Tensor) -> Tensor:
         """Lambda returns (N, H) of s_0 .. s_{H-1}, given the values (N, H + 1) of s_0 .. s_H."""
-        discount = trajectory.discount(self.config.discount)
+        discount = trajectory.discount(self.config.imagined_discount)
         return lambda_returns(trajectory.reward, discount, value[:, 1:], self.config.lam)
+
+    def replay_loss(self, feature: Tensor, batch: Batch, bootstrap: Tensor) -> Tensor:
+        """The critic's loss on real sequences, (B, T - 1): real rewards, and beyond them what was imagined.
+
+        Critical: where a sequence is cut by a time limit the return breaks off and bootstraps (lambda is 0 there);
+        only a termination makes the future worthless. The last row of an episode has no return of its own.
+
+        Args:
+            feature: (B, T, F) of the inferred states, with their gradient.
+            batch: the sequences.
+            bootstrap: (B, T) the imagined return of each state.
+
+        Source: danijar/dreamerv3 `dreamerv3/agent.py:219-235, 449-479`.
+        """
+        config = self.config
+        going_on = 1.0 - batch.is_last.float()
+        discount = config.discount * (1.0 - batch.is_terminal.float())
+        returns = lambda_returns(batch.reward[:, 1:], discount[:, 1:], bootstrap[:, 1:], config.lam * going_on[:, 1:])
+        slow_value = self.slow_critic(feature[:, :-1].detach()).mean
+        return critic_loss(
+            self.critic(feature[:, :-1]), returns, slow_value, going_on[:, :-1], config.slow_critic_scale
+        )
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:

@@ -24,7 +24,7 @@ class Train:
     """Id of a Gymnasium environment, such as CartPole-v1."""
     out: Path | None = None
     """The run folder; a new one below runs/ if left out."""
-    config: tyro.conf.OmitArgPrefixes[Config] = dataclasses.field(default_factory=Config)
+    config: tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]] = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, draw."""
@@ -103,7 +103,7 @@ class Measure:
     """One run each."""
     episodes: int = 100
     """Episodes of each final evaluation."""
-    config: tyro.conf.OmitArgPrefixes[Config] = dataclasses.field(default_factory=Config)
+    config: tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]] = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, summarise."""

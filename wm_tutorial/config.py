@@ -67,6 +67,8 @@ class Config:
     """Steps imagined from each start."""
     discount: float = 0.997
     """Worth of a reward one step later, gamma."""
+    discount_in_continue: bool = False
+    """Let the continue head learn gamma times continue, instead of multiplying by gamma in imagination."""
     lam: float = 0.95
     """Mix of short and long returns, lambda: 0 trusts the critic, 1 the imagined rewards."""
     entropy_scale: float = 3e-4
@@ -77,6 +79,8 @@ class Config:
     """How far the slow critic moves towards the critic at each update."""
     slow_critic_scale: float = 1.0
     """Weight of the pull of the critic towards its slow copy."""
+    replay_critic_scale: float = 0.0
+    """Weight of the critic's loss on real sequences, which also shapes the world model; needs imagined_starts=0."""
     imagined_starts: int = 256
     """How many states of a batch imagination starts from, chosen at random; 0 for all."""
 
@@ -124,6 +128,11 @@ class Config:
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     """Where the networks live."""
 
+    @property
+    def imagined_discount(self) -> float:
+        """What imagination multiplies the continue probability with: 1 if gamma is in it already."""
+        return 1.0 if self.discount_in_continue else self.discount
+
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(Config).items():
             _check_type(name, getattr(self, name), hint)
@@ -133,6 +142,11 @@ class Config:
                     raise InputError(f"{name} is {value}; it must be {accepted}.")
         if self.size is not None:
             raise InputError(f"size is {self.size!r}; the preset {self.preset!r} comes in one size: leave it out.")
+        if self.replay_critic_scale and self.imagined_starts:
+            raise InputError(
+                f"replay_critic_scale is {self.replay_critic_scale} and imagined_starts is {self.imagined_starts}; the "
+                "critic's loss on real sequences needs an imagined return of every state: set imagined_starts to 0."
+            )
         if self.bins % 2 == 0:
             raise InputError(f"bins is {self.bins}; it must be odd, so that one bin stands for zero.")
         if self.memory_size % self.memory_blocks:
@@ -163,7 +177,12 @@ RANGES: tuple[tuple[str, float, float, str], ...] = (
         1e6,
         "0 or more, and finite",
     ),
-    ("free_nats entropy_scale slow_critic_scale updates_per_step", 0.0, 1e6, "0 or more, and finite"),
+    (
+        "free_nats entropy_scale slow_critic_scale replay_critic_scale updates_per_step",
+        0.0,
+        1e6,
+        "0 or more, and finite",
+    ),
     ("world_model_lr actor_lr critic_lr", 0.0, 1.0, "between 0 and 1"),
     ("discount", 0.0, 0.9999, "between 0 and 0.9999"),
     ("lam unimix slow_critic_rate final_lr", 0.0, 1.0, "between 0 and 1"),
@@ -178,7 +197,7 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
             raise InputError(f"{name} is {value!r}; accepted are {', '.join(map(repr, get_args(hint)))}.")
         return
     accepted = (int, float) if hint is float else get_args(hint) or (hint,)
-    if not isinstance(value, accepted) or isinstance(value, bool):
+    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{name} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}.")
 
 

@@ -222,7 +222,8 @@ class Trainer:
         if 0 < config.imagined_starts < len(start.latent):
             start = start[torch.randperm(len(start.latent))[: config.imagined_starts]]
         trajectory = imagine(self.agent.world_model, behaviour.actor, start, config.horizon)
-        behaviour_losses, metrics = behaviour.losses(trajectory)
+        real = (batch, states) if config.replay_critic_scale else ()
+        behaviour_losses, metrics = behaviour.losses(trajectory, *real)
         losses = {name: loss.mean() for name, loss in {**model_losses, **behaviour_losses}.items()}
         return losses, metrics, states
 
@@ -256,6 +257,7 @@ class Trainer:
         return {
             "decoder": c.decoder_scale, "reward": c.reward_scale, "continue": c.continue_scale,
             "dynamics": c.dynamics_scale, "representation": c.representation_scale, "actor": 1.0, "critic": 1.0,
+            "replay critic": c.replay_critic_scale,
         }  # fmt: skip
 
     @property

@@ -77,11 +77,12 @@ class WorldModel(nn.Module):
             self.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
         )
         feature = states.feature
+        going_on = self.config.discount if self.config.discount_in_continue else 1.0
         dynamics, representation = balanced_kl(posterior, prior, self.config.free_nats)
         losses = {
             "decoder": self.decode(feature).loss(batch.obs),
             "reward": self.reward(feature).loss(batch.reward),
-            "continue": self.continues(feature).loss(1.0 - batch.is_terminal.float()),
+            "continue": self.continues(feature).loss(going_on * (1.0 - batch.is_terminal.float())),
             "dynamics": dynamics,
             "representation": representation,
         }
