@@ -21,6 +21,7 @@ from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import read, write, write_or_rescue, write_text
 from wm_tutorial.errors import CheckpointError, InputError, OutputError
+from wm_tutorial.rows import Spaces
 from wm_tutorial.trainer import CHECKPOINT, Trainer
 
 CONTENT = {
@@ -492,3 +493,9 @@ def test_observations_of_something_else_are_refused(space: Space, observation: A
         agent.act(observation)
     assert str(agent.spaces) in str(caught.value)
     assert repr(observation) in str(caught.value)
+
+
+def test_a_discrete_observation_below_the_first_one_is_refused() -> None:
+    spaces = Spaces("discrete", (3,), "discrete", 2, (0.0,), (1.0,), obs_start=2)
+    with pytest.raises(InputError, match="not one of"):
+        Agent(spaces, tiny()).act(1)

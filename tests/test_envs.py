@@ -234,7 +234,8 @@ def test_continuous_actions_are_scaled_to_the_bounds_and_clipped() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_continuous_actions_have_the_type_of_the_space_and_never_leave_it(dtype: type) -> None:
     rng = np.random.default_rng(0)
-    low, high = np.sort(rng.uniform(-1.0, 1.0, (2, 40)).astype(dtype), axis=0)  # that round in both directions
+    bounds = rng.normal(size=(2, 40)) * 10.0 ** rng.uniform(-3.0, 3.0, (2, 40))  # low + (high - low) may exceed high
+    low, high = np.sort(bounds.astype(dtype), axis=0)
     space = Box(low, high, dtype=dtype)
     source = Troupe([99], action_space=space)
     walk(Environments(source, 2, (0,)), 20, rng.normal(0.0, 2.0, (20, 2, 40)).astype(np.float32))

@@ -179,11 +179,11 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return finished(source, tmp_path_factory.mktemp("whole"), **options)
 
 
-@pytest.mark.parametrize("stop", [0, 4, 9, 11, 17, 28])
+@pytest.mark.parametrize("stop", [4, 11, 17, 28])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     whole: Trainer, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With two environments, 0, 4 and 9 lie before the end of prefill; most in the middle of episodes."""
+    """With two environments, 4 lies before the end of prefill; most in the middle of episodes."""
     with monkeypatch.context() as patch:
         stop_after(patch, stop, ctrl_c)
         with pytest.raises(KeyboardInterrupt):
@@ -949,3 +949,18 @@ def test_ctrl_c_on_the_command_line_saves_and_says_how_to_go_on(tmp_path: Path) 
     assert resumed.steps == step
     resumed.run()
     assert resumed.steps >= step + 20
+
+
+def test_what_nobody_foresaw_does_not_cost_what_was_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer("CartPole-v1", tiny(), tmp_path)
+    step = trainer.train_step
+
+    def run_out_of_memory() -> dict[str, float]:
+        if trainer.updates == 3:
+            raise MemoryError("no more")
+        return step()
+
+    monkeypatch.setattr(trainer, "train_step", run_out_of_memory)
+    with pytest.raises(MemoryError, match="no more"):
+        trainer.run()
+    assert Trainer.load(tmp_path).updates == 3

@@ -105,5 +105,5 @@ def write(folder: Path, trainer: Trainer) -> Path:
         folder=html.escape(str(folder)),
         options=html.escape(json.dumps(dataclasses.asdict(config), indent=2)),
     )
-    (folder / "index.html").write_text(page)
+    (folder / "index.html").write_text(page, encoding="utf-8")
     return folder / "index.html"

@@ -50,6 +50,8 @@ class Spaces:
         if self.obs_kind == "discrete":
             one_hot: Array = np.eye(self.obs_shape[0], dtype=np.float32)
             index: Array = np.asarray(native, int).reshape(-1) - self.obs_start
+            if (index < 0).any():
+                raise IndexError(f"observation {np.asarray(native)} lies below the first one, {self.obs_start}")
             return np.take(one_hot, index, axis=0)
         return np.asarray(native).reshape(-1, *self.obs_shape).astype(self.obs_dtype)
 

@@ -303,6 +303,9 @@ class Trainer:
                     f"Saved at step {self.steps}; go on with: wm-tutorial resume {self.folder}" if self.folder else ""
                 )
                 raise type(error)(f"{error} {saved}".strip()) from error
+            except Exception:
+                self.save()  # whatever nobody foresaw, too, must not cost what was learned
+                raise
 
     def evaluate(self, episodes: int, greedy: bool = True, seed: int | None = None) -> Evaluation:
         """Evaluate on environments and seeds that training never sees."""
