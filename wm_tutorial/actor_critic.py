@@ -128,10 +128,11 @@ class ActorCritic(nn.Module):
         """
         config = self.config
         feature = trajectory.state.feature.detach()
-        value = self.critic(feature)  # (N, H + 1)
+        value = self.critic(feature)  # predictions (N, H + 1)
+        expected = value.mean.detach()
         slow_value = self.slow_critic(feature[:, :-1]).mean
         weight = trajectory.weight(config.imagined_discount)
-        returns = self.returns(trajectory, value.mean.detach())
+        returns = self.returns(trajectory, expected)
         advantage = (returns - value.mean[:, :-1]) / self.normalizer.update(returns)
         policy = self.actor(feature[:, :-1])
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
@@ -143,7 +144,7 @@ class ActorCritic(nn.Module):
         if batch is not None and states is not None:
             losses["replay critic"] = self.replay_loss(states.feature, batch, returns[:, 0].reshape(batch.reward.shape))
         metrics = {
-            "imagined return": returns.mean(), "value": value.mean.mean(),
+            "imagined return": returns.mean(), "value": expected.mean(),
             "entropy": entropy.mean(), "return scale": self.normalizer.scale,
         }  # fmt: skip
         return losses, {name: metric.detach() for name, metric in metrics.items()}

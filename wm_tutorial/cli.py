@@ -16,6 +16,12 @@ from wm_tutorial.measure import as_table, measure
 from wm_tutorial.run import Run, resume, train
 
 
+def announce(run: Run) -> None:
+    """Say how good a finished run is, and where it lies."""
+    print(f"Greedy evaluation: {run.evaluate(100)}")
+    print(f"Run folder: {run.path}  (open {run.path / 'index.html'})")
+
+
 @dataclasses.dataclass(frozen=True)
 class Train:
     """Train an agent on a Gymnasium environment."""
@@ -28,9 +34,7 @@ class Train:
 
     def __call__(self) -> None:
         """Train, evaluate, draw."""
-        run = train(self.env, out=self.out, **dataclasses.asdict(self.config))
-        print(f"Greedy evaluation: {run.evaluate(100)}")
-        print(f"Run folder: {run.path}  (open {run.path / 'index.html'})")
+        announce(train(self.env, out=self.out, **dataclasses.asdict(self.config)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +49,7 @@ class Resume:
     def __call__(self) -> None:
         """Train on, evaluate, draw."""
         changes: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
-        run = resume(self.run, **changes)
-        print(f"Greedy evaluation: {run.evaluate(100)}")
-        print(f"Run folder: {run.path}  (open {run.path / 'index.html'})")
+        announce(resume(self.run, **changes))
 
 
 @dataclasses.dataclass(frozen=True)

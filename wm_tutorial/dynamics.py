@@ -52,6 +52,11 @@ def mask(keep: Tensor, x: Tensor) -> Tensor:
     return x.masked_fill(~keep.unsqueeze(-1), 0.0)
 
 
+def forget(is_first: Tensor, state: State) -> State:
+    """The state (B, ...) before a row: zeros where an episode begins in it (B)."""
+    return State(mask(~is_first, state.memory), mask(~is_first, state.latent))
+
+
 def previous(first: Tensor, sequence: Tensor) -> Tensor:
     """Shift a sequence (B, T, N) one row later; `first` (B, N) becomes row 0."""
     return torch.cat([first.unsqueeze(1), sequence[:, :-1]], dim=1)
@@ -81,11 +86,11 @@ class FeedForward(nn.Module):
         return State(parameter.new_zeros(batch, 0), parameter.new_zeros(batch, self.latent_size))
 
     def posterior(self, embedding: Tensor) -> Distribution:
-        """What the observation says about the latent: (..., E) -> Gaussian over (..., Z)."""
+        """What the observation says about the latent: (..., E) -> distribution over (..., Z)."""
         return self.latent(self.posterior_net(embedding))
 
     def prior(self, state: State, action: Tensor) -> Distribution:
-        """What is expected after `action` (..., A) in `state` (...): Gaussian over the next latent (..., Z)."""
+        """What is expected after `action` (..., A) in `state` (...): distribution over the next latent (..., Z)."""
         executed = action.clamp(-1.0, 1.0)  # a continuous sample may lie outside; the environment clips it
         return self.latent(self.prior_net(torch.cat([state.latent, executed], -1)))
 
@@ -214,8 +219,7 @@ class RSSM(nn.Module):
         actions = self.core.embed_action(mask(~is_first, action))  # (B, T, hidden)
         state, states, logits = start, [], []
         for t in range(embedding.shape[1]):
-            state = State(mask(~is_first[:, t], state.memory), mask(~is_first[:, t], state.latent))
-            memory = self.core(state, actions[:, t])
+            memory = self.core(forget(is_first[:, t], state), actions[:, t])
             raw = out(first[2](first[1](functional.linear(memory, from_memory) + embedded[:, t])))
             state = State(memory, self.latent(raw).sample())
             states.append(state)
@@ -225,8 +229,7 @@ class RSSM(nn.Module):
 
     def step(self, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False) -> State:
         """Infer one state while acting, (B, ...): the same as one row of `observe`, without its loss."""
-        before = State(mask(~is_first, state.memory), mask(~is_first, state.latent))
-        memory = self.core(before, self.core.embed_action(mask(~is_first, action)))
+        memory = self.core(forget(is_first, state), self.core.embed_action(mask(~is_first, action)))
         posterior = self.posterior(memory, embedding)
         return State(memory, posterior.mode if greedy else posterior.sample())
 

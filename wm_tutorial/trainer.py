@@ -233,7 +233,8 @@ class Trainer:
         One backward pass serves all parts: stop-gradients inside the losses keep them apart.
         """
         self.optimizer.zero_grad()
-        torch.stack([self.scales[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
+        scales = self.scales
+        torch.stack([scales[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
         return {
             f"{name} gradient": torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
             for name, part in self.parts.items()
