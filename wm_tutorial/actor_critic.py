@@ -128,13 +128,14 @@ class ActorCritic(nn.Module):
         """
         config = self.config
         feature = trajectory.state.feature.detach()
+        left = feature[:, :-1].contiguous()  # of the states an action was taken in
         value = self.critic(feature)  # predictions (N, H + 1)
         expected = value.mean.detach()
-        slow_value = self.slow_critic(feature[:, :-1]).mean
+        slow_value = self.slow_critic(left).mean
         weight = trajectory.weight(config.imagined_discount)
         returns = self.returns(trajectory, expected)
         advantage = (returns - value.mean[:, :-1]) / self.normalizer.update(returns)
-        policy = self.actor(feature[:, :-1])
+        policy = self.actor(left)
         log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
         losses = {
             "actor": actor_loss(log_prob, entropy, advantage, weight, config.entropy_scale),

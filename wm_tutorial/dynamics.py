@@ -1,7 +1,8 @@
 """The state of the model and how it moves: what is expected next (prior), and what is inferred (posterior)."""
 
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,17 @@ class State:
     memory: Tensor
     latent: Tensor
 
-    @property
+    @cached_property
     def feature(self) -> Tensor:
         """What heads, actor and critic see: (..., D + Z)."""
         return torch.cat([self.memory, self.latent], -1)
+
+    @classmethod
+    def split(cls, feature: Tensor, memory_size: int) -> Self:
+        """The state (...) whose feature (..., D + Z) this is."""
+        state = cls(*feature.tensor_split([memory_size], dim=-1))
+        state.__dict__["feature"] = feature  # known already
+        return state
 
     def __getitem__(self, index: object) -> Self:
         """Index the leading axes, as with a tensor."""
@@ -131,6 +139,19 @@ class FeedForward(nn.Module):
         return State(state.memory, self.prior(state, action).sample())
 
 
+class Mix(NamedTuple):
+    """What a block-diagonal layer does to its own block of the memory, and to what all blocks share.
+
+    own     (blocks, D / blocks, D / blocks)
+    state   (2 hidden, D)  for the embedded memory and latent
+    action  (hidden, D)    for the embedded action
+    """
+
+    own: Tensor
+    state: Tensor
+    action: Tensor
+
+
 class BlockGRU(nn.Module):
     """The deterministic path h_t: a gated recurrent unit whose large matrices are block-diagonal.
 
@@ -141,7 +162,7 @@ class BlockGRU(nn.Module):
         super().__init__()
         if memory % blocks:
             raise InputError(f"A memory of {memory} does not divide into {blocks} blocks; give a multiple of {blocks}.")
-        self.blocks = blocks
+        self.blocks, self.hidden = blocks, hidden
         self.memory_in = block(memory, hidden, norm="rms")
         self.latent_in = block(latent, hidden, norm="rms")
         self.action_in = block(action, hidden, norm="rms")
@@ -153,22 +174,33 @@ class BlockGRU(nn.Module):
         """(..., D) -> (..., blocks, D / blocks)."""
         return memory.reshape(*memory.shape[:-1], self.blocks, -1)
 
-    def embed_action(self, action: Tensor) -> Tensor:
-        """What depends on the action alone, for a whole sequence at once: (..., A) -> (..., hidden)."""
-        embedded: Tensor = self.action_in(action.clamp(-1.0, 1.0))
-        return embedded
+    def mix_matrices(self) -> Mix:
+        """The matrices of `mix`, taken apart once for a whole sequence."""
+        hidden = self.hidden
+        own, shared = self.mix.weight.tensor_split([-3 * hidden], dim=1)
+        state, action = shared.transpose(0, 1).flatten(1).tensor_split([2 * hidden])
+        return Mix(own, state, action)
 
-    def forward(self, state: State, embedded_action: Tensor) -> Tensor:
-        """h_{t-1}, z_{t-1} (B) and the embedded a_{t-1} (B, hidden) -> h_t (B, D)."""
+    def embed_action(self, action: Tensor, mix: Mix) -> Tensor:
+        """What the action alone adds to the mix, for a whole sequence at once: (..., A) -> (..., D)."""
+        embedded: Tensor = self.action_in(action.clamp(-1.0, 1.0))
+        return embedded @ mix.action + self.mix.bias.flatten()
+
+    def forward(self, state: State, action: Tensor) -> Tensor:
+        """h_{t-1}, z_{t-1} (B) and a_{t-1} (B, A) -> h_t (B, D)."""
+        mix = self.mix_matrices()
+        return self.advance(state, self.embed_action(action, mix), mix)
+
+    def advance(self, state: State, from_action: Tensor, mix: Mix) -> Tensor:
+        """The same, with what does not depend on the state done before: a_{t-1} adds (B, D) to the mix."""
         memory = state.memory
-        shared = torch.cat([self.memory_in(memory), self.latent_in(state.latent), embedded_action], -1)
-        by_block = self.split(memory)
-        everything = torch.cat([by_block, shared.unsqueeze(-2).expand(*by_block.shape[:-1], -1)], -1)
-        mixed = functional.silu(self.mix_norm(self.mix(everything).flatten(-2)))
+        shared = torch.cat([self.memory_in(memory), self.latent_in(state.latent)], -1)
+        from_own = torch.bmm(self.split(memory).transpose(0, 1), mix.own).transpose(0, 1).flatten(1)
+        mixed = functional.silu(self.mix_norm(torch.addmm(from_action, shared, mix.state) + from_own))
         reset, candidate, update = self.gates(self.split(mixed)).chunk(3, dim=-1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(-2)
         update = torch.sigmoid(update - 1.0).flatten(-2)  # at first, remember
-        return update * candidate + (1.0 - update) * memory
+        return torch.lerp(memory, candidate, update)
 
 
 class RSSM(nn.Module):
@@ -216,11 +248,13 @@ class RSSM(nn.Module):
         assert isinstance(first, nn.Sequential) and isinstance(first[0], nn.Linear)
         from_memory, from_embedding = first[0].weight.tensor_split([self.memory_size], dim=1)
         embedded = functional.linear(embedding, from_embedding, first[0].bias)  # (B, T, hidden)
-        actions = self.core.embed_action(mask(~is_first, action))  # (B, T, hidden)
+        mix = self.core.mix_matrices()
+        actions = self.core.embed_action(mask(~is_first, action), mix)  # (B, T, D)
         state, states, logits = start, [], []
-        for t in range(embedding.shape[1]):
-            memory = self.core(forget(is_first[:, t], state), actions[:, t])
-            raw = out(first[2](first[1](functional.linear(memory, from_memory) + embedded[:, t])))
+        # unbind, not [:, t]: the gradient of an index is as large as what it was taken from
+        for embedded_t, action_t, is_first_t in zip(*(x.unbind(1) for x in (embedded, actions, is_first)), strict=True):
+            memory = self.core.advance(forget(is_first_t, state), action_t, mix)
+            raw = out(first[2](first[1](torch.addmm(embedded_t, memory, from_memory.T))))
             state = State(memory, self.latent(raw).sample())
             states.append(state)
             logits.append(raw)
@@ -229,13 +263,13 @@ class RSSM(nn.Module):
 
     def step(self, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False) -> State:
         """Infer one state while acting, (B, ...): the same as one row of `observe`, without its loss."""
-        memory = self.core(forget(is_first, state), self.core.embed_action(mask(~is_first, action)))
+        memory = self.core(forget(is_first, state), mask(~is_first, action))
         posterior = self.posterior(memory, embedding)
         return State(memory, posterior.mode if greedy else posterior.sample())
 
     def imagine(self, state: State, action: Tensor) -> State:
         """Sample the next state without an observation: (B, D + Z), (B, A) -> (B, D + Z)."""
-        memory = self.core(state, self.core.embed_action(action))
+        memory = self.core(state, action)
         return State(memory, self.prior(memory).sample())
 
 

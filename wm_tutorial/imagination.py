@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from wm_tutorial.dynamics import State, stack
+from wm_tutorial.dynamics import State
 from wm_tutorial.world_model import WorldModel
 
 
@@ -61,11 +61,10 @@ def imagine(world_model: WorldModel, policy: Callable[[Tensor], Sampled], start:
         state = world_model.imagine(state, action)
         actions.append(action)
         states.append(state)
-    trajectory = stack(states, dim=1)
-    feature = trajectory.feature
+    feature = torch.stack([state.feature for state in states], dim=1)
     return Trajectory(
-        state=trajectory,
+        state=State.split(feature, start.memory.shape[-1]),
         action=torch.stack(actions, dim=1),
-        reward=world_model.reward(feature[:, 1:]).mean,
+        reward=world_model.reward(feature).mean[:, 1:],  # on arriving
         continue_=world_model.continues(feature).mean,
     )
