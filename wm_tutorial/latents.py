@@ -104,6 +104,15 @@ class OneHot:
         index = (upper <= uniform).sum(-1, keepdim=True)
         return self._one_hot(index.clamp_(max=upper.shape[-1] - 1))  # the shares may sum to a little less than 1
 
+    def rsample(self) -> Tensor:
+        """A sample (..., K) that passes its gradient straight through to the probabilities.
+
+        Critical: forward it is the one-hot sample, backward the probabilities, the uniform share included.
+        Source: Bengio et al. 2013 (arXiv 1308.3432); Hafner et al. 2021 (arXiv 2010.02193), algorithm 1.
+        """
+        nothing = self.probabilities - self.probabilities.detach()  # zero, with the gradient of the probabilities
+        return self.sample() + nothing
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability (...) of one-hot vectors (..., K)."""
         return (self.logits * value).sum(-1)
@@ -136,14 +145,8 @@ class Categoricals:
         return self.one_hot.mode.flatten(-2)
 
     def sample(self) -> Tensor:
-        """A sample (..., S K) that passes its gradient straight through to the probabilities.
-
-        Critical: forward it is the one-hot sample, backward the probabilities, the uniform share included.
-        Source: Bengio et al. 2013 (arXiv 1308.3432); Hafner et al. 2021 (arXiv 2010.02193), algorithm 1.
-        """
-        probabilities = self.one_hot.probabilities
-        nothing = probabilities - probabilities.detach()  # zero, with the gradient of the probabilities
-        return (self.one_hot.sample() + nothing).flatten(-2)
+        """A sample (..., S K) that passes its gradient straight through to the probabilities."""
+        return self.one_hot.rsample().flatten(-2)
 
     def entropy(self) -> Tensor:
         """Entropy (...) in nats, summed over S."""

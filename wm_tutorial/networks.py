@@ -1,7 +1,8 @@
 """The layers every part is made of."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -36,10 +37,14 @@ def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
     return layer
 
 
+def normalise(size: int, norm: Norm) -> nn.Module:
+    """Normalisation of the last axis: of mean and deviation ("layer"), or of the root mean square alone ("rms")."""
+    return nn.RMSNorm(size, eps=1e-4) if norm == "rms" else nn.LayerNorm(size)
+
+
 def block(inputs: int, outputs: int, norm: Norm = "layer") -> nn.Sequential:
     """The layer used everywhere: linear, normalisation (of the layer, or of its root mean square), SiLU."""
-    normalise = nn.RMSNorm(outputs, eps=1e-4) if norm == "rms" else nn.LayerNorm(outputs)
-    return nn.Sequential(linear(inputs, outputs), normalise, nn.SiLU())
+    return nn.Sequential(linear(inputs, outputs), normalise(outputs, norm), nn.SiLU())
 
 
 class BlockLinear(nn.Module):
@@ -131,6 +136,19 @@ class ConvDecoder(nn.Module):
         """(N, inputs) -> (N, C, H, W)."""
         image: Tensor = self.stack(self.start(x).unflatten(-1, self.smallest))
         return image[..., : self.height, : self.width]  # odd sizes were rounded up on the way down
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """What is computed inside passes gradient through `module` to its inputs, but none to its parameters."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def flatten_leading(x: Tensor, keep: int) -> tuple[Tensor, torch.Size]:
