@@ -36,7 +36,7 @@ class Config:
     layers: int = 2
     """Hidden layers of encoder, decoder, prior, actor and critic."""
     norm: Literal["layer", "rms"] = "layer"
-    """Normalisation of the hidden layers outside an RSSM, which always uses the root mean square."""
+    """Normalisation of hidden layers and image channels outside an RSSM, which always uses the root mean square."""
     latent_size: int = 32
     """Gaussian numbers in the latent z, or categorical variables."""
     latent_classes: int = 8
@@ -44,7 +44,7 @@ class Config:
     memory_size: int = 128
     """Numbers in the memory h of an RSSM."""
     memory_blocks: int = 8
-    """Blocks its recurrent matrices are divided into."""
+    """Blocks its recurrent matrices are divided into, and the image decoder's matrix that reads it."""
     bins: int = 255
     """Bins of a two-hot head, an odd number."""
     conv_depth: int = 8

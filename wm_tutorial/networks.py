@@ -36,10 +36,14 @@ def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
     return layer
 
 
+def normalise(size: int, norm: Norm) -> nn.Module:
+    """Normalisation of the last axis: of its mean and variance ("layer"), or of its root mean square ("rms")."""
+    return nn.RMSNorm(size, eps=1e-4) if norm == "rms" else nn.LayerNorm(size)
+
+
 def block(inputs: int, outputs: int, norm: Norm = "layer") -> nn.Sequential:
-    """The layer used everywhere: linear, normalisation (of the layer, or of its root mean square), SiLU."""
-    normalise = nn.RMSNorm(outputs, eps=1e-4) if norm == "rms" else nn.LayerNorm(outputs)
-    return nn.Sequential(linear(inputs, outputs), normalise, nn.SiLU())
+    """The layer used everywhere: linear, normalisation, SiLU."""
+    return nn.Sequential(linear(inputs, outputs), normalise(outputs, norm), nn.SiLU())
 
 
 class BlockLinear(nn.Module):
@@ -73,12 +77,21 @@ class MLP(nn.Sequential):
         super().__init__(*blocks, linear(sizes[-1], outputs, scale))
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of an image (N, C, H, W)."""
+class ChannelNorm(nn.Module):
+    """Normalisation over the channels of each pixel of an image (N, C, H, W).
+
+    Its output lies in memory with the channels last, and convolutions keep it so. Moving the axis is then only another
+    view of the same numbers, and the convolutions that follow are up to twice as fast on a CPU.
+    """
+
+    def __init__(self, channels: int, norm: Norm = "layer") -> None:
+        super().__init__()
+        self.norm = normalise(channels, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        y: Tensor = self.norm(x.movedim(1, -1))
+        return y.movedim(-1, 1)
 
 
 def conv(inputs: int, outputs: int, scale: float = 1.0, kernel: int = 5) -> nn.Conv2d:
@@ -101,35 +114,81 @@ def halved(size: int, times: int) -> int:
 
 
 class ConvEncoder(nn.Sequential):
-    """Images (N, C, H, W) -> (N, E): convolve, halve, normalise, activate, once per stage; then flatten."""
+    """Images (N, C, H, W) -> (N, E): convolve, halve, normalise, activate, once per stage; then flatten.
 
-    def __init__(self, shape: tuple[int, int, int], channels: Sequence[int]) -> None:
+    Source: danijar/dreamerv3 `dreamerv3/rssm.py:226-245`.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], channels: Sequence[int], norm: Norm = "layer") -> None:
         height, width, colours = shape
         layers: list[nn.Module] = []
         for inputs, outputs in zip([colours, *channels[:-1]], channels, strict=True):
             pool = nn.MaxPool2d(2, ceil_mode=True)
-            layers += [conv(inputs, outputs), pool, ChannelNorm(outputs), nn.SiLU()]
+            layers += [conv(inputs, outputs), pool, ChannelNorm(outputs, norm), nn.SiLU()]
         super().__init__(*layers, nn.Flatten())
         self.outputs = channels[-1] * halved(height, len(channels)) * halved(width, len(channels))
 
 
-class ConvDecoder(nn.Module):
-    """(N, inputs) -> images (N, C, H, W) before the sigmoid: the mirror image of `ConvEncoder`."""
+class SmallestImage(nn.Module):
+    """Features (N, D + Z) -> the image (N, C, H, W) a decoder starts from; D is 0 for a model without memory.
 
-    def __init__(self, inputs: int, shape: tuple[int, int, int], channels: Sequence[int]) -> None:
+    Memory and latent each have their own way in, and what they say is added. The memory is large, so its matrix is
+    block-diagonal: each block paints channels of its own.
+
+    Source: danijar/dreamerv3 `dreamerv3/rssm.py:308-356`, the layers sp0, sp1, sp2 and spnorm.
+    """
+
+    def __init__(
+        self, memory: int, latent: int, hidden: int, shape: tuple[int, int, int], blocks: int, norm: Norm = "layer"
+    ) -> None:
+        super().__init__()
+        self.memory, self.shape = memory, shape
+        self.blocks = math.gcd(blocks, shape[0])  # fewer blocks where these cannot share the channels evenly
+        self.from_latent = MLP(latent, 2 * hidden, 1, math.prod(shape), norm=norm)
+        self.from_memory = (
+            BlockLinear(self.blocks, memory // self.blocks, math.prod(shape) // self.blocks) if memory else None
+        )
+        self.finish = nn.Sequential(ChannelNorm(shape[0], norm), nn.SiLU())
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(N, D + Z) -> (N, C, H, W)."""
+        memory, latent = feature.tensor_split([self.memory], dim=-1)
+        total: Tensor = self.from_latent(latent)  # (N, C * H * W)
+        if self.from_memory is not None:
+            total = total + self.from_memory(memory.reshape(len(memory), self.blocks, -1)).flatten(-2)
+        image: Tensor = self.finish(total.reshape(-1, *self.shape))
+        return image
+
+
+class ConvDecoder(nn.Module):
+    """Features (N, D + Z) -> images (N, C, H, W) before the sigmoid: the mirror image of `ConvEncoder`.
+
+    Source: danijar/dreamerv3 `dreamerv3/rssm.py:308-356`.
+    """
+
+    def __init__(
+        self,
+        memory: int,
+        latent: int,
+        hidden: int,
+        shape: tuple[int, int, int],
+        channels: Sequence[int],
+        blocks: int = 1,
+        norm: Norm = "layer",
+    ) -> None:
         super().__init__()
         self.height, self.width, colours = shape
         stages = len(channels)
-        self.smallest = (channels[-1], halved(self.height, stages), halved(self.width, stages))
-        self.start = block(inputs, math.prod(self.smallest))
+        smallest = (channels[-1], halved(self.height, stages), halved(self.width, stages))
+        self.start = SmallestImage(memory, latent, hidden, smallest, blocks, norm)
         layers: list[nn.Module] = []
-        for a, b in zip(channels[:0:-1], channels[-2::-1], strict=True):
-            layers += [nn.Upsample(scale_factor=2), conv(a, b), ChannelNorm(b), nn.SiLU()]
+        for inputs, outputs in zip(channels[:0:-1], channels[-2::-1], strict=True):
+            layers += [nn.Upsample(scale_factor=2), conv(inputs, outputs), ChannelNorm(outputs, norm), nn.SiLU()]
         self.stack = nn.Sequential(*layers, nn.Upsample(scale_factor=2), conv(channels[0], colours))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs) -> (N, C, H, W)."""
-        image: Tensor = self.stack(self.start(x).unflatten(-1, self.smallest))
+    def forward(self, feature: Tensor) -> Tensor:
+        """(N, D + Z) -> (N, C, H, W)."""
+        image: Tensor = self.stack(self.start(feature))
         return image[..., : self.height, : self.width]  # odd sizes were rounded up on the way down
 
 
