@@ -18,6 +18,7 @@ from wm_tutorial.networks import (
     ConvEncoder,
     Norm,
     SmallestImage,
+    UpsampleConv,
     block,
     conv,
     conv_stages,
@@ -227,8 +228,8 @@ def test_what_was_rounded_up_is_cut_off_where_the_encoder_added_it() -> None:
     decoder = ConvDecoder(0, 6, 5, (5, 7, 1), [1])
     decoder.start = nn.Identity()
     last = decoder.stack[-1]
-    assert isinstance(last, nn.Conv2d)
-    nn.init.dirac_(last.weight)
+    assert isinstance(last, UpsampleConv)
+    nn.init.dirac_(last.conv.weight)
     cells = torch.arange(12.0).reshape(3, 4)
     image = decoder(cells[None, None])[0, 0]
     expected = [[cells[i // 2, j // 2].item() for j in range(7)] for i in range(5)]
@@ -271,10 +272,10 @@ def test_a_decoder_stage_is_upsampling_convolution_norm_activation(norm: Norm) -
     decoder = ConvDecoder(0, 6, 5, (8, 8, 1), [2, 3], norm=norm)
     randomise(decoder)
     x = uniform(4, 6, seed=0)
-    double, first, norm_layer, _, *last = decoder.stack
+    first, norm_layer, *_, last = decoder.stack
     gain_and_shift = [parameter.detach() for parameter in norm_layer.parameters()]
-    hidden = silu(normalised(first(double(decoder.start(x))).movedim(1, -1), *gain_and_shift)).movedim(-1, 1)
-    torch.testing.assert_close(decoder(x), last[1](last[0](hidden)))
+    hidden = silu(normalised(first(decoder.start(x)).movedim(1, -1), *gain_and_shift)).movedim(-1, 1)
+    torch.testing.assert_close(decoder(x), last(hidden))
 
 
 def start_of(blocks: int, norm: Norm = "layer") -> SmallestImage:
@@ -313,6 +314,21 @@ def test_each_block_of_the_memory_paints_channels_of_its_own(blocks: int, channe
     changed = feature.clone()
     changed[:, 12] += 1.0  # the first number of the latent speaks to every channel
     assert (start(changed) != start(feature)).all()
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(0, 100))
+def test_upsampling_and_convolving_at_once_is_one_after_the_other(
+    inputs: int, outputs: int, height: int, width: int, seed: int
+) -> None:
+    layer = randomise(UpsampleConv(inputs, outputs), seed).double()
+    x = uniform(2, inputs, height, width, seed=seed).double().requires_grad_()
+    slow = layer.conv(x.repeat_interleave(2, -2).repeat_interleave(2, -1))
+    quick = layer(x)
+    torch.testing.assert_close(quick, slow)
+    weights = uniform(*slow.shape, seed=seed + 1).double()
+    wanted = [x, *layer.parameters()]
+    for ours, theirs in zip(*(torch.autograd.grad((y * weights).sum(), wanted) for y in (quick, slow)), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 Norm: TypeAlias = Literal["layer", "rms"]
 
@@ -129,6 +130,31 @@ class ConvEncoder(nn.Sequential):
         self.outputs = channels[-1] * halved(height, len(channels)) * halved(width, len(channels))
 
 
+class UpsampleConv(nn.Module):
+    """Repeat every pixel 2 x 2 times, then convolve with a 5 x 5 kernel: (N, C, H, W) -> (N, C', 2 H, 2 W).
+
+    The repeated image is never made. Among repeated pixels, the 25 taps of the kernel meet only 3 x 3 different ones,
+    so their weights are added up first; then one 3 x 3 convolution of the small image gives, for each of its pixels,
+    the 2 x 2 pixels in its place. The result is the same, and 9 multiplications take the place of 25.
+    """
+
+    taps: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = conv(inputs, outputs)
+        # Seen from the first (0) or second (1) of two equal pixels, tap k lies on this one of three small pixels.
+        small = (torch.arange(2).unsqueeze(1) + torch.arange(5) - 2) // 2 + 1  # (2, 5), in 0..2
+        self.register_buffer("taps", (small.unsqueeze(-1) == torch.arange(3)).float(), persistent=False)  # (2, 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', 2 H, 2 W)."""
+        assert self.conv.bias is not None
+        kernels = torch.einsum("oiyx,pya,qxb->opqiab", self.conv.weight, self.taps, self.taps)  # (C', 2, 2, C, 3, 3)
+        pixels = functional.conv2d(x, kernels.flatten(0, 2), self.conv.bias.repeat_interleave(4), padding=1)
+        return functional.pixel_shuffle(pixels, 2)  # (N, 4 C', H, W) -> (N, C', 2 H, 2 W)
+
+
 class SmallestImage(nn.Module):
     """Features (N, D + Z) -> the image (N, C, H, W) a decoder starts from; D is 0 for a model without memory.
 
@@ -183,8 +209,8 @@ class ConvDecoder(nn.Module):
         self.start = SmallestImage(memory, latent, hidden, smallest, blocks, norm)
         layers: list[nn.Module] = []
         for inputs, outputs in zip(channels[:0:-1], channels[-2::-1], strict=True):
-            layers += [nn.Upsample(scale_factor=2), conv(inputs, outputs), ChannelNorm(outputs, norm), nn.SiLU()]
-        self.stack = nn.Sequential(*layers, nn.Upsample(scale_factor=2), conv(channels[0], colours))
+            layers += [UpsampleConv(inputs, outputs), ChannelNorm(outputs, norm), nn.SiLU()]
+        self.stack = nn.Sequential(*layers, UpsampleConv(channels[0], colours))
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, D + Z) -> (N, C, H, W)."""
