@@ -143,7 +143,7 @@ def test_the_memory_forgets_slowly_at_first() -> None:
     with torch.no_grad():
         core.gates.weight.zero_()
     memory = uniform(4, 8, seed=0)
-    after = core(State(memory, torch.zeros(4, 3)), core.embed_action(torch.zeros(4, 2)))
+    after = core(State(memory, torch.zeros(4, 3)), torch.zeros(4, 2))
     torch.testing.assert_close(after, memory * (1.0 - 1.0 / (1.0 + math.e)))
 
 

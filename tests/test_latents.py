@@ -148,7 +148,7 @@ def test_the_policy_gradient_goes_through_the_mixture() -> None:
 def test_sample_frequencies() -> None:
     probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.05, 0.05, 0.9]], dtype=torch.float64)
     count, classes = 50_000, 3
-    distribution = OneHot(probabilities.log().expand(count, 2, classes))
+    distribution = OneHot(probabilities.expand(count, 2, classes))
     torch.manual_seed(0)
     observed = distribution.sample().sum(0)
     chi_square = ((observed - count * probabilities) ** 2 / (count * probabilities)).sum(-1)

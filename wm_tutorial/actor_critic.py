@@ -13,7 +13,7 @@ from wm_tutorial.dynamics import State
 from wm_tutorial.heads import SquaredError, make_scalar_head
 from wm_tutorial.imagination import Trajectory
 from wm_tutorial.latents import OneHot
-from wm_tutorial.networks import MLP, Norm
+from wm_tutorial.networks import MLP, Norm, frozen
 from wm_tutorial.replay import Batch
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
 from wm_tutorial.rows import Spaces
@@ -47,7 +47,11 @@ class BoundedNormal:
 
     def sample(self) -> Tensor:
         """An action (..., A), without gradient."""
-        return (self.mean + self.std * torch.randn_like(self.mean)).detach()
+        return self.rsample().detach()
+
+    def rsample(self) -> Tensor:
+        """An action (..., A) that is differentiable in mean and std."""
+        return self.mean + self.std * torch.randn_like(self.mean)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density (...) of actions (..., A), summed over A."""
@@ -90,6 +94,15 @@ def actor_loss(log_prob: Tensor, entropy: Tensor, advantage: Tensor, weight: Ten
     return -weight.detach() * (log_prob * advantage.detach() + entropy_scale * entropy)
 
 
+def pathwise_actor_loss(returns: Tensor, entropy: Tensor, weight: Tensor, entropy_scale: float) -> Tensor:
+    """Minus the imagined return itself, whose gradient has come back through the dynamics to each action.
+
+    Shapes: all (N, H) -> (N, H).
+    Source: Hafner et al. 2020 (arXiv 1912.01603), equation 7.
+    """
+    return -weight.detach() * (returns + entropy_scale * entropy)
+
+
 def critic_loss(
     value: SquaredError | TwoHot, target: Tensor, slow_value: Tensor, weight: Tensor, slow_scale: float
 ) -> Tensor:
@@ -107,7 +120,7 @@ class ActorCritic(nn.Module):
     def __init__(self, features: int, spaces: Spaces, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.actor = Actor(features, spaces, config.hidden, config.layers, config.unimix, config.norm)
+        self.actor = Actor(features, spaces, config.hidden, config.layers, config.policy_unimix, config.norm)
         # A reward of 1 in every step, for ever, is worth 1 / (1 - discount).
         self.critic = make_scalar_head(config, features, config.layers, unit=1.0 / (1.0 - config.discount))
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -118,8 +131,7 @@ class ActorCritic(nn.Module):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The actor's and the critic's loss, each (N, H), and what is worth logging.
 
-        The trajectory carries no gradient, so nothing here reaches the world model. The tracked range of returns takes
-        in this trajectory's.
+        No gradient of these two reaches the world model. The tracked range of returns takes in this trajectory's.
 
         Args:
             trajectory: imagined from N starts.
@@ -128,17 +140,24 @@ class ActorCritic(nn.Module):
         """
         config = self.config
         feature = trajectory.state.feature.detach()
+        left = feature[:, :-1].contiguous()  # of the states an action was taken in
         value = self.critic(feature)  # predictions (N, H + 1)
-        expected = value.mean.detach()
-        slow_value = self.slow_critic(feature[:, :-1]).mean
-        weight = trajectory.weight(config.imagined_discount)
-        returns = self.returns(trajectory, expected)
-        advantage = (returns - value.mean[:, :-1]) / self.normalizer.update(returns)
-        policy = self.actor(feature[:, :-1])
-        log_prob, entropy = policy.log_prob(trajectory.action), policy.entropy()
+        slow_value = self.slow_critic(feature).mean
+        expected = slow_value if config.bootstrap == "slow critic" else value.mean
+        weight = trajectory.weight(config.imagined_discount).detach()
+        returns = self.returns(trajectory, expected).detach()
+        scale = self.normalizer.update(returns) if config.return_normalization else torch.ones_like(returns)
+        policy = self.actor(left)
+        entropy = policy.entropy()
+        if config.policy_gradient == "dynamics":
+            actor = pathwise_actor_loss(self.sloped_returns(trajectory) / scale, entropy, weight, config.entropy_scale)
+        else:
+            advantage = (returns - expected[:, :-1]) / scale
+            log_prob = policy.log_prob(trajectory.action)
+            actor = actor_loss(log_prob, entropy, advantage, weight, config.entropy_scale)
         losses = {
-            "actor": actor_loss(log_prob, entropy, advantage, weight, config.entropy_scale),
-            "critic": critic_loss(value[:, :-1], returns, slow_value, weight, config.slow_critic_scale),
+            "actor": actor,
+            "critic": critic_loss(value[:, :-1], returns, slow_value[:, :-1], weight, config.slow_critic_scale),
         }
         assert all(loss.shape == trajectory.reward.shape for loss in losses.values())
         if batch is not None and states is not None:
@@ -148,6 +167,13 @@ class ActorCritic(nn.Module):
             "entropy": entropy.mean(), "return scale": self.normalizer.scale,
         }  # fmt: skip
         return losses, {name: metric.detach() for name, metric in metrics.items()}
+
+    def sloped_returns(self, trajectory: Trajectory) -> Tensor:
+        """The same returns (N, H) as numbers, with their gradient in the actions, and none in the critic."""
+        critic = self.slow_critic if self.config.bootstrap == "slow critic" else self.critic
+        with frozen(critic):
+            value = critic(trajectory.state.feature).mean
+        return self.returns(trajectory, value)
 
     def returns(self, trajectory: Trajectory, value: Tensor) -> Tensor:
         """Lambda returns (N, H) of s_0 .. s_{H-1}, given the values (N, H + 1) of s_0 .. s_H."""

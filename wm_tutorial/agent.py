@@ -13,6 +13,7 @@ from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.dynamics import State
 from wm_tutorial.errors import InputError
+from wm_tutorial.latents import OneHot
 from wm_tutorial.rows import Row, Spaces
 from wm_tutorial.world_model import WorldModel
 
@@ -56,8 +57,17 @@ class Agent(nn.Module):
         obs, is_first = torch.from_numpy(row.obs).to(device), torch.from_numpy(row.is_first).to(device)
         embedding = self.world_model.encoder(obs)
         state = self.world_model.dynamics.step(carry.state, carry.action, is_first, embedding, greedy)
+        if self.config.behaviour == "random":
+            return Carry(state, self.random_action(len(row.reward)).to(device))
         distribution = self.behaviour.actor(state.feature)
         return Carry(state, distribution.mode if greedy else distribution.sample())
+
+    def random_action(self, count: int) -> Tensor:
+        """Actions (N, A) by chance: every class, or every number in -1..1, equally likely."""
+        size = self.spaces.action_size
+        if self.spaces.action_kind == "discrete":
+            return OneHot(torch.full((count, size), 1.0 / size)).sample()
+        return 2.0 * torch.rand(count, size) - 1.0
 
     def act(self, obs: Any, carry: Carry | None = None, greedy: bool = True) -> tuple[Any, Carry]:
         """Act in one environment: `action, carry = agent.act(obs, carry)`.

@@ -118,7 +118,11 @@ class Presets:
 
     def __call__(self) -> None:
         """Print the table."""
-        columns = [field.name for field in dataclasses.fields(next(iter(PRESETS.values()))) if field.name != "options"]
+        columns = [
+            field.name
+            for field in dataclasses.fields(next(iter(PRESETS.values())))
+            if field.name not in ("options", "paper")
+        ]
         rows = [["preset", *columns], *[[n, *(getattr(p, c) for c in columns)] for n, p in PRESETS.items()]]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
@@ -126,9 +130,10 @@ class Presets:
 
 
 def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Presets:
-    """What was asked for. The defaults of `train` and `measure` are those of the preset that is named."""
-    preset = re.search(r"--preset[= ](\S+)", " ".join(arguments))
-    config = make_config(preset[1]) if preset else Config()
+    """What was asked for. The defaults of `train` and `measure` are those of the preset and size that are named."""
+    line = " ".join(arguments)
+    named = {name: match[1] for name in ("preset", "size") if (match := re.search(rf"--{name}[= ](\S+)", line))}
+    config = make_config(**named)
     training = tyro.conf.subcommand("train", default=Train(env=tyro.MISSING, config=config))
     measuring = tyro.conf.subcommand("measure", default=Measure(env=tyro.MISSING, out=tyro.MISSING, config=config))
     commands = (

@@ -16,7 +16,7 @@ class Config:
     preset: str = "guide"
     """Which row of the lineage the other options start from; `wm-tutorial presets` lists them."""
     size: str | None = None
-    """Which of the preset's sizes; `guide` comes in one."""
+    """How large: `nano` and `micro` for CPUs, `size1m` to `size400m`, `paper`; `guide` comes in one size."""
     steps: int = 15_000
     """Environment steps of the whole run."""
     seed: int = 0
@@ -30,27 +30,34 @@ class Config:
     heads: Literal["squared-error", "two-hot"] = "squared-error"
     """How rewards and values are predicted; two-hot takes numbers of any size."""
 
+    behaviour: Literal["actor-critic", "random"] = "actor-critic"
+    """What acts: a policy learned in imagination, or chance, while only the world model learns."""
+
     # World model
     hidden: int = 64
     """Units of every hidden layer."""
     layers: int = 2
     """Hidden layers of encoder, decoder, prior, actor and critic."""
     norm: Literal["layer", "rms"] = "layer"
-    """Normalisation of hidden layers and image channels outside an RSSM, which always uses the root mean square."""
+    """Normalisation of hidden layers and image channels: of mean and deviation, or of the root mean square alone."""
     latent_size: int = 32
     """Gaussian numbers in the latent z, or categorical variables."""
     latent_classes: int = 8
     """Classes of each categorical variable."""
     memory_size: int = 128
     """Numbers in the memory h of an RSSM."""
+    memory_cell: Literal["block-gru", "gru"] = "block-gru"
+    """How the memory is updated: by DreamerV3's gated unit, or by the plain one of its ancestors."""
     memory_blocks: int = 8
-    """Blocks its recurrent matrices are divided into, and the image decoder's matrix that reads it."""
+    """Blocks the recurrent matrices of a block-gru are divided into, and the image decoder's for the memory."""
     bins: int = 255
     """Bins of a two-hot head, an odd number."""
     conv_depth: int = 8
     """Channels of the image stages, in units of 2, 3, 4 and 4."""
     free_nats: float = 1.0
     """Nats of divergence per state that cost nothing."""
+    free_nats_of: Literal["state", "mean"] = "state"
+    """Whether each state may have them, or only the mean over a batch, as DreamerV1's."""
     decoder_scale: float = 10.0
     """Weight of the decoder's loss."""
     reward_scale: float = 1.0
@@ -73,8 +80,16 @@ class Config:
     """Mix of short and long returns, lambda: 0 trusts the critic, 1 the imagined rewards."""
     entropy_scale: float = 3e-4
     """Weight of the policy's entropy."""
+    policy_gradient: Literal["reinforce", "dynamics"] = "reinforce"
+    """What moves the policy: sampled actions that did well, or the slope of the imagined return through the model."""
     unimix: float = 0.01
-    """Share of the uniform distribution in a discrete policy and in categorical latents."""
+    """Share of the uniform distribution in categorical latents."""
+    policy_unimix: float = 0.01
+    """Share of the uniform distribution in a discrete policy."""
+    bootstrap: Literal["critic", "slow critic"] = "critic"
+    """Whose values enter the returns, and are what a sampled action must surpass."""
+    return_normalization: bool = True
+    """Divide advantages by the range of returns, if it is above 1."""
     slow_critic_rate: float = 0.02
     """How far the slow critic moves towards the critic at each update."""
     slow_critic_scale: float = 1.0
@@ -111,6 +126,8 @@ class Config:
     """Sequences in a batch."""
     sequence_length: int = 32
     """Rows in a sequence."""
+    fresh_sequences_first: bool = False
+    """Learn from every new sequence once, soon after it happened, before uniform samples of all that happened."""
     updates_per_step: float = 0.25
     """Gradient updates per environment step."""
 
@@ -140,8 +157,6 @@ class Config:
             for name in names.split():
                 if not low <= (value := getattr(self, name)) <= high:
                     raise InputError(f"{name} is {value}; it must be {accepted}.")
-        if self.size is not None:
-            raise InputError(f"size is {self.size!r}; the preset {self.preset!r} comes in one size: leave it out.")
         if self.replay_critic_scale and self.imagined_starts:
             raise InputError(
                 f"replay_critic_scale is {self.replay_critic_scale} and imagined_starts is {self.imagined_starts}; the "
@@ -185,7 +200,7 @@ RANGES: tuple[tuple[str, float, float, str], ...] = (
     ),
     ("world_model_lr actor_lr critic_lr", 0.0, 1.0, "between 0 and 1"),
     ("discount", 0.0, 0.9999, "between 0 and 0.9999"),
-    ("lam unimix slow_critic_rate final_lr", 0.0, 1.0, "between 0 and 1"),
+    ("lam unimix policy_unimix slow_critic_rate final_lr", 0.0, 1.0, "between 0 and 1"),
     ("clip", 1e-9, math.inf, "above 0"),
 )
 
@@ -208,6 +223,7 @@ class Preset:
     memory, latent, heads, kl, behaviour   the columns of the table
     source                                 where it comes from
     options                                what differs from `Config()`
+    paper                                  the widths of the paper, its size `paper`
     """
 
     memory: str
@@ -217,26 +233,147 @@ class Preset:
     behaviour: str
     source: str
     options: dict[str, Any]
+    paper: dict[str, Any] | None = None
 
 
+# The package's layers (normalised, SiLU), optimiser and exploration serve all presets; where a source uses others, only
+# what the table names is its own.
 PRESETS: dict[str, Preset] = {
     "guide": Preset(
         memory="feed-forward",
         latent="Gaussian",
         heads="squared error",
-        kl="balanced, free nats",
-        behaviour="actor-critic in imagination",
+        kl="balanced, free nats 1",
+        behaviour="actor-critic, REINFORCE",
         source="the smallest agent of this kind that learns",
         options={},
     ),
-}
+    "planet": Preset(
+        memory="RSSM",
+        latent="Gaussian",
+        heads="squared error",
+        kl="free nats 3 of the mean",
+        behaviour="random",
+        source="the world model of Hafner et al. 2019 (arXiv 1811.04551)",
+        options={
+            "memory": "rssm", "memory_cell": "gru", "decoder_scale": 1.0, "behaviour": "random",
+            "free_nats": 3.0, "free_nats_of": "mean", "representation_scale": 1.0,
+            "world_model_lr": 1e-3, "final_lr": 1.0, "clip": 1000.0, "batch_size": 50, "sequence_length": 50,
+            "prefill": 5000, "updates_per_step": 0.1, "capacity": 1_000_000, "envs": 1,
+        },
+        paper={"memory_size": 200, "latent_size": 30, "hidden": 200, "conv_depth": 16, "layers": 2},
+    ),
+    "dreamer_v1": Preset(
+        memory="RSSM",
+        latent="Gaussian",
+        heads="squared error",
+        kl="free nats 3 of the mean",
+        behaviour="actor-critic, gradients through the dynamics",
+        source="Hafner et al. 2020 (arXiv 1912.01603)",
+        options={
+            "memory": "rssm", "memory_cell": "gru", "decoder_scale": 1.0, "policy_gradient": "dynamics",
+            "free_nats": 3.0, "free_nats_of": "mean", "representation_scale": 1.0, "imagined_starts": 0,
+            "discount": 0.99, "entropy_scale": 0.0, "slow_critic_scale": 0.0,
+            "policy_unimix": 0.0, "return_normalization": False,
+            "world_model_lr": 6e-4, "actor_lr": 8e-5, "critic_lr": 8e-5, "final_lr": 1.0, "batch_size": 50,
+            "sequence_length": 50, "prefill": 5000, "updates_per_step": 0.1, "capacity": 1_000_000, "envs": 1,
+        },
+        paper={"memory_size": 200, "latent_size": 30, "hidden": 400, "conv_depth": 16, "layers": 3},
+    ),
+    "dreamer_v2": Preset(
+        memory="RSSM",
+        latent="categorical",
+        heads="squared error",
+        kl="balanced 0.8",
+        behaviour="actor-critic, REINFORCE",
+        source="Hafner et al. 2021 (arXiv 2010.02193)",
+        options={
+            "memory": "rssm", "memory_cell": "gru", "latent": "categorical", "unimix": 0.0, "decoder_scale": 1.0,
+            "free_nats": 0.0, "dynamics_scale": 0.8, "representation_scale": 0.2, "imagined_starts": 0,
+            "bootstrap": "slow critic", "slow_critic_rate": 0.01, "slow_critic_scale": 0.0, "policy_unimix": 0.0,
+            "return_normalization": False, "discount": 0.995, "entropy_scale": 1e-3,
+            "world_model_lr": 2e-4, "actor_lr": 4e-5, "critic_lr": 1e-4, "final_lr": 1.0, "batch_size": 16,
+            "sequence_length": 50, "prefill": 10_000, "updates_per_step": 0.2, "capacity": 1_000_000, "envs": 1,
+        },
+        paper={
+            "memory_size": 600, "latent_size": 32, "latent_classes": 32, "hidden": 400, "conv_depth": 24, "layers": 4,
+        },
+    ),
+    "dreamer_v3": Preset(
+        memory="RSSM",
+        latent="categorical",
+        heads="symexp two-hot",
+        kl="dynamics 1, representation 0.1, free nats 1",
+        behaviour="actor-critic, REINFORCE, normalised returns",
+        source="Hafner et al. 2023 (arXiv 2301.04104), in its reference's current settings for vectors",
+        options={
+            "memory": "rssm", "latent": "categorical", "heads": "two-hot", "norm": "rms", "decoder_scale": 1.0,
+            "discount": 1.0 - 1.0 / 333.0, "discount_in_continue": True, "replay_critic_scale": 0.3,
+            "imagined_starts": 0, "optimizer": "laprop", "warmup": 1000, "clip": math.inf, "final_lr": 1.0,
+            "world_model_lr": 4e-5, "actor_lr": 4e-5, "critic_lr": 4e-5, "batch_size": 16, "sequence_length": 64,
+            "fresh_sequences_first": True, "prefill": 1024, "updates_per_step": 1.0, "capacity": 1_000_000, "envs": 16,
+        },
+    ),
+}  # fmt: skip
 
 
-def make_config(preset: str = "guide", **options: Any) -> Config:
-    """The options of a preset, with some of them changed.
+def _reference_size(memory_size: int, depth: int) -> dict[str, Any]:
+    """A size of the reference: all widths are multiples of two numbers."""
+    return {
+        "memory_size": memory_size, "memory_blocks": 8, "hidden": 16 * depth, "layers": 3,
+        "latent_size": 32, "latent_classes": depth, "conv_depth": depth, "bins": 255,
+    }  # fmt: skip
+
+
+# What training needs to be quick on two CPU cores: small batches, and learning rates that fall to zero.
+LAPTOP: dict[str, Any] = {
+    "batch_size": 32, "sequence_length": 16, "imagined_starts": 256, "replay_critic_scale": 0.0,
+    "optimizer": "adam", "world_model_lr": 1e-3, "actor_lr": 3e-4, "critic_lr": 3e-4, "final_lr": 0.0,
+    "clip": 100.0, "warmup": 0, "prefill": 1000, "updates_per_step": 0.25, "capacity": 100_000, "envs": 4,
+}  # fmt: skip
+
+# Source of those after `micro`: danijar/dreamerv3 `dreamerv3/configs.yaml:120-153`.
+SIZES: dict[str, dict[str, Any]] = {
+    "nano": {
+        "memory_size": 128, "memory_blocks": 8, "hidden": 64, "layers": 2,
+        "latent_size": 8, "latent_classes": 8, "conv_depth": 8, "bins": 63, **LAPTOP,
+    },
+    "micro": {
+        "memory_size": 256, "memory_blocks": 8, "hidden": 128, "layers": 2,
+        "latent_size": 16, "latent_classes": 8, "conv_depth": 8, "bins": 127, **LAPTOP,
+    },
+    "size1m": _reference_size(512, 4),
+    "size12m": _reference_size(2048, 16),
+    "size25m": _reference_size(3072, 24),
+    "size50m": _reference_size(4096, 32),
+    "size100m": _reference_size(6144, 48),
+    "size200m": _reference_size(8192, 64),
+    "size400m": _reference_size(12288, 96),
+}  # fmt: skip
+
+
+def size_options(preset: str, size: str | None) -> dict[str, Any]:
+    """The options that `size` sets, and its name; None stands for the smallest.
 
     Raises:
-        InputError: for an unknown preset or option, a value of the wrong type, or one out of its range.
+        InputError: if the preset does not come in that size.
+    """
+    if preset == "guide":
+        if size is not None:
+            raise InputError(f"size is {size!r}; the preset 'guide' comes in one size: leave it out.")
+        return {}
+    size = size or "nano"
+    sizes = SIZES | {"paper": PRESETS[preset].paper or {}}
+    if not sizes.get(size):
+        raise InputError(f"size is {size!r}; the preset {preset!r} comes in {', '.join(s for s in sizes if sizes[s])}.")
+    return {"size": size, **sizes[size]}
+
+
+def make_config(preset: str = "guide", size: str | None = None, **options: Any) -> Config:
+    """The options of a preset in one of its sizes, with some of them changed.
+
+    Raises:
+        InputError: for an unknown preset, size or option, a value of the wrong type, or one out of its range.
     """
     if preset not in PRESETS:
         raise InputError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
@@ -246,4 +383,4 @@ def make_config(preset: str = "guide", **options: Any) -> Config:
             similar = get_close_matches(name, known, n=1)
             hint = f"did you mean {similar[0]!r}?" if similar else "`wm-tutorial train --help` lists all options."
             raise InputError(f"There is no option {name!r}; {hint}")
-    return Config(**{"preset": preset, **PRESETS[preset].options, **options})
+    return Config(**{"preset": preset, **PRESETS[preset].options, **size_options(preset, size), **options})

@@ -1,6 +1,7 @@
 """The state of the model and how it moves: what is expected next (prior), and what is inferred (posterior)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional
 from wm_tutorial.config import Config
 from wm_tutorial.errors import InputError
 from wm_tutorial.latents import CategoricalLatent, Distribution, GaussianLatent, LatentRule
-from wm_tutorial.networks import MLP, BlockLinear, Norm, block, linear
+from wm_tutorial.networks import MLP, BlockLinear, Norm, block, linear, normalise
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,17 @@ class State:
     memory: Tensor
     latent: Tensor
 
-    @property
+    @cached_property
     def feature(self) -> Tensor:
         """What heads, actor and critic see: (..., D + Z)."""
         return torch.cat([self.memory, self.latent], -1)
+
+    @classmethod
+    def split(cls, feature: Tensor, memory_size: int) -> Self:
+        """The state (...) whose feature (..., D + Z) this is."""
+        state = cls(*feature.tensor_split([memory_size], dim=-1))
+        state.__dict__["feature"] = feature  # known already
+        return state
 
     def __getitem__(self, index: object) -> Self:
         """Index the leading axes, as with a tensor."""
@@ -131,44 +139,94 @@ class FeedForward(nn.Module):
         return State(state.memory, self.prior(state, action).sample())
 
 
+class GRU(nn.Module):
+    """The deterministic path h_t as a plain gated recurrent unit (Cho et al. 2014, arXiv 1406.1078).
+
+    Source: Hafner et al. 2019 (arXiv 1811.04551), "Recurrent state-space model".
+    """
+
+    def __init__(self, memory: int, latent: int, action: int, hidden: int, norm: Norm = "layer") -> None:
+        super().__init__()
+        self.latent_size = latent
+        self.mix = linear(latent + action, hidden)
+        self.mix_norm = normalise(hidden, norm)
+        self.cell = nn.GRUCell(hidden, memory)
+
+    def mix_matrices(self) -> tuple[Tensor, ...]:
+        """The matrix of `mix`, taken apart once for a whole sequence: for the latent, for the action."""
+        latent, action = self.mix.weight.T.tensor_split([self.latent_size])
+        return latent, action
+
+    def embed_action(self, action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
+        """What the action alone adds to the mix, for a whole sequence at once: (..., A) -> (..., hidden)."""
+        return action.clamp(-1.0, 1.0) @ mix[1] + self.mix.bias
+
+    def forward(self, state: State, action: Tensor) -> Tensor:
+        """h_{t-1}, z_{t-1} (B) and a_{t-1} (B, A) -> h_t (B, D)."""
+        mix = self.mix_matrices()
+        return self.advance(state, self.embed_action(action, mix), mix)
+
+    def advance(self, state: State, from_action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
+        """The same, with what does not depend on the state done before: a_{t-1} adds (B, hidden) to the mix."""
+        mixed = functional.silu(self.mix_norm(torch.addmm(from_action, state.latent, mix[0])))
+        memory: Tensor = self.cell(mixed, state.memory)
+        return memory
+
+
 class BlockGRU(nn.Module):
     """The deterministic path h_t: a gated recurrent unit whose large matrices are block-diagonal.
 
     Source: Hafner et al. 2023 (arXiv 2301.04104), "block-diagonal GRU"; danijar/dreamerv3 `dreamerv3/rssm.py:136-158`.
     """
 
-    def __init__(self, memory: int, latent: int, action: int, hidden: int, blocks: int) -> None:
+    def __init__(self, memory: int, latent: int, action: int, hidden: int, blocks: int = 8, norm: Norm = "rms") -> None:
         super().__init__()
         if memory % blocks:
             raise InputError(f"A memory of {memory} does not divide into {blocks} blocks; give a multiple of {blocks}.")
-        self.blocks = blocks
-        self.memory_in = block(memory, hidden, norm="rms")
-        self.latent_in = block(latent, hidden, norm="rms")
-        self.action_in = block(action, hidden, norm="rms")
+        self.blocks, self.hidden = blocks, hidden
+        self.memory_in = block(memory, hidden, norm)
+        self.latent_in = block(latent, hidden, norm)
+        self.action_in = block(action, hidden, norm)
         self.mix = BlockLinear(blocks, memory // blocks + 3 * hidden, memory // blocks)
-        self.mix_norm = nn.RMSNorm(memory, eps=1e-4)
+        self.mix_norm = normalise(memory, norm)
         self.gates = BlockLinear(blocks, memory // blocks, 3 * memory // blocks)
 
     def split(self, memory: Tensor) -> Tensor:
         """(..., D) -> (..., blocks, D / blocks)."""
         return memory.reshape(*memory.shape[:-1], self.blocks, -1)
 
-    def embed_action(self, action: Tensor) -> Tensor:
-        """What depends on the action alone, for a whole sequence at once: (..., A) -> (..., hidden)."""
-        embedded: Tensor = self.action_in(action.clamp(-1.0, 1.0))
-        return embedded
+    def mix_matrices(self) -> tuple[Tensor, ...]:
+        """The matrices of `mix`, taken apart once for a whole sequence.
 
-    def forward(self, state: State, embedded_action: Tensor) -> Tensor:
-        """h_{t-1}, z_{t-1} (B) and the embedded a_{t-1} (B, hidden) -> h_t (B, D)."""
+        Returns:
+            For each block's own memory (blocks, D / blocks, D / blocks); and for what all blocks share: the embedded
+            memory and latent (2 hidden, D), the embedded action (hidden, D).
+        """
+        hidden = self.hidden
+        own, shared = self.mix.weight.tensor_split([-3 * hidden], dim=1)
+        state, action = shared.transpose(0, 1).flatten(1).tensor_split([2 * hidden])
+        return own, state, action
+
+    def embed_action(self, action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
+        """What the action alone adds to the mix, for a whole sequence at once: (..., A) -> (..., D)."""
+        embedded: Tensor = self.action_in(action.clamp(-1.0, 1.0))
+        return embedded @ mix[2] + self.mix.bias.flatten()
+
+    def forward(self, state: State, action: Tensor) -> Tensor:
+        """h_{t-1}, z_{t-1} (B) and a_{t-1} (B, A) -> h_t (B, D)."""
+        mix = self.mix_matrices()
+        return self.advance(state, self.embed_action(action, mix), mix)
+
+    def advance(self, state: State, from_action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
+        """The same, with what does not depend on the state done before: a_{t-1} adds (B, D) to the mix."""
         memory = state.memory
-        shared = torch.cat([self.memory_in(memory), self.latent_in(state.latent), embedded_action], -1)
-        by_block = self.split(memory)
-        everything = torch.cat([by_block, shared.unsqueeze(-2).expand(*by_block.shape[:-1], -1)], -1)
-        mixed = functional.silu(self.mix_norm(self.mix(everything).flatten(-2)))
+        shared = torch.cat([self.memory_in(memory), self.latent_in(state.latent)], -1)
+        from_own = torch.bmm(self.split(memory).transpose(0, 1), mix[0]).transpose(0, 1).flatten(1)
+        mixed = functional.silu(self.mix_norm(torch.addmm(from_action, shared, mix[1]) + from_own))
         reset, candidate, update = self.gates(self.split(mixed)).chunk(3, dim=-1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(-2)
         update = torch.sigmoid(update - 1.0).flatten(-2)  # at first, remember
-        return update * candidate + (1.0 - update) * memory
+        return torch.lerp(memory, candidate, update)
 
 
 class RSSM(nn.Module):
@@ -180,22 +238,17 @@ class RSSM(nn.Module):
     """
 
     def __init__(
-        self, embedding: int, action_size: int, latent: LatentRule, memory: int, hidden: int, blocks: int
+        self, core: BlockGRU | GRU, embedding: int, latent: LatentRule, memory: int, hidden: int, norm: Norm = "rms"
     ) -> None:
         super().__init__()
-        self.latent, self.latent_size, self.memory_size = latent, latent.size, memory
-        self.core = BlockGRU(memory, latent.size, action_size, hidden, blocks)
-        self.posterior_net = nn.Sequential(
-            block(memory + embedding, hidden, norm="rms"), linear(hidden, latent.parameters)
-        )
-        self.prior_net = nn.Sequential(
-            block(memory, hidden, norm="rms"), block(hidden, hidden, norm="rms"), linear(hidden, latent.parameters)
-        )
+        self.core, self.latent, self.latent_size, self.memory_size = core, latent, latent.size, memory
+        self.posterior_net = MLP(memory + embedding, hidden, layers=1, outputs=latent.parameters, norm=norm)
+        self.prior_net = MLP(memory, hidden, layers=2, outputs=latent.parameters, norm=norm)
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, (B, ...)."""
-        bias = self.core.mix.bias
-        return State(bias.new_zeros(batch, self.memory_size), bias.new_zeros(batch, self.latent_size))
+        weight = self.core.mix.weight
+        return State(weight.new_zeros(batch, self.memory_size), weight.new_zeros(batch, self.latent_size))
 
     def prior(self, memory: Tensor) -> Distribution:
         """What is expected of z_t, given h_t (..., D)."""
@@ -216,11 +269,13 @@ class RSSM(nn.Module):
         assert isinstance(first, nn.Sequential) and isinstance(first[0], nn.Linear)
         from_memory, from_embedding = first[0].weight.tensor_split([self.memory_size], dim=1)
         embedded = functional.linear(embedding, from_embedding, first[0].bias)  # (B, T, hidden)
-        actions = self.core.embed_action(mask(~is_first, action))  # (B, T, hidden)
+        mix = self.core.mix_matrices()
+        actions = self.core.embed_action(mask(~is_first, action), mix)  # (B, T, D)
         state, states, logits = start, [], []
-        for t in range(embedding.shape[1]):
-            memory = self.core(forget(is_first[:, t], state), actions[:, t])
-            raw = out(first[2](first[1](functional.linear(memory, from_memory) + embedded[:, t])))
+        # unbind, not [:, t]: the gradient of an index is as large as what it was taken from
+        for embedded_t, action_t, is_first_t in zip(*(x.unbind(1) for x in (embedded, actions, is_first)), strict=True):
+            memory = self.core.advance(forget(is_first_t, state), action_t, mix)
+            raw = out(first[2](first[1](torch.addmm(embedded_t, memory, from_memory.T))))
             state = State(memory, self.latent(raw).sample())
             states.append(state)
             logits.append(raw)
@@ -229,13 +284,13 @@ class RSSM(nn.Module):
 
     def step(self, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False) -> State:
         """Infer one state while acting, (B, ...): the same as one row of `observe`, without its loss."""
-        memory = self.core(forget(is_first, state), self.core.embed_action(mask(~is_first, action)))
+        memory = self.core(forget(is_first, state), mask(~is_first, action))
         posterior = self.posterior(memory, embedding)
         return State(memory, posterior.mode if greedy else posterior.sample())
 
     def imagine(self, state: State, action: Tensor) -> State:
         """Sample the next state without an observation: (B, D + Z), (B, A) -> (B, D + Z)."""
-        memory = self.core(state, self.core.embed_action(action))
+        memory = self.core(state, action)
         return State(memory, self.prior(memory).sample())
 
 
@@ -245,5 +300,9 @@ def make_dynamics(config: Config, embedding: int, action_size: int) -> FeedForwa
     if config.latent == "categorical":
         latent = CategoricalLatent(config.latent_size, config.latent_classes, config.unimix)
     if config.memory == "rssm":
-        return RSSM(embedding, action_size, latent, config.memory_size, config.hidden, config.memory_blocks)
+        sizes = config.memory_size, latent.size, action_size, config.hidden
+        core: BlockGRU | GRU = GRU(*sizes, config.norm)
+        if config.memory_cell == "block-gru":
+            core = BlockGRU(*sizes, config.memory_blocks, config.norm)
+        return RSSM(core, embedding, latent, config.memory_size, config.hidden, config.norm)
     return FeedForward(embedding, action_size, latent, config.hidden, config.layers, config.norm)

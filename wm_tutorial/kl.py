@@ -43,7 +43,9 @@ class Latent(Protocol):
 Distribution = TypeVar("Distribution", bound=Latent)
 
 
-def balanced_kl(posterior: Distribution, prior: Distribution, free_nats: float) -> tuple[Tensor, Tensor]:
+def balanced_kl(
+    posterior: Distribution, prior: Distribution, free_nats: float, of_mean: bool = False
+) -> tuple[Tensor, Tensor]:
     """The same divergence twice, each time teaching one side only.
 
     The first, KL(sg(posterior) || prior), moves the prior towards what was observed: this is how the dynamics learn.
@@ -51,6 +53,10 @@ def balanced_kl(posterior: Distribution, prior: Distribution, free_nats: float) 
     constant, with exactly zero gradient, so that a latent may always carry that much for free.
 
     Critical: the threshold applies to each state's divergence, after the sum over latents and before any mean.
+    PlaNet and DreamerV1 apply it to the mean over all states instead (`of_mean`): then one surprising state lets all
+    others be pulled, too.
+
+    Weighted 1 and 1, the two have the gradient of the plain divergence; V2 weights them 0.8 and 0.2, V3 1 and 0.1.
 
     Returns:
         (dynamics, representation), each (B, T) in nats and never below `free_nats`.
@@ -60,4 +66,6 @@ def balanced_kl(posterior: Distribution, prior: Distribution, free_nats: float) 
     """
     dynamics = posterior.detach().kl(prior)
     representation = posterior.kl(prior.detach())
+    if of_mean:
+        dynamics, representation = (kl.mean().expand_as(kl) for kl in (dynamics, representation))
     return dynamics.clamp(min=free_nats), representation.clamp(min=free_nats)

@@ -1,11 +1,11 @@
 """Distributions over latents: how they are parameterised, sampled with gradients, and compared."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from wm_tutorial.kl import categorical_kl, gaussian_kl
 
@@ -67,10 +67,10 @@ class GaussianLatent:
 class OneHot:
     """A categorical distribution whose samples are one-hot vectors.
 
-    logits  (..., K)  normalised: log-probabilities
+    probabilities  (..., K)
     """
 
-    logits: Tensor
+    probabilities: Tensor
 
     @classmethod
     def mixed(cls, logits: Tensor, unimix: float) -> Self:
@@ -78,20 +78,40 @@ class OneHot:
 
         Source: Hafner et al. 2023 (arXiv 2301.04104), "1% unimix".
         """
-        probabilities = (1.0 - unimix) * torch.softmax(logits, -1) + unimix / logits.shape[-1]
-        tiny = torch.finfo(probabilities.dtype).tiny  # without unimix a probability can round to 0
-        return cls(torch.log(probabilities.clamp(min=tiny)))
+        classes = logits.shape[-1]
+        # For a few classes, softmax along the last axis is many times slower on a CPU than along another one.
+        shares = torch.softmax(logits, -1) if classes > 16 or logits.dim() < 2 else torch.softmax(logits.mT, -2).mT
+        return cls((1.0 - unimix) * shares + unimix / classes)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Log-probabilities, (..., K)."""
+        tiny = torch.finfo(self.probabilities.dtype).tiny  # without unimix a probability can round to 0
+        return torch.log(self.probabilities.clamp(min=tiny))
 
     @property
     def mode(self) -> Tensor:
         """The most likely class as a one-hot vector, (..., K)."""
-        return F.one_hot(self.logits.argmax(-1), self.logits.shape[-1]).to(self.logits.dtype)
+        return self._one_hot(self.probabilities.argmax(-1, keepdim=True))
 
     def sample(self) -> Tensor:
-        """A one-hot sample (..., K), without gradient."""
-        classes = self.logits.shape[-1]
-        index = torch.multinomial(self.logits.detach().exp().reshape(-1, classes), 1)
-        return F.one_hot(index.reshape(self.logits.shape[:-1]), classes).to(self.logits.dtype)
+        """A one-hot sample (..., K), without gradient.
+
+        One uniform number per variable: the class in whose share of the interval from 0 to 1 it falls.
+        """
+        upper = self.probabilities.detach().cumsum(-1)
+        uniform = torch.rand_like(upper[..., :1])
+        index = (upper <= uniform).sum(-1, keepdim=True)
+        return self._one_hot(index.clamp_(max=upper.shape[-1] - 1))  # the shares may sum to a little less than 1
+
+    def rsample(self) -> Tensor:
+        """A sample (..., K) that passes its gradient straight through to the probabilities.
+
+        Critical: forward it is the one-hot sample, backward the probabilities, the uniform share included.
+        Source: Bengio et al. 2013 (arXiv 1308.3432); Hafner et al. 2021 (arXiv 2010.02193), algorithm 1.
+        """
+        nothing = self.probabilities - self.probabilities.detach()  # zero, with the gradient of the probabilities
+        return self.sample() + nothing
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability (...) of one-hot vectors (..., K)."""
@@ -99,36 +119,38 @@ class OneHot:
 
     def entropy(self) -> Tensor:
         """Entropy (...) in nats."""
-        return -(self.logits.exp() * self.logits).sum(-1)
+        return -(self.probabilities * self.logits).sum(-1)
+
+    def _one_hot(self, index: Tensor) -> Tensor:
+        return torch.zeros_like(self.probabilities).scatter_(-1, index, 1.0)
 
 
 @dataclass(frozen=True)
 class Categoricals:
     """S independent categorical distributions over K classes each, whose samples are S one-hot vectors, flattened.
 
-    logits  (..., S, K)  log-probabilities
+    one_hot  the distributions, (..., S, K)
     """
 
-    logits: Tensor
+    one_hot: OneHot
+
+    @property
+    def logits(self) -> Tensor:
+        """Log-probabilities, (..., S, K)."""
+        return self.one_hot.logits
 
     @property
     def mode(self) -> Tensor:
         """The most likely classes, (..., S K)."""
-        return OneHot(self.logits).mode.flatten(-2)
+        return self.one_hot.mode.flatten(-2)
 
     def sample(self) -> Tensor:
-        """A sample (..., S K) that passes its gradient straight through to the probabilities.
-
-        Critical: forward it is the one-hot sample, backward the probabilities, the uniform share included.
-        Source: Bengio et al. 2013 (arXiv 1308.3432); Hafner et al. 2021 (arXiv 2010.02193), algorithm 1.
-        """
-        probabilities = self.logits.exp()
-        nothing = probabilities - probabilities.detach()  # zero, with the gradient of the probabilities
-        return (OneHot(self.logits).sample() + nothing).flatten(-2)
+        """A sample (..., S K) that passes its gradient straight through to the probabilities."""
+        return self.one_hot.rsample().flatten(-2)
 
     def entropy(self) -> Tensor:
         """Entropy (...) in nats, summed over S."""
-        return OneHot(self.logits).entropy().sum(-1)
+        return self.one_hot.entropy().sum(-1)
 
     def kl(self, other: Self) -> Tensor:
         """KL(self || other) in nats, summed over S: (...)."""
@@ -136,7 +158,7 @@ class Categoricals:
 
     def detach(self) -> Self:
         """The same distributions, through which no gradient flows."""
-        return type(self)(self.logits.detach())
+        return type(self)(OneHot(self.one_hot.probabilities.detach()))
 
 
 @dataclass(frozen=True)
@@ -163,7 +185,7 @@ class CategoricalLatent:
     def __call__(self, raw: Tensor) -> Categoricals:
         """Raw network output (..., S K) -> distributions over (..., S, K)."""
         logits = raw.reshape(*raw.shape[:-1], self.variables, self.classes)
-        return Categoricals(OneHot.mixed(logits, self.unimix).logits)
+        return Categoricals(OneHot.mixed(logits, self.unimix))
 
 
 LatentRule: TypeAlias = GaussianLatent | CategoricalLatent

@@ -1,7 +1,8 @@
 """The layers every part is made of."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -38,7 +39,7 @@ def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
 
 
 def normalise(size: int, norm: Norm) -> nn.Module:
-    """Normalisation of the last axis: of its mean and variance ("layer"), or of its root mean square ("rms")."""
+    """Normalisation of the last axis: of mean and deviation ("layer"), or of the root mean square alone ("rms")."""
     return nn.RMSNorm(size, eps=1e-4) if norm == "rms" else nn.LayerNorm(size)
 
 
@@ -216,6 +217,19 @@ class ConvDecoder(nn.Module):
         """(N, D + Z) -> (N, C, H, W)."""
         image: Tensor = self.stack(self.start(feature))
         return image[..., : self.height, : self.width]  # odd sizes were rounded up on the way down
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """What is computed inside passes gradient through `module` to its inputs, but none to its parameters."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def flatten_leading(x: Tensor, keep: int) -> tuple[Tensor, torch.Size]:

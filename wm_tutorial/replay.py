@@ -80,6 +80,7 @@ class Replay:
             "latent": np.zeros((*shape, latent_size), np.float32),
         }
         self.added = 0  # rows ever added to each stream
+        self.served = 0  # fresh sequences ever handed out
 
     def __len__(self) -> int:
         """Rows held, over all streams."""
@@ -110,10 +111,17 @@ class Replay:
             self.columns[name][:, self.added % self.length] = value
         self.added += 1
 
-    def sample(self, batch: int, length: int, rng: np.random.Generator, device: str = "cpu") -> tuple[Batch, Place]:
+    def sample(
+        self, batch: int, length: int, rng: np.random.Generator, device: str = "cpu", fresh_first: bool = False
+    ) -> tuple[Batch, Place]:
         """Sequences of `length` rows, every place in every stream equally likely.
 
         One more row is read before each sequence: the state and the action it starts from.
+
+        Args:
+            fresh_first: begin with sequences that were never handed out: the streams cut end to end, oldest first.
+
+        Source of fresh_first: danijar/dreamerv3 `embodied/core/replay.py`, the online queue.
 
         Raises:
             InputError: if a sequence is empty or no stream holds `length` + 1 rows yet.
@@ -126,7 +134,11 @@ class Replay:
             )
         stream = rng.integers(self.streams, size=batch)
         oldest = self.added - held
-        number = rng.integers(oldest, self.added - length, size=batch)[:, None] + np.arange(length + 1)  # (B, T + 1)
+        first = rng.integers(oldest, self.added - length, size=batch)
+        if fresh_first:
+            fresh = self._fresh(batch, length + 1)
+            stream[: len(fresh)], first[: len(fresh)] = fresh % self.streams, fresh // self.streams * (length + 1)
+        number = first[:, None] + np.arange(length + 1)  # (B, T + 1)
         taken = {name: self._take(name, stream, number, device) for name in self.columns}
         start = State(taken.pop("memory")[:, 0], taken.pop("latent")[:, 0])
         action = taken.pop("action")
@@ -145,7 +157,11 @@ class Replay:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, oldest row first."""
         rows = np.arange(self.added - min(self.added, self.length), self.added) % self.length
-        return {"added": self.added, **{name: torch.from_numpy(c[:, rows]) for name, c in self.columns.items()}}
+        return {
+            "added": self.added,
+            "served": self.served,
+            **{name: torch.from_numpy(c[:, rows]) for name, c in self.columns.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned; raises InputError if it is of another size."""
@@ -156,7 +172,15 @@ class Replay:
                 raise InputError(f"The saved replay holds {name} of shape {saved}; this one takes {expected}.")
         for name, column in self.columns.items():
             column[:, rows] = state[name].numpy()
-        self.added = added
+        self.added, self.served = added, int(state["served"])
+
+    def _fresh(self, most: int, rows: int) -> Array:
+        """Up to `most` pieces of `rows` rows that were never handed out; number k is piece k // N of stream k % N."""
+        oldest = self.added - min(self.added, self.length)
+        whole = self.streams * -(-oldest // rows)  # pieces before have been overwritten, at least in part
+        begin = max(self.served, whole)
+        self.served = max(begin, min(begin + most, self.streams * (self.added // rows)))
+        return np.arange(begin, self.served)
 
     def _take(self, name: str, stream: Array, number: Array, device: str) -> Tensor:
         return torch.from_numpy(self.columns[name][stream[:, None], number % self.length]).to(device)

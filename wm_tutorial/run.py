@@ -79,7 +79,7 @@ def train(
     Args:
         env: a Gymnasium id, or a callable that returns a new environment each time.
         preset: a row of the lineage, see `wm_tutorial.config.PRESETS`.
-        size: for presets that come in several sizes.
+        size: `nano` (the default) and `micro` for CPUs, `size1m` to `size400m`; see `wm_tutorial.config.SIZES`.
         steps: environment steps; the preset's own number if None.
         seed: of everything random in the run.
         out: the run folder; a new one below `runs/` if None.
@@ -95,7 +95,8 @@ def train(
     options |= {"size": size, "seed": seed} | ({} if steps is None else {"steps": steps})
     config = make_config(preset, **options)
     trainer = Trainer(env, config)
-    trainer.folder = new_folder(out, f"{name_of(env)}-{preset}-seed{seed}")
+    name = "-".join([name_of(env), preset, *([config.size] if config.size else []), f"seed{seed}"])
+    trainer.folder = new_folder(out, name)
     write_settings(trainer)
     return finish(trainer)
 

@@ -193,7 +193,11 @@ class Trainer:
         try:
             with self.random.active():
                 batch, place = self.replay.sample(
-                    self.config.batch_size, self.config.sequence_length, self.random.numpy, self.config.device
+                    self.config.batch_size,
+                    self.config.sequence_length,
+                    self.random.numpy,
+                    self.config.device,
+                    self.config.fresh_sequences_first,
                 )
                 losses, metrics, states = self.losses(batch)
             gradients = self.backward(losses)
@@ -218,10 +222,13 @@ class Trainer:
         config, behaviour = self.config, self.agent.behaviour
         model_losses, states = self.agent.world_model.losses(batch)
         self.finite(model_losses)  # imagination could not sample from what is no number
+        if config.behaviour == "random":
+            return {name: loss.mean() for name, loss in model_losses.items()}, {}, states
         start = states.detach().flatten()
         if 0 < config.imagined_starts < len(start.latent):
             start = start[torch.randperm(len(start.latent))[: config.imagined_starts]]
-        trajectory = imagine(self.agent.world_model, behaviour.actor, start, config.horizon)
+        differentiable = config.policy_gradient == "dynamics"
+        trajectory = imagine(self.agent.world_model, behaviour.actor, start, config.horizon, differentiable)
         real = (batch, states) if config.replay_critic_scale else ()
         behaviour_losses, metrics = behaviour.losses(trajectory, *real)
         losses = {name: loss.mean() for name, loss in {**model_losses, **behaviour_losses}.items()}

@@ -1,11 +1,11 @@
 """Squash numbers of any size into a range that a network can predict, and back."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -64,16 +64,21 @@ class TwoHot:
         """Some of the predictions."""
         return type(self)(self.logits[index], self.bins)
 
-    @property
+    @cached_property
+    def log_probabilities(self) -> Tensor:
+        """Of the bins, (..., bins)."""
+        return torch.log_softmax(self.logits, -1)
+
+    @cached_property
     def mean(self) -> Tensor:
         """The expected number, (...).
 
         The bins reach e^20: summed from the middle outwards in pairs, uniform probabilities give exactly 0.
         """
-        weighted = torch.softmax(self.logits, -1) * self.bins
         middle = len(self.bins) // 2
-        pairs = weighted[..., :middle].flip(-1) + weighted[..., middle + 1 :]
-        return pairs.sum(-1) + weighted[..., middle]
+        probabilities = torch.softmax(self.logits, -1)
+        below, above = probabilities[..., :middle].flip(-1), probabilities[..., middle + 1 :]
+        return (above - below) @ self.bins[middle + 1 :] + probabilities[..., middle] * self.bins[middle]
 
     def loss(self, target: Tensor) -> Tensor:
         """Cross-entropy (...) in nats against targets (...); those beyond the last bins count as the last bins."""
@@ -81,7 +86,6 @@ class TwoHot:
         above = torch.searchsorted(self.bins, target).clamp(1, len(self.bins) - 1)
         below = above - 1
         share_above = (target - self.bins[below]) / (self.bins[above] - self.bins[below])
-        two_hot = F.one_hot(below, len(self.bins)) * (1.0 - share_above).unsqueeze(-1) + F.one_hot(
-            above, len(self.bins)
-        ) * share_above.unsqueeze(-1)
-        return -(two_hot * torch.log_softmax(self.logits, -1)).sum(-1)
+        log_probabilities = self.log_probabilities.expand(*target.shape, -1)
+        log_below, log_above = log_probabilities.gather(-1, torch.stack([below, above], -1)).unbind(-1)
+        return -((1.0 - share_above) * log_below + share_above * log_above)

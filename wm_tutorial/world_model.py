@@ -78,7 +78,9 @@ class WorldModel(nn.Module):
         )
         feature = states.feature
         going_on = self.config.discount if self.config.discount_in_continue else 1.0
-        dynamics, representation = balanced_kl(posterior, prior, self.config.free_nats)
+        dynamics, representation = balanced_kl(
+            posterior, prior, self.config.free_nats, of_mean=self.config.free_nats_of == "mean"
+        )
         losses = {
             "decoder": self.decode(feature).loss(batch.obs),
             "reward": self.reward(feature).loss(batch.reward),

@@ -74,7 +74,9 @@ def losses_at_departing_states(model: WorldModel, batch: Batch) -> tuple[dict[st
     return losses | shifted, states
 
 
-def unbalanced_reversed_kl(posterior: Gaussian, prior: Gaussian, free_nats: float) -> tuple[Tensor, Tensor]:
+def unbalanced_reversed_kl(
+    posterior: Gaussian, prior: Gaussian, free_nats: float, of_mean: bool = False
+) -> tuple[Tensor, Tensor]:
     """KL(prior || posterior), with gradients on both sides and no free nats."""
     divergence = prior.kl(posterior)
     return divergence, torch.zeros_like(divergence)
@@ -89,7 +91,11 @@ def unbounded_gaussian(latent: GaussianLatent, raw: Tensor) -> Gaussian:
 
 
 def imagine_with_probabilities(
-    model: WorldModel, policy: Callable[[Tensor], latents.OneHot], start: State, horizon: int
+    model: WorldModel,
+    policy: Callable[[Tensor], latents.OneHot],
+    start: State,
+    horizon: int,
+    differentiable: bool = False,
 ) -> Trajectory:
     """The dynamics are fed action probabilities, inputs they never saw: the data has one-hot actions."""
 
@@ -100,7 +106,9 @@ def imagine_with_probabilities(
         def sample(self) -> Tensor:
             return self.logits.exp()
 
-    return imagination.imagine(model, lambda feature: Soft(policy(feature).logits), start, horizon)
+        rsample = sample
+
+    return imagination.imagine(model, lambda feature: Soft(policy(feature).logits), start, horizon, differentiable)
 
 
 def returns_of_departing_values(behaviour: ActorCritic, trajectory: Trajectory, value: Tensor) -> Tensor:
