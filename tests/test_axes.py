@@ -9,8 +9,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from helpers import IMAGES, VECTORS, depends, random_batch, randomise, receivers, uniform
 from helpers import SMALL as SMALL_MODEL
-from helpers import VECTORS, depends, random_batch, randomise, receivers, uniform
 from scripted import tiny
 from torch import Tensor
 
@@ -286,29 +286,50 @@ def test_only_the_critics_loss_on_real_sequences_reaches_the_world_model() -> No
 # --- The reference's architecture -------------------------------------------------------------------------------------
 
 
+WALKER = Spaces("vector", (24,), "continuous", 6, (-1.0,) * 6, (1.0,) * 6)
+ATARI = Spaces("image", (64, 64, 3), "discrete", 18, (0.0,), (17.0,))
+
+
 @pytest.mark.parametrize(
-    ("memory_size", "hidden", "classes", "parameters"),
+    ("memory_size", "hidden", "classes", "of_vectors", "of_images"),
     [
-        (512, 64, 4, 640_867),
-        (2048, 256, 16, 9_738_019),
-        (3072, 384, 24, 21_782_947),
-        (4096, 512, 32, 38_612_003),
-        (6144, 768, 48, 86_622_499),
-        (8192, 1024, 64, 153_769_507),
-        (12288, 1536, 96, 345_473_059),
+        (512, 64, 4, 640_867, 688_004),
+        (2048, 256, 16, 9_738_019, 10_498_772),
+        (3072, 384, 24, 21_782_947, 23_496_244),
+        (4096, 512, 32, 38_612_003, 41_659_284),
+        (6144, 768, 48, 86_622_499, 93_482_068),
+        (8192, 1024, 64, 153_769_507, 165_967_124),
+        (12288, 1536, 96, 345_473_059, 372_924_052),
     ],
     ids=["size1m", "size12m", "size25m", "size50m", "size100m", "size200m", "size400m"],
 )
 def test_with_the_reference_s_sizes_there_are_as_many_parameters(
-    memory_size: int, hidden: int, classes: int, parameters: int
+    memory_size: int, hidden: int, classes: int, of_vectors: int, of_images: int
 ) -> None:
-    """24 observations, 6 continuous actions, the slow critic left out: danijar/dreamerv3 `dreamerv3/configs.yaml`."""
-    spaces = Spaces("vector", (24,), "continuous", 6, (-1.0,) * 6, (1.0,) * 6)
+    """The slow critic is left out, as it learns nothing: danijar/dreamerv3 `dreamerv3/configs.yaml:120-153`."""
     config = Config(
         memory="rssm", latent="categorical", heads="two-hot", norm="rms", layers=3, latent_size=32, memory_blocks=8,
-        hidden=hidden, memory_size=memory_size, latent_classes=classes,
+        hidden=hidden, memory_size=memory_size, latent_classes=classes, conv_depth=classes,
     )  # fmt: skip
-    with torch.device("meta"):
-        agent = Agent(spaces, config)
-    parts = (agent.world_model, agent.behaviour.actor, agent.behaviour.critic)
-    assert sum(p.numel() for part in parts for p in part.parameters()) == parameters
+    for spaces, parameters in ((WALKER, of_vectors), (ATARI, of_images)):
+        with torch.device("meta"):
+            agent = Agent(spaces, config)
+        parts = (agent.world_model, agent.behaviour.actor, agent.behaviour.critic)
+        assert sum(p.numel() for part in parts for p in part.parameters()) == parameters, spaces.obs_kind
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+@pytest.mark.parametrize("shape", [(16, 16, 1), (17, 23, 2), (6, 30, 3)])
+def test_a_model_with_memory_explains_images_of_any_size(shape: tuple[int, int, int], norm: str) -> None:
+    """Every parameter of the decoder learns, and a reconstruction depends on the images up to its own row."""
+    config = replace(SMALL_MODEL, memory="rssm", latent="categorical", memory_size=24, memory_blocks=8, norm=norm)
+    spaces = replace(IMAGES, obs_shape=shape)
+    torch.manual_seed(0)
+    model = WorldModel(spaces, config)
+    latent = model.dynamics.latent_size
+    batch = random_batch(spaces, B, T, memory=24, latent=latent)
+    embedding = model.encoder(batch.obs).detach().requires_grad_()
+    with patch.object(model.encoder, "forward", lambda _: embedding):
+        losses, _ = model.losses(batch)
+    assert receivers(losses["decoder"], {"decoder": model.decoder}) == {"decoder"}
+    assert depends(losses["decoder"], embedding) == [list(range(t + 1)) for t in range(T)]

@@ -82,3 +82,11 @@ def test_the_encoder_fits_the_observations(spaces: Spaces, kind: type) -> None:
     assert type(encoder) is kind
     dtype = torch.uint8 if spaces.obs_kind == "image" else torch.float32
     assert encoder(torch.zeros(2, 3, *spaces.obs_shape, dtype=dtype)).shape == (2, 3, encoder.outputs)
+
+
+def test_the_norm_is_that_of_the_configuration() -> None:
+    """The root mean square has a gain for each channel; layer normalisation a shift besides."""
+    encoders = [make_encoder(spaces, 8, 2, 2, norm) for norm in ("layer", "rms") for spaces in (IMAGES, VECTORS)]
+    sizes = [sum(parameter.numel() for parameter in encoder.parameters()) for encoder in encoders]
+    of_images, of_vectors = 4, 8 + 8  # one stage of 4 channels; two layers of 8 units
+    assert [sizes[0] - sizes[2], sizes[1] - sizes[3]] == [of_images, of_vectors]

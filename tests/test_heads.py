@@ -1,10 +1,11 @@
 """What each head predicts and what it pays for it, in numbers worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from helpers import CONTINUOUS, IMAGES, VECTORS, randomise, uniform
+from helpers import CONTINUOUS, IMAGES, SMALL, VECTORS, randomise, uniform
 from torch import Tensor
 
 from wm_tutorial.heads import (
@@ -152,7 +153,7 @@ def test_the_continue_head_gives_probabilities() -> None:
 
 def test_the_image_decoder_gives_height_width_channels_in_0_to_1() -> None:
     torch.manual_seed(0)
-    decoder = ImageDecoder(4, (8, 9, 2), depth=2)
+    decoder = ImageDecoder(0, 4, (8, 9, 2), SMALL)
     feature = uniform(2, 3, 4, seed=0, low=-3, high=3)
     image = decoder(feature).mean
     assert image.shape == (2, 3, 8, 9, 2)
@@ -161,6 +162,22 @@ def test_the_image_decoder_gives_height_width_channels_in_0_to_1() -> None:
         for t in range(3):
             channels_first = torch.sigmoid(decoder.net(feature[b, t : t + 1]))[0]
             torch.testing.assert_close(image[b, t], channels_first.permute(1, 2, 0))
+
+
+def test_a_feature_is_memory_then_latent_and_both_shape_the_image() -> None:
+    torch.manual_seed(0)
+    decoder = ImageDecoder(16, 4, (8, 9, 2), replace(SMALL, memory_size=16))
+    feature = uniform(3, 20, seed=0)
+    image = decoder(feature).mean
+    without = {"memory": feature.clone(), "latent": feature.clone()}
+    without["memory"][:, :16] = 0.0
+    without["latent"][:, 16:] = 0.0
+    for name, zeroed in without.items():
+        assert (decoder(zeroed).mean != image).all(), name
+    # Only the way in of the memory reads the first 16 numbers: without its matrix they change nothing.
+    assert decoder.net.start.from_memory is not None
+    torch.nn.init.zeros_(decoder.net.start.from_memory.weight)
+    torch.testing.assert_close(decoder(without["memory"]).mean, decoder(feature).mean, rtol=0, atol=0)
 
 
 def test_the_vector_decoder_predicts_in_symlog_space() -> None:
@@ -182,6 +199,6 @@ def test_the_vector_decoder_predicts_in_symlog_space() -> None:
     ],
 )
 def test_the_decoder_fits_the_observations(spaces: Spaces, kind: type) -> None:
-    prediction = make_decoder(spaces, features=4, hidden=8, layers=1, depth=2)(uniform(2, 3, 4, seed=0))
+    prediction = make_decoder(spaces, SMALL, memory=0, latent=4)(uniform(2, 3, 4, seed=0))
     assert type(prediction) is kind
     assert prediction.mean.shape == (2, 3, *spaces.obs_shape)

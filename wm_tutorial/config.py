@@ -39,7 +39,7 @@ class Config:
     layers: int = 2
     """Hidden layers of encoder, decoder, prior, actor and critic."""
     norm: Literal["layer", "rms"] = "layer"
-    """Normalisation of the hidden layers: of mean and deviation, or of the root mean square alone."""
+    """Normalisation of hidden layers and image channels: of mean and deviation, or of the root mean square alone."""
     latent_size: int = 32
     """Gaussian numbers in the latent z, or categorical variables."""
     latent_classes: int = 8
@@ -49,7 +49,7 @@ class Config:
     memory_cell: Literal["block-gru", "gru"] = "block-gru"
     """How the memory is updated: by DreamerV3's gated unit, or by the plain one of its ancestors."""
     memory_blocks: int = 8
-    """Blocks the recurrent matrices of a block-gru are divided into."""
+    """Blocks the recurrent matrices of a block-gru are divided into, and the image decoder's for the memory."""
     bins: int = 255
     """Bins of a two-hot head, an odd number."""
     conv_depth: int = 8

@@ -36,9 +36,9 @@ class VectorEncoder(nn.Module):
 class ImageEncoder(nn.Module):
     """Images (..., H, W, C), uint8 in 0..255 -> (..., E)."""
 
-    def __init__(self, shape: tuple[int, int, int], depth: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], depth: int, norm: Norm = "layer") -> None:
         super().__init__()
-        self.net = ConvEncoder(shape, conv_channels(shape[0], shape[1], depth))
+        self.net = ConvEncoder(shape, conv_channels(shape[0], shape[1], depth), norm)
         self.outputs = self.net.outputs
 
     def forward(self, obs: Tensor) -> Tensor:
@@ -55,5 +55,5 @@ def make_encoder(
     """The encoder that fits the observations."""
     if spaces.obs_kind == "image":
         height, width, channels = spaces.obs_shape
-        return ImageEncoder((height, width, channels), depth)
+        return ImageEncoder((height, width, channels), depth, norm)
     return VectorEncoder(spaces.obs_shape[0], hidden, layers, norm)

@@ -149,14 +149,15 @@ class VectorDecoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """Features (..., F) to the observed image."""
+    """Features (..., D + Z) to the observed image."""
 
-    def __init__(self, features: int, shape: tuple[int, int, int], depth: int) -> None:
+    def __init__(self, memory: int, latent: int, shape: tuple[int, int, int], config: Config) -> None:
         super().__init__()
-        self.net = ConvDecoder(features, shape, conv_channels(shape[0], shape[1], depth))
+        channels = conv_channels(shape[0], shape[1], config.conv_depth)
+        self.net = ConvDecoder(memory, latent, config.hidden, shape, channels, config.memory_blocks, config.norm)
 
     def forward(self, feature: Tensor) -> Image:
-        """(..., F) -> images (..., H, W, C)."""
+        """(..., D + Z) -> images (..., H, W, C)."""
         flat, leading = flatten_leading(feature, keep=1)
         pixels: Tensor = torch.sigmoid(self.net(flat)).movedim(1, -1)
         return Image(pixels.reshape(*leading, *pixels.shape[1:]))
@@ -169,11 +170,9 @@ def make_scalar_head(config: Config, features: int, layers: int, unit: float = 1
     return ScalarHead(features, config.hidden, layers, unit, config.norm)
 
 
-def make_decoder(
-    spaces: Spaces, features: int, hidden: int, layers: int, depth: int, norm: Norm = "layer"
-) -> VectorDecoder | ImageDecoder:
-    """The decoder that fits the observations."""
+def make_decoder(spaces: Spaces, config: Config, memory: int, latent: int) -> VectorDecoder | ImageDecoder:
+    """The decoder that fits the observations, for states of `memory` and `latent` numbers (D and Z)."""
     if spaces.obs_kind == "image":
         height, width, channels = spaces.obs_shape
-        return ImageDecoder(features, (height, width, channels), depth)
-    return VectorDecoder(features, hidden, layers, spaces.obs_shape[0], norm)
+        return ImageDecoder(memory, latent, (height, width, channels), config)
+    return VectorDecoder(memory + latent, config.hidden, config.layers, spaces.obs_shape[0], config.norm)

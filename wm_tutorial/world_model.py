@@ -48,14 +48,14 @@ class WorldModel(nn.Module):
 
     def __init__(self, spaces: Spaces, config: Config) -> None:
         super().__init__()
-        hidden, layers, depth = config.hidden, config.layers, config.conv_depth
         self.config = config
-        self.encoder = make_encoder(spaces, hidden, layers, depth, config.norm)
+        self.encoder = make_encoder(spaces, config.hidden, config.layers, config.conv_depth, config.norm)
         self.dynamics = make_dynamics(config, self.encoder.outputs, spaces.action_size)
-        self.features = self.dynamics.memory_size + self.dynamics.latent_size
-        self.decoder = make_decoder(spaces, self.features, hidden, layers, depth, config.norm)
+        memory, latent = self.dynamics.memory_size, self.dynamics.latent_size
+        self.features = memory + latent
+        self.decoder = make_decoder(spaces, config, memory, latent)
         self.reward_head = make_scalar_head(config, self.features, layers=1)
-        self.continue_head = ContinueHead(self.features, hidden, layers=1, norm=config.norm)
+        self.continue_head = ContinueHead(self.features, config.hidden, layers=1, norm=config.norm)
 
     def observe(self, batch: Batch) -> State:
         """Infer the states (B, T) of a batch of sequences."""
