@@ -11,7 +11,7 @@ from torch.nn import functional
 from wm_tutorial.config import Config
 from wm_tutorial.errors import InputError
 from wm_tutorial.latents import CategoricalLatent, Distribution, GaussianLatent, LatentRule
-from wm_tutorial.networks import MLP, BlockLinear, Norm, block, linear, normalise
+from wm_tutorial.networks import MLP, BlockLinear, Norm, block, linear, normalise, widen
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,10 @@ class FeedForward(nn.Module):
         posterior = self.posterior(embedding)
         return State(state.memory, posterior.mode if greedy else posterior.sample())
 
+    def compile_steps(self) -> None:
+        """Fuse what is repeated in every imagined step; sampling stays outside, so random numbers stay the same."""
+        self.prior_net.compile()
+
     def imagine(self, state: State, action: Tensor) -> State:
         """Sample the next state without an observation: (..., D + Z), (..., A) -> (..., D + Z)."""
         return State(state.memory, self.prior(state, action).sample())
@@ -169,8 +173,7 @@ class GRU(nn.Module):
     def advance(self, state: State, from_action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
         """The same, with what does not depend on the state done before: a_{t-1} adds (B, hidden) to the mix."""
         mixed = functional.silu(self.mix_norm(torch.addmm(from_action, state.latent, mix[0])))
-        memory: Tensor = self.cell(mixed, state.memory)
-        return memory
+        return widen(self.cell(mixed, state.memory))
 
 
 class BlockGRU(nn.Module):
@@ -226,7 +229,7 @@ class BlockGRU(nn.Module):
         reset, candidate, update = self.gates(self.split(mixed)).chunk(3, dim=-1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(-2)
         update = torch.sigmoid(update - 1.0).flatten(-2)  # at first, remember
-        return torch.lerp(memory, candidate, update)
+        return torch.lerp(memory, widen(candidate), widen(update))
 
 
 class RSSM(nn.Module):
@@ -265,22 +268,40 @@ class RSSM(nn.Module):
 
         Only what depends on the row before stays in the loop: actions, embeddings and priors are done at once.
         """
-        first, out = self.posterior_net[0], self.posterior_net[1]
-        assert isinstance(first, nn.Sequential) and isinstance(first[0], nn.Linear)
-        from_memory, from_embedding = first[0].weight.tensor_split([self.memory_size], dim=1)
-        embedded = functional.linear(embedding, from_embedding, first[0].bias)  # (B, T, hidden)
+        first = self.posterior_net.get_submodule("0.0")
+        assert isinstance(first, nn.Linear)
+        from_memory, from_embedding = first.weight.T.tensor_split([self.memory_size])
+        embedded = embedding @ from_embedding + first.bias  # (B, T, hidden)
         mix = self.core.mix_matrices()
         actions = self.core.embed_action(mask(~is_first, action), mix)  # (B, T, D)
         state, states, logits = start, [], []
         # unbind, not [:, t]: the gradient of an index is as large as what it was taken from
         for embedded_t, action_t, is_first_t in zip(*(x.unbind(1) for x in (embedded, actions, is_first)), strict=True):
-            memory = self.core.advance(forget(is_first_t, state), action_t, mix)
-            raw = out(first[2](first[1](torch.addmm(embedded_t, memory, from_memory.T))))
+            memory, raw = self.row(forget(is_first_t, state), action_t, embedded_t, mix, from_memory)
             state = State(memory, self.latent(raw).sample())
             states.append(state)
             logits.append(raw)
         observed = stack(states, dim=1)
         return observed, self.latent(torch.stack(logits, dim=1)), self.prior(observed.memory)
+
+    def row(
+        self, state: State, from_action: Tensor, embedded: Tensor, mix: tuple[Tensor, ...], from_memory: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What one row adds to the sequence: h_t (B, D), and the raw parameters of the posterior of z_t."""
+        memory = self.core.advance(state, from_action, mix)
+        hidden = torch.addmm(embedded, memory, from_memory)
+        for module in ("0.1", "0.2", "1"):  # what follows the first matrix of the posterior
+            hidden = self.posterior_net.get_submodule(module)(hidden)
+        return memory, hidden
+
+    def expect(self, state: State, action: Tensor) -> tuple[Tensor, Tensor]:
+        """h_t (B, D) after an imagined action (B, A), and the raw parameters of the prior of z_t."""
+        memory = self.core(state, action)
+        return memory, self.prior_net(memory)
+
+    def compile_steps(self) -> None:
+        """Fuse what is repeated in every step; sampling stays outside, so random numbers stay the same."""
+        self.row, self.expect = torch.compile(self.row), torch.compile(self.expect)  # type: ignore[method-assign]
 
     def step(self, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False) -> State:
         """Infer one state while acting, (B, ...): the same as one row of `observe`, without its loss."""
@@ -290,8 +311,8 @@ class RSSM(nn.Module):
 
     def imagine(self, state: State, action: Tensor) -> State:
         """Sample the next state without an observation: (B, D + Z), (B, A) -> (B, D + Z)."""
-        memory = self.core(state, action)
-        return State(memory, self.prior(memory).sample())
+        memory, raw = self.expect(state, action)
+        return State(memory, self.latent(raw).sample())
 
 
 def make_dynamics(config: Config, embedding: int, action_size: int) -> FeedForward | RSSM:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wm_tutorial.kl import categorical_kl, gaussian_kl
+from wm_tutorial.networks import widen
 
 # exp(-10 / 2) = 0.007 and exp(2 / 2) = 2.7: a standard deviation can neither vanish nor explode.
 LOGVAR_RANGE = (-10.0, 2.0)
@@ -58,7 +59,7 @@ class GaussianLatent:
 
     def __call__(self, raw: Tensor) -> Gaussian:
         """Raw network output (..., 2 Z) -> Gaussian over (..., Z), its log-variance kept inside `LOGVAR_RANGE`."""
-        mean, logvar = raw.chunk(2, dim=-1)
+        mean, logvar = widen(raw).chunk(2, dim=-1)
         low, high = LOGVAR_RANGE
         return Gaussian(mean, low + (high - low) * torch.sigmoid(logvar))
 
@@ -184,7 +185,7 @@ class CategoricalLatent:
 
     def __call__(self, raw: Tensor) -> Categoricals:
         """Raw network output (..., S K) -> distributions over (..., S, K)."""
-        logits = raw.reshape(*raw.shape[:-1], self.variables, self.classes)
+        logits = widen(raw).reshape(*raw.shape[:-1], self.variables, self.classes)
         return Categoricals(OneHot.mixed(logits, self.unimix))
 
 

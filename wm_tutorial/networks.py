@@ -38,9 +38,22 @@ def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
     return layer
 
 
+def widen(x: Tensor) -> Tensor:
+    """From bfloat16 to float32, in which all but matrix products and hidden layers is computed."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
 def normalise(size: int, norm: Norm) -> nn.Module:
     """Normalisation of the last axis: of mean and deviation ("layer"), or of the root mean square alone ("rms")."""
-    return nn.RMSNorm(size, eps=1e-4) if norm == "rms" else nn.LayerNorm(size)
+    return RMSNorm(size, eps=1e-4) if norm == "rms" else nn.LayerNorm(size)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Division by the root mean square of the last axis, computed in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., N) -> (..., N)."""
+        return super().forward(widen(x))
 
 
 def block(inputs: int, outputs: int, norm: Norm = "layer") -> nn.Sequential:
@@ -77,6 +90,11 @@ class MLP(nn.Sequential):
         sizes = [inputs, *[hidden] * layers]
         blocks = [block(a, b, norm) for a, b in pairwise(sizes)]
         super().__init__(*blocks, linear(sizes[-1], outputs, scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return widen(output)
 
 
 class ChannelNorm(nn.Module):
@@ -215,7 +233,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, D + Z) -> (N, C, H, W)."""
-        image: Tensor = self.stack(self.start(feature))
+        image = widen(self.stack(self.start(feature)))
         return image[..., : self.height, : self.width]  # odd sizes were rounded up on the way down
 
 

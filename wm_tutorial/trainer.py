@@ -147,6 +147,8 @@ class Trainer:
         with self.random.active():
             self.agent = Agent(self.environments.spaces, config).to(config.device)
         world_model, behaviour = self.agent.world_model, self.agent.behaviour
+        if config.compile:
+            world_model.dynamics.compile_steps()
         self.parts = {"world model": world_model, "actor": behaviour.actor, "critic": behaviour.critic}
         self.learning_rates = (config.world_model_lr, config.actor_lr, config.critic_lr)
         groups = zip(self.parts.values(), self.learning_rates, strict=True)
@@ -199,7 +201,9 @@ class Trainer:
                     self.config.device,
                     self.config.fresh_sequences_first,
                 )
-                losses, metrics, states = self.losses(batch)
+                half = self.config.precision == "bfloat16"
+                with torch.autocast(self.config.device, torch.bfloat16, enabled=half):
+                    losses, metrics, states = self.losses(batch)
             gradients = self.backward(losses)
             numbers = self.finite({**losses, **gradients, **metrics})
         except NonFiniteError:
