@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -178,3 +179,11 @@ def test_the_command_measures_what_it_was_asked_to(
     assert asked == [(replace(Config(), horizon=3), 7, (8, 9, 3), 4, "discrete")]
     assert capsys.readouterr().out == bench.as_table(result) + "\n"
     assert json.loads((tmp_path / "new" / "cost.json").read_text()) == result
+
+
+def test_the_side_by_side_benchmark_measures_the_reference_s_smallest_size() -> None:
+    """Its other side needs TorchRL, which the tests do not."""
+    benchmark = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "torchrl_dreamer_v3.py"))
+    parameters, update = benchmark["this_package"]()
+    assert parameters == 640_867
+    assert callable(update)
