@@ -23,7 +23,7 @@ from wm_tutorial import config as config_module
 from wm_tutorial.config import PRESETS, Config, Preset
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
-COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "presets"]
+COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "bench", "presets"]
 
 Main = Callable[..., tuple[str, str]]
 
@@ -99,7 +99,7 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│─╭╮╰╯]", " ", text).split())
 
 
-@pytest.mark.parametrize("command", ["train", "measure"])
+@pytest.mark.parametrize("command", ["train", "measure", "bench"])
 def test_help_lists_every_option_of_the_dataclass_with_its_sentence(command: str, main: Main) -> None:
     text = plain(main(command, "--help")[0])
     for name, sentence in documentation().items():
@@ -115,8 +115,8 @@ def test_help_of_every_command_says_what_it_does_and_what_it_wants(command: str,
     assert inspect.getdoc(kind).split("\n")[0] in text  # type: ignore[union-attr]
     for field in dataclasses.fields(kind):
         if field.name not in ("env", "run", "config"):
-            assert f"--{field.name} " in text
-    assert ("(required)" in text) == (command != "presets")
+            assert f"--{field.name.replace('_', '-')} " in text
+    assert ("(required)" in text) == (command not in ("bench", "presets"))
 
 
 def known() -> list[type]:

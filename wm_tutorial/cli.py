@@ -1,6 +1,7 @@
-"""The command line: wm-tutorial train | resume | evaluate | dream | measure | presets."""
+"""The command line: wm-tutorial train | resume | evaluate | dream | measure | bench | presets."""
 
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from wm_tutorial import plotting
+from wm_tutorial import bench, checkpoint, plotting
 from wm_tutorial.config import PRESETS, Config, make_config
 from wm_tutorial.errors import WorldModelError
 from wm_tutorial.measure import as_table, measure
@@ -113,6 +114,30 @@ class Measure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure what one gradient update costs, and how the cost grows with the sizes; no environment is needed."""
+
+    updates: int = 10
+    """How many updates are timed."""
+    observations: tuple[int, ...] = (24,)
+    """Shape of an observation: one number for vectors, height, width and channels for images."""
+    actions: int = 6
+    """How many actions."""
+    action_kind: Literal["continuous", "discrete"] = "continuous"
+    """Of which kind they are."""
+    json: Path | None = None
+    """A file that the numbers are also written to."""
+    config: tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]] = dataclasses.field(default_factory=Config)
+
+    def __call__(self) -> None:
+        """Measure, print, write."""
+        result = bench.bench(self.config, self.updates, self.observations, self.actions, self.action_kind)
+        print(bench.as_table(result))
+        if self.json:
+            checkpoint.write_text(self.json, json.dumps(result, indent=2) + "\n")
+
+
+@dataclasses.dataclass(frozen=True)
 class Presets:
     """List the presets: the lineage of world model agents, one row each."""
 
@@ -129,19 +154,21 @@ class Presets:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Presets:
-    """What was asked for. The defaults of `train` and `measure` are those of the preset and size that are named."""
+def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Bench | Presets:
+    """What was asked for; where options can be given, their defaults are those of the preset and size named."""
     line = " ".join(arguments)
     named = {name: match[1] for name in ("preset", "size") if (match := re.search(rf"--{name}[= ](\S+)", line))}
     config = make_config(**named)
     training = tyro.conf.subcommand("train", default=Train(env=tyro.MISSING, config=config))
     measuring = tyro.conf.subcommand("measure", default=Measure(env=tyro.MISSING, out=tyro.MISSING, config=config))
+    benching = tyro.conf.subcommand("bench", default=Bench(config=config))
     commands = (
         Annotated[Train, training]
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Dream, tyro.conf.subcommand("dream")]
         | Annotated[Measure, measuring]
+        | Annotated[Bench, benching]
         | Annotated[Presets, tyro.conf.subcommand("presets")]
     )
     return tyro.cli(commands, args=list(arguments), prog="wm-tutorial", description=DESCRIPTION)
