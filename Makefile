@@ -12,10 +12,10 @@ STAMP := $(VENV)/.installed
 INSTALL := --disable-pip-version-check -c constraints.txt -e ".[test,notebooks]"
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lab clean
+.PHONY: help train test lab results bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  ARGS="..." goes to the command behind train, test and lab:'
 	@echo '    make train ARGS="--help"'
@@ -36,6 +36,12 @@ test: $(STAMP) ## Lint, check the types and run the tests
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks $(ARGS)
+
+results: $(STAMP) ## Measure what is missing of the committed learning results (hours), and write their table
+	$(BIN)/python benchmarks/results.py $(ARGS)
+
+bench: $(STAMP) ## Measure what a gradient update costs
+	OMP_NUM_THREADS=1 $(BIN)/wm-tutorial bench --preset dreamer_v3 --size size1m $(ARGS)
 
 clean: ## Remove the virtual environment, caches and built packages (runs/ stays)
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

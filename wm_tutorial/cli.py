@@ -146,7 +146,7 @@ class Presets:
         columns = [
             field.name
             for field in dataclasses.fields(next(iter(PRESETS.values())))
-            if field.name not in ("options", "paper")
+            if field.name not in ("options", "paper", "small")
         ]
         rows = [["preset", *columns], *[[n, *(getattr(p, c) for c in columns)] for n, p in PRESETS.items()]]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -1,0 +1,125 @@
+"""The committed learning results, all with one command: `make results`.
+
+Each experiment trains on five seeds that were never used to choose its options, and leaves its raw data, curves and
+summary in a folder below book/results. Seeds that are there already are not trained again: to measure an experiment
+anew, remove its folder. The table of all of them is book/results/README.md.
+
+    python benchmarks/results.py                     # everything that is missing, then the table
+    python benchmarks/results.py cartpole --jobs 2   # one experiment, two seeds at a time
+    python benchmarks/results.py --jobs 0            # only the table
+"""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from wm_tutorial.measure import bootstrap_interval, summarise
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "book" / "results"
+SEEDS = (100, 101, 102, 103, 104)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the table.
+
+    env      Gymnasium id
+    options  of `wm-tutorial measure`
+    target   what it must show
+    seeds    fresh ones
+    """
+
+    env: str
+    options: str
+    target: str
+    seeds: tuple[int, ...] = SEEDS
+
+    def command(self, name: str, seeds: tuple[int, ...]) -> list[str]:
+        """The words of the command that measures `seeds`."""
+        out = f"book/results/{name}"
+        return ["wm-tutorial", "measure", self.env, "--out", out, "--seeds", *map(str, seeds), *self.options.split()]
+
+
+V3 = "--preset dreamer_v3 --size nano"
+EXPERIMENTS: dict[str, Experiment] = {
+    "cartpole-guide": Experiment("CartPole-v1", "", "500", (0, 1, 2, 3, 4, 100, 101, 102, 103, 104)),
+}
+
+
+def measure(name: str, jobs: int) -> None:
+    """Train the seeds of an experiment that are missing, `jobs` at a time."""
+    experiment = EXPERIMENTS[name]
+    missing = [seed for seed in experiment.seeds if not (RESULTS / name / f"seed-{seed}.json").exists()]
+
+    def train(seed: int) -> None:
+        program, *words = experiment.command(name, (seed,))
+        subprocess.run([Path(sys.executable).parent / program, *words], cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+        print(f"{name}, seed {seed}: measured", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(train, missing))
+    if missing:
+        summarise(RESULTS / name)
+
+
+def row(name: str) -> str:
+    """The line of the table for an experiment that was measured."""
+    experiment = EXPERIMENTS[name]
+    records = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
+    means = [float(np.mean(record["final_returns"])) for record in records]
+    low, high = bootstrap_interval(means)
+    minutes = np.mean([record["seconds"]["cpu"] / 60 for record in records])
+    config = records[0]["config"]
+    agent = " ".join(part for part in (config["preset"], config["size"]) if part)
+    return (
+        f"| [{name}]({name}) | {experiment.env} | {agent} | {config['steps']:,} | **{np.mean(means):.1f}** | "
+        f"{low:.1f} to {high:.1f} | {min(means):.1f} | {experiment.target} | {len(means)} | {minutes:.1f} |"
+    )
+
+
+def write_table() -> None:
+    """Write book/results/README.md: one line for each experiment that was measured, then the commands."""
+    done = [name for name in EXPERIMENTS if list((RESULTS / name).glob("seed-*.json"))]
+    commands = "\n".join("    " + " ".join(EXPERIMENTS[name].command(name, EXPERIMENTS[name].seeds)) for name in done)
+    (RESULTS / "README.md").write_text(TEXT.format(table="\n".join(row(name) for name in done), commands=commands))
+
+
+TEXT = """# Learning results
+
+Written by `make results`, which trains what is missing. In every folder: one file per seed with its options, versions,
+every training episode, every evaluation and the returns of 100 greedy episodes at the end; `summary.json`; `curves.png`.
+
+| result | environment | agent | steps | mean return | 95 % interval | worst seed | target | seeds | CPU minutes |
+|---|---|---|---|---|---|---|---|---|---|
+{table}
+
+The mean is over seeds, of 100 greedy episodes each; the interval is a percentile bootstrap over seeds, too narrow for as
+few as five. CPU minutes are of one run on one core, and depend on the machine and on what else it does.
+
+Each with its own command:
+
+{commands}
+"""
+
+
+def main(names: tyro.conf.Positional[tuple[str, ...]] = tuple(EXPERIMENTS), jobs: int = 1) -> None:
+    """Measure what is missing and write the table.
+
+    Args:
+        names: experiments; all of them if none is named.
+        jobs: runs side by side, each on one core; 0 only writes the table.
+    """
+    for name in names if jobs else ():
+        measure(name, jobs)
+    write_table()
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
