@@ -336,7 +336,8 @@ def _reference_size(memory_size: int, depth: int) -> dict[str, Any]:
 # What training needs to be quick on two CPU cores: small batches, and learning rates that fall to zero. The decoder's
 # weight makes up for observations as small as CartPole's angles.
 LAPTOP: dict[str, Any] = {
-    "batch_size": 16, "sequence_length": 16, "imagined_starts": 0, "decoder_scale": 10.0, "optimizer": "adam", "world_model_lr": 1e-3, "actor_lr": 3e-4, "critic_lr": 3e-4, "final_lr": 0.0,
+    "batch_size": 16, "sequence_length": 16, "imagined_starts": 0, "decoder_scale": 10.0,
+    "optimizer": "adam", "world_model_lr": 1e-3, "actor_lr": 3e-4, "critic_lr": 3e-4, "final_lr": 0.0,
     "clip": 100.0, "warmup": 0, "prefill": 1000, "updates_per_step": 0.25, "capacity": 100_000, "envs": 4,
 }  # fmt: skip
 
