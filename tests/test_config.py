@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wm_tutorial.config import PRESETS, RANGES, Config, Preset, make_config
+from wm_tutorial.config import PRESETS, RANGES, Config, Preset, make_config, size_options
 from wm_tutorial.errors import InputError
 
 HINTS = get_type_hints(Config)
@@ -119,7 +119,7 @@ def test_every_option_is_checked_by_one_of_the_tests_above() -> None:
 
 def test_sizes_belong_to_presets_that_have_some() -> None:
     with pytest.raises(InputError, match="size is 'small'; the preset 'guide' comes in one size"):
-        Config(size="small")
+        make_config(size="small")
     with pytest.raises(InputError, match="size is 3; it must be of type"):
         Config(size=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="preset is 3; it must be of type str"):
@@ -154,16 +154,16 @@ def test_without_arguments_the_config_is_that_of_the_dataclass() -> None:
 def test_every_preset_makes_a_config_that_carries_its_name(preset: str) -> None:
     config = make_config(preset)
     assert config.preset == preset
-    assert {name: getattr(config, name) for name in PRESETS[preset].options} == PRESETS[preset].options
+    options = PRESETS[preset].options | size_options(preset, None)
+    assert {name: getattr(config, name) for name in options} == options
 
 
 def test_a_preset_changes_the_defaults_and_options_change_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"horizon": 77, "lam": 0.5}
     monkeypatch.setitem(PRESETS, "other", Preset("", "", "", "", "", "", options))
-    assert make_config("other") == dataclasses.replace(Config(), preset="other", horizon=77, lam=0.5)
-    assert make_config("other", lam=0.25, seed=3) == dataclasses.replace(
-        Config(), preset="other", horizon=77, lam=0.25, seed=3
-    )
+    nano = dataclasses.replace(Config(**size_options("other", "nano")), preset="other")
+    assert make_config("other") == dataclasses.replace(nano, horizon=77, lam=0.5)
+    assert make_config("other", lam=0.25, seed=3) == dataclasses.replace(nano, horizon=77, lam=0.25, seed=3)
     assert options == {"horizon": 77, "lam": 0.5}
     assert make_config() == Config()
 

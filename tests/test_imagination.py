@@ -8,7 +8,7 @@ import torch
 from helpers import CONTINUOUS, SMALL, VECTORS, randomise, uniform
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.dynamics import State
@@ -24,7 +24,7 @@ class Said:
     mean: Tensor
 
 
-class Doubling:
+class Doubling(nn.Module):
     """A world without chance. Memory h counts steps, z becomes 2 z plus the first number of the action.
 
     Reward 10 z + h and continue z / 100, both of the state that is arrived at.
