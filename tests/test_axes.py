@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.agent import Agent
-from wm_tutorial.config import Config
+from wm_tutorial.config import Config, make_config
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, State, make_dynamics
 from wm_tutorial.errors import InputError
 from wm_tutorial.imagination import imagine
@@ -287,28 +287,21 @@ def test_only_the_critics_loss_on_real_sequences_reaches_the_world_model() -> No
 
 
 @pytest.mark.parametrize(
-    ("memory_size", "hidden", "classes", "parameters"),
+    ("size", "parameters"),
     [
-        (512, 64, 4, 640_867),
-        (2048, 256, 16, 9_738_019),
-        (3072, 384, 24, 21_782_947),
-        (4096, 512, 32, 38_612_003),
-        (6144, 768, 48, 86_622_499),
-        (8192, 1024, 64, 153_769_507),
-        (12288, 1536, 96, 345_473_059),
+        ("size1m", 640_867),
+        ("size12m", 9_738_019),
+        ("size25m", 21_782_947),
+        ("size50m", 38_612_003),
+        ("size100m", 86_622_499),
+        ("size200m", 153_769_507),
+        ("size400m", 345_473_059),
     ],
-    ids=["size1m", "size12m", "size25m", "size50m", "size100m", "size200m", "size400m"],
 )
-def test_with_the_reference_s_sizes_there_are_as_many_parameters(
-    memory_size: int, hidden: int, classes: int, parameters: int
-) -> None:
+def test_with_the_reference_s_sizes_there_are_as_many_parameters(size: str, parameters: int) -> None:
     """24 observations, 6 continuous actions, the slow critic left out: danijar/dreamerv3 `dreamerv3/configs.yaml`."""
     spaces = Spaces("vector", (24,), "continuous", 6, (-1.0,) * 6, (1.0,) * 6)
-    config = Config(
-        memory="rssm", latent="categorical", heads="two-hot", norm="rms", layers=3, latent_size=32, memory_blocks=8,
-        hidden=hidden, memory_size=memory_size, latent_classes=classes,
-    )  # fmt: skip
     with torch.device("meta"):
-        agent = Agent(spaces, config)
+        agent = Agent(spaces, make_config("dreamer_v3", size))
     parts = (agent.world_model, agent.behaviour.actor, agent.behaviour.critic)
     assert sum(p.numel() for part in parts for p in part.parameters()) == parameters
