@@ -265,7 +265,7 @@ def core(cell: str) -> GRU | BlockGRU:
 
 def test_the_plain_gru_on_numbers() -> None:
     """One number of memory, two units that mix: x = silu(normalised(W [z, a] + b)), then the gates one by one."""
-    gru = GRU(memory=1, latent=1, action=1, hidden=2)
+    gru = GRU(memory=1, latent=1, action=1, hidden=2, norm="rms")
     with torch.no_grad():
         gru.mix.weight.copy_(torch.tensor([[1.0, 0.5], [-1.0, 2.0]]))
         gru.mix.bias.copy_(torch.tensor([0.1, -0.2]))
@@ -275,8 +275,7 @@ def test_the_plain_gru_on_numbers() -> None:
         gru.cell.bias_hh.copy_(torch.tensor([0.15, 0.3, -0.25]))
     h, z, a = 0.6, -1.5, 0.5
     mixed = [1.0 * z + 0.5 * a + 0.1, -1.0 * z + 2.0 * a - 0.2]
-    mean, deviation = sum(mixed) / 2, abs(mixed[0] - mixed[1]) / 2
-    x = [(m - mean) / math.sqrt(deviation**2 + 1e-5) for m in mixed]
+    x = [m / math.sqrt((mixed[0] ** 2 + mixed[1] ** 2) / 2 + 1e-4) for m in mixed]
     x = [n / (1 + math.exp(-n)) for n in x]
     reset = 1 / (1 + math.exp(-(0.3 * x[0] - 0.4 * x[1] + 0.05 + 0.8 * h + 0.15)))
     update = 1 / (1 + math.exp(-(0.7 * x[0] + 0.2 * x[1] - 0.1 - 0.5 * h + 0.3)))
