@@ -1,7 +1,8 @@
 """Policies against torch.distributions, losses by hand, and gradients against those that are known exactly."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -141,13 +142,13 @@ def test_the_losses_treat_advantage_target_and_weight_as_numbers() -> None:
     assert by_critic[1:] == (None, None, None)
 
 
-def worked(scale: float = 1.0, unit: float = 1.0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def worked(scale: float = 1.0, unit: float = 1.0, **options: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One trajectory of two steps through states whose only number is also their value: 3, 1, 6.
 
     The slow critic thinks half of it. In a state x the policy takes action 1 with probability sigmoid(x).
     The critic counts its errors in multiples of `unit`.
     """
-    config = replace(SMALL, discount=0.5, lam=0.5, entropy_scale=0.1, slow_critic_scale=0.5, latent_size=1)
+    config = replace(SMALL, discount=0.5, lam=0.5, entropy_scale=0.1, slow_critic_scale=0.5, latent_size=1, **options)
     behaviour = ActorCritic(1, VECTORS, config)
     behaviour.critic = Through(lambda feature: SquaredError(feature[..., 0], unit))
     behaviour.slow_critic = Through(lambda feature: SquaredError(feature[..., 0] / 2))
@@ -195,6 +196,37 @@ def test_the_critics_loss_on_a_trajectory(scale: float) -> None:
     assert in_units == pytest.approx([in_s_0 / 100, 0.4 * in_s_1 / 100], rel=1e-5)
     assert metrics["imagined return"].item() == pytest.approx((1.9 + 3.5) / 2)
     assert metrics["value"].item() == pytest.approx((3 + 1 + 6) / 3)
+
+
+def test_without_normalisation_the_range_of_returns_neither_counts_nor_is_tracked() -> None:
+    plain, _ = worked(scale=1.0)
+    losses, metrics = worked(scale=10.0, return_normalization=False)
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, plain[name])
+    assert metrics["return scale"].item() == 10.0  # as it was
+    behaviour = ActorCritic(4, VECTORS, replace(SMALL, return_normalization=False))
+    behaviour.losses(lasting())
+    assert behaviour.normalizer.scale == 1.0
+
+
+def test_the_slow_critic_can_give_the_values_of_returns_and_the_baseline() -> None:
+    """It thinks half of 3, 1, 6, so R_1 = 2 + 0.5 * 0.5 * 3 = 2.75 and R_0 = 1 + 0.4 * (0.25 + 1.375) = 1.65."""
+    losses, metrics = worked(bootstrap="slow critic")
+    in_s_0 = math.log(sigmoid(-3)) * (1.65 - 1.5) + 0.1 * entropy_of(sigmoid(3))
+    in_s_1 = math.log(sigmoid(1)) * (2.75 - 0.5) + 0.1 * entropy_of(sigmoid(1))
+    assert losses["actor"].flatten().tolist() == pytest.approx([-in_s_0, -0.4 * in_s_1], rel=1e-5)
+    in_s_0, in_s_1 = (3 - 1.65) ** 2 + 0.5 * 1.5**2, (1 - 2.75) ** 2 + 0.5 * 0.5**2
+    assert losses["critic"].flatten().tolist() == pytest.approx([in_s_0, 0.4 * in_s_1], rel=1e-5)
+    assert metrics["value"].item() == pytest.approx((1.5 + 0.5 + 3) / 3)
+
+
+def test_policy_and_latents_have_shares_of_the_uniform_of_their_own() -> None:
+    config = replace(SMALL, latent="categorical", unimix=0.25, policy_unimix=0.5)
+    model = WorldModel(VECTORS, config)
+    behaviour = ActorCritic(model.features, VECTORS, config)
+    assert model.dynamics.latent.unimix == 0.25
+    nn.init.constant_(behaviour.actor.net[-1].bias[1:], 1e3)
+    assert behaviour.actor(torch.zeros(model.features)).probabilities.tolist() == pytest.approx([0.25, 0.75])
 
 
 def test_the_scale_of_returns_is_taken_in_before_it_is_used() -> None:
@@ -409,3 +441,130 @@ def test_an_action_better_than_expected_becomes_more_likely(spaces: Spaces) -> N
             parameter -= 0.01 * parameter.grad
     gained = actor(feature).log_prob(action) - before
     assert gained[sign > 0].mean() > gained[sign < 0].mean()
+
+
+# --- The gradient through the dynamics --------------------------------------------------------------------------------
+
+
+@dataclass
+class Exactly:
+    """A head that is sure, or a policy without chance."""
+
+    mean: Tensor
+
+    def rsample(self) -> Tensor:
+        return self.mean
+
+    def loss(self, target: Tensor) -> Tensor:
+        return (self.mean - target) ** 2
+
+    def __getitem__(self, index: Any) -> "Exactly":
+        return Exactly(self.mean[index])
+
+    def entropy(self) -> Tensor:
+        return torch.zeros(self.mean.shape[:-1])
+
+
+class Line(nn.Module):
+    """A world on a line: z becomes 0.9 z + the first number of a, pays 2 z on arriving, and goes on 8 times in 10."""
+
+    def imagine(self, state: State, action: Tensor) -> State:
+        return State(state.memory, 0.9 * state.latent + action[:, :1])
+
+    def reward(self, feature: Tensor) -> Exactly:
+        return Exactly(2.0 * feature[..., 0])
+
+    def continues(self, feature: Tensor) -> Exactly:
+        return Exactly(torch.full(feature.shape[:-1], 0.8))
+
+
+class Always(nn.Module):
+    """A policy with one parameter: what it always does."""
+
+    def __init__(self, action: float) -> None:
+        super().__init__()
+        self.action = nn.Parameter(torch.tensor(action))
+
+    def forward(self, feature: Tensor) -> Exactly:
+        return Exactly(self.action.expand(*feature.shape[:-1], 1))
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+@pytest.mark.parametrize("bootstrap", ["critic", "slow critic"])
+def test_the_slope_of_the_return_through_a_linear_world(bootstrap: str, scale: float) -> None:
+    """Of two steps with a_0 = a_1 = a from z_0 = 1, under a critic that says 3 z, and a slow one that says 5 z."""
+    config = replace(
+        SMALL, latent_size=1, discount=0.5, lam=0.7, policy_gradient="dynamics", bootstrap=bootstrap, entropy_scale=0.0
+    )
+    behaviour = ActorCritic(1, CONTINUOUS, config)
+    behaviour.actor = Always(0.25)
+    behaviour.critic = Through(lambda feature: Exactly(3.0 * feature[..., 0]))
+    behaviour.slow_critic = Through(lambda feature: Exactly(5.0 * feature[..., 0]))
+    behaviour.normalizer = ReturnNormalizer(decay=1.0)
+    behaviour.normalizer.high.fill_(scale)
+    start = State(torch.zeros(1, 0), torch.ones(1, 1))
+    losses, _ = behaviour.losses(imagine(Line(), behaviour.actor, start, 2, differentiable=True))
+
+    worth, d = (3.0 if bootstrap == "critic" else 5.0), 0.5 * 0.8
+    z_1, z_2 = 0.9 + 0.25, 0.9 * (0.9 + 0.25) + 0.25
+    slope_1, slope_2 = 1.0, 0.9 + 1.0  # of z_1 and z_2 in a
+    late, slope_late = (factor * (2 + d * worth) for factor in (z_2, slope_2))
+    early, slope_early = (2 * x + d * (0.3 * worth * x + 0.7 * y) for x, y in ((z_1, late), (slope_1, slope_late)))
+    weights = 0.8, 0.8 * d
+    assert losses["actor"].flatten().tolist() == pytest.approx(
+        [-weights[0] * early / scale, -weights[1] * late / scale], rel=1e-5
+    )
+    losses["actor"].sum().backward()
+    expected = -(weights[0] * slope_early + weights[1] * slope_late) / scale
+    assert behaviour.actor.action.grad.item() == pytest.approx(expected, rel=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("bootstrap", ["critic", "slow critic"])
+def test_climbing_through_the_dynamics_moves_the_actor_alone(spaces: Spaces, bootstrap: str) -> None:
+    config = replace(SMALL, policy_gradient="dynamics", bootstrap=bootstrap, entropy_scale=0.1)
+    model = randomise(WorldModel(spaces, config))
+    behaviour = randomise(ActorCritic(model.features, spaces, config), seed=1)
+    start = State(torch.zeros(6, 0), uniform(6, SMALL.latent_size, seed=0))
+    torch.manual_seed(0)
+    losses, _ = behaviour.losses(imagine(model, behaviour.actor, start, 3, differentiable=True))
+    learning = {"actor": behaviour.actor, "critic": behaviour.critic, "model": model}
+    assert receivers(losses["actor"], learning) == {"actor"}
+    assert receivers(losses["critic"], learning) == {"critic"}
+    sum(loss.sum() for loss in losses.values()).backward()
+    assert all(p.grad is None for part in (model, behaviour.slow_critic) for p in part.parameters())
+
+
+class Target(Line):
+    """A line where z becomes the first number of the action, and 1 - (z - 0.6)^2 is paid."""
+
+    def imagine(self, state: State, action: Tensor) -> State:
+        return State(state.memory, action[:, :1])
+
+    def reward(self, feature: Tensor) -> Exactly:
+        return Exactly(1.0 - (feature[..., 0] - 0.6) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("spaces", "world"), [(VECTORS, Line()), (CONTINUOUS, Target())], ids=["discrete", "continuous"]
+)
+def test_climbing_through_the_dynamics_finds_what_pays(spaces: Spaces, world: Line) -> None:
+    """Straight through a discrete sample the slope is the right one where what is paid is linear, as on the line."""
+    config = replace(
+        SMALL, latent_size=1, policy_gradient="dynamics", discount=0.5, entropy_scale=0.0, policy_unimix=0.0
+    )
+    torch.manual_seed(0)
+    behaviour = ActorCritic(1, spaces, config)
+    optimizer = torch.optim.Adam(behaviour.actor.parameters(), lr=0.03)
+    start = State(torch.zeros(64, 0), torch.zeros(64, 1))
+    for _ in range(60):
+        losses, _ = behaviour.losses(imagine(world, behaviour.actor, start, 2, differentiable=True))
+        optimizer.zero_grad()
+        losses["actor"].mean().backward()
+        optimizer.step()
+    policy = behaviour.actor(torch.zeros(1, 1))
+    if isinstance(policy, OneHot):
+        assert policy.probabilities[0, 0] > 0.9
+    else:
+        assert abs(policy.mean[0, 0].item() - 0.6) < 0.1
+        assert policy.std[0, 0] < 0.5 < policy.std[0, 1]  # chance costs something in the first number only

@@ -20,7 +20,7 @@ from scripted import TINY, timeless, tiny, tree, written
 
 from wm_tutorial import Agent, Trainer, __version__, cli
 from wm_tutorial import config as config_module
-from wm_tutorial.config import PRESETS, Config, Preset
+from wm_tutorial.config import PRESETS, SIZES, Config, Preset, make_config, sizes_of
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
 COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "bench", "presets"]
@@ -137,7 +137,7 @@ def test_help_of_the_whole_lists_every_command(main: Main) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> Preset:
     """A second preset."""
-    changes = {"horizon": 77, "lam": 0.5, "imagined_starts": 3}
+    changes = {"horizon": 77, "lam": 0.5}
     preset = Preset("a", "b", "c", "d", "e", "f", changes)
     monkeypatch.setitem(PRESETS, "patient", preset)
     return preset
@@ -147,7 +147,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Preset:
 def test_a_preset_sets_the_defaults(words: list[str], patient: Preset, main: Main) -> None:
     command = cli.command_line(["train", "CartPole-v1", *words])
     assert isinstance(command, cli.Train)
-    assert command.config == dataclasses.replace(Config(), preset="patient", **patient.options)
+    assert command.config == make_config("patient")
+    assert {name: getattr(command.config, name) for name in ("horizon", "lam")} == {"horizon": 77, "lam": 0.5}
     assert "(default: 77)" in plain(main("train", *words, "--help")[0])
 
 
@@ -166,13 +167,48 @@ def test_without_a_preset_the_defaults_are_those_of_the_dataclass() -> None:
     assert command == cli.Train(env="CartPole-v1", out=None, config=Config())
 
 
-def test_presets_lists_all_of_them_as_a_table(patient: Preset, main: Main) -> None:
-    head, *rows = main("presets")[0].splitlines()
-    assert head.split() == ["preset", "memory", "latent", "heads", "kl", "behaviour", "source"]
-    assert [row.split()[0] for row in rows] == list(PRESETS)
-    assert rows[-1].split() == ["patient", "a", "b", "c", "d", "e", "f"]
-    place = head.index("behaviour")
-    assert rows[-1][place] == "e" and rows[0][place:].startswith(PRESETS["guide"].behaviour)
+def blocks(printed: str) -> dict[str, dict[str, str]]:
+    """What `wm-tutorial presets` says of each preset."""
+    names = re.split(r"^(\S+)$", printed, flags=re.MULTILINE)[1:]
+    return {
+        name: {label: " ".join(text.split()) for label, text in re.findall(r"^  (\w+) ((?:.|\n {14})+)", told, re.M)}
+        for name, told in zip(names[::2], names[1::2], strict=True)
+    }
+
+
+def test_presets_lists_all_of_them_on_a_narrow_page(main: Main) -> None:
+    printed = main("presets")[0]
+    assert max(map(len, printed.splitlines())) <= 100
+    found = blocks(printed)
+    assert list(found) == list(PRESETS)
+    for name, told in found.items():
+        columns = {f.name: getattr(PRESETS[name], f.name) for f in dataclasses.fields(Preset)}
+        assert told == {k: v for k, v in columns.items() if isinstance(v, str)} | {"parameters": told["parameters"]}
+        sizes = re.findall(r"([a-z]\w+) ([\d,]+)", told["parameters"])
+        assert [size for size, _ in sizes] == sizes_of(name)
+
+
+def test_presets_counts_the_parameters_that_learn(main: Main) -> None:
+    found = blocks(main("presets")[0])
+    for preset, size in (("guide", None), ("planet", "nano"), ("dreamer_v3", "micro")):
+        trainer = Trainer("CartPole-v1", make_config(preset, size))
+        parts = trainer.parts.values() if preset != "planet" else [trainer.parts["world model"]]
+        count = sum(parameter.numel() for part in parts for parameter in part.parameters())
+        assert f"{size} {count:,}" in found[preset]["parameters"] or found[preset]["parameters"] == f"{count:,}"
+
+
+def test_a_preset_and_a_size_set_the_defaults_of_the_command_line() -> None:
+    for words in (["--preset", "dreamer_v3", "--size", "micro"], ["--size=micro", "--preset=dreamer_v3"]):
+        for command in (["train", "CartPole-v1"], ["measure", "CartPole-v1", "--out", "x"]):
+            assert cli.command_line([*command, *words]).config == make_config("dreamer_v3", "micro")  # type: ignore[union-attr]
+    asked = cli.command_line(["train", "CartPole-v1", "--preset", "planet", "--batch-size", "3"]).config  # type: ignore[union-attr]
+    assert asked == make_config("planet", batch_size=3) and asked.size == "nano"
+
+
+def test_a_size_that_does_not_exist_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["train", "CartPole-v1", "--preset", "dreamer_v3", "--size", "huge"]
+    message = run_main(monkeypatch, *words)
+    assert message == f"InputError: size is 'huge'; the preset 'dreamer_v3' comes in {', '.join(SIZES)}."
 
 
 # --- Commands ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wm_tutorial.config import PRESETS, RANGES, Config, Preset, make_config
+from wm_tutorial.config import LAPTOP, PRESETS, RANGES, SIZES, Config, Preset, make_config, size_options, sizes_of
 from wm_tutorial.errors import InputError
 
 HINTS = get_type_hints(Config)
@@ -119,11 +119,72 @@ def test_every_option_is_checked_by_one_of_the_tests_above() -> None:
 
 def test_sizes_belong_to_presets_that_have_some() -> None:
     with pytest.raises(InputError, match="size is 'small'; the preset 'guide' comes in one size"):
-        Config(size="small")
+        make_config(size="small")
     with pytest.raises(InputError, match="size is 3; it must be of type"):
         Config(size=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="preset is 3; it must be of type str"):
         Config(preset=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "guide"])
+def test_sizes_that_do_not_exist_are_refused_with_those_that_do(preset: str) -> None:
+    sizes = [*SIZES, "paper"] if PRESETS[preset].paper else [*SIZES]
+    for wrong in ("small", "", 3, ["nano"], *({"paper"} - set(sizes))):
+        with pytest.raises(InputError) as caught:
+            make_config(preset, wrong)  # type: ignore[arg-type]
+        assert str(caught.value) == f"size is {wrong!r}; the preset {preset!r} comes in {', '.join(sizes)}."
+    assert [make_config(preset, size).size for size in sizes] == sizes
+    assert make_config(preset) == make_config(preset, "nano")
+
+
+def test_a_preset_that_cannot_be_one_is_refused_like_any_other() -> None:
+    with pytest.raises(InputError, match="There is no preset"):
+        make_config(["guide"])  # type: ignore[arg-type]
+
+
+def test_options_win_over_the_size_and_the_size_over_the_preset() -> None:
+    config = make_config("dreamer_v3", "micro", hidden=12)
+    assert config.hidden == 12 and config.memory_size == SIZES["micro"]["memory_size"]
+    assert config.updates_per_step == LAPTOP["updates_per_step"] != PRESETS["dreamer_v3"].options["updates_per_step"]
+    assert config.fresh_sequences_first and config.heads == "two-hot"  # what the size says nothing of
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_and_size_learns_within_its_own_budget(preset: str) -> None:
+    for size in sizes_of(preset) or [None]:
+        config = make_config(preset, size)
+        assert (config.steps - config.prefill) * config.updates_per_step > 1000
+        assert config.capacity > config.prefill
+        assert make_config(**dataclasses.asdict(config)) == config
+
+
+def test_presets_and_sizes_name_options_there_are_and_only_what_they_change() -> None:
+    default = dataclasses.asdict(Config())
+    for preset in PRESETS.values():
+        for options in (preset.options, preset.paper or {}):
+            assert set(options) <= set(default)
+    assert all(set(options) <= set(default) for options in SIZES.values())
+    widths = {"memory_size", "latent_size", "hidden", "conv_depth", "layers"}
+    assert all(widths <= set(options) for options in [*SIZES.values(), *(p.paper for p in PRESETS.values() if p.paper)])
+
+
+def test_the_lineage_differs_where_its_papers_do() -> None:
+    """Read across, each row is what one of the papers is known for."""
+    table = {
+        "guide": ("feed-forward", "gaussian", "squared-error", "actor-critic", "reinforce"),
+        "planet": ("rssm", "gaussian", "squared-error", "random", None),
+        "dreamer_v1": ("rssm", "gaussian", "squared-error", "actor-critic", "dynamics"),
+        "dreamer_v2": ("rssm", "categorical", "squared-error", "actor-critic", "reinforce"),
+        "dreamer_v3": ("rssm", "categorical", "two-hot", "actor-critic", "reinforce"),
+    }
+    assert set(table) == set(PRESETS)
+    for preset, row in table.items():
+        c = make_config(preset)
+        gradient = c.policy_gradient if c.behaviour == "actor-critic" else None
+        assert (c.memory, c.latent, c.heads, c.behaviour, gradient) == row
+        share = c.dynamics_scale / (c.dynamics_scale + c.representation_scale)
+        assert share == pytest.approx({"planet": 0.5, "dreamer_v1": 0.5, "dreamer_v2": 0.8}.get(preset, 1 / 1.1))
+        assert (c.memory_cell == "block-gru") == (preset in ("guide", "dreamer_v3"))
 
 
 @pytest.mark.parametrize(("envs", "length"), [(1, 1), (4, 32), (3, 9)])
@@ -154,16 +215,16 @@ def test_without_arguments_the_config_is_that_of_the_dataclass() -> None:
 def test_every_preset_makes_a_config_that_carries_its_name(preset: str) -> None:
     config = make_config(preset)
     assert config.preset == preset
-    assert {name: getattr(config, name) for name in PRESETS[preset].options} == PRESETS[preset].options
+    options = PRESETS[preset].options | size_options(preset, None)
+    assert {name: getattr(config, name) for name in options} == options
 
 
 def test_a_preset_changes_the_defaults_and_options_change_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"horizon": 77, "lam": 0.5}
     monkeypatch.setitem(PRESETS, "other", Preset("", "", "", "", "", "", options))
-    assert make_config("other") == dataclasses.replace(Config(), preset="other", horizon=77, lam=0.5)
-    assert make_config("other", lam=0.25, seed=3) == dataclasses.replace(
-        Config(), preset="other", horizon=77, lam=0.25, seed=3
-    )
+    nano = dataclasses.replace(Config(**size_options("other", "nano")), preset="other")
+    assert make_config("other") == dataclasses.replace(nano, horizon=77, lam=0.5)
+    assert make_config("other", lam=0.25, seed=3) == dataclasses.replace(nano, horizon=77, lam=0.25, seed=3)
     assert options == {"horizon": 77, "lam": 0.5}
     assert make_config() == Config()
 
@@ -220,6 +281,7 @@ def test_bins_are_odd_and_blocks_divide_the_memory() -> None:
         Config(bins=64)
     with pytest.raises(InputError, match=r"memory_size is 100.*multiple of 8"):
         Config(memory_size=100, memory_blocks=8)
+    assert Config(memory_size=100, memory_blocks=8, memory_cell="gru").memory_size == 100  # which has no blocks
 
 
 def test_the_critics_loss_on_real_sequences_needs_a_return_of_every_state() -> None:

@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 from helpers import depends, randomise, scripted_noise, uniform
-from torch import Tensor
+from torch import Tensor, nn
 
-from wm_tutorial.dynamics import FeedForward, State, mask, previous, stack
+from wm_tutorial.config import Config
+from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, State, make_dynamics, mask, previous, stack
 from wm_tutorial.latents import Gaussian, GaussianLatent
+from wm_tutorial.networks import BlockLinear
 
 B, T, E, A, Z = 2, 5, 6, 2, 4
 
@@ -248,3 +250,102 @@ def test_a_continuous_action_counts_as_the_environment_clips_it() -> None:
 def test_a_reset_forgets_even_what_is_not_finite() -> None:
     forgotten = mask(torch.tensor([False, True]), torch.tensor([[math.inf, math.nan], [1.0, 2.0]]))
     assert forgotten.tolist() == [[0.0, 0.0], [1.0, 2.0]]
+
+
+# --- Memory cells -----------------------------------------------------------------------------------------------------
+
+CELLS = pytest.mark.parametrize("cell", ["gru", "block-gru"])
+
+
+def core(cell: str) -> GRU | BlockGRU:
+    """A memory of 8 numbers for a latent of 3 and an action of 2."""
+    made = GRU(8, 3, A, hidden=6) if cell == "gru" else BlockGRU(8, 3, A, hidden=6, blocks=2)
+    return randomise(made)
+
+
+def test_the_plain_gru_on_numbers() -> None:
+    """One number of memory, two units that mix: x = silu(normalised(W [z, a] + b)), then the gates one by one."""
+    gru = GRU(memory=1, latent=1, action=1, hidden=2, norm="rms")
+    with torch.no_grad():
+        gru.mix.weight.copy_(torch.tensor([[1.0, 0.5], [-1.0, 2.0]]))
+        gru.mix.bias.copy_(torch.tensor([0.1, -0.2]))
+        gru.cell.weight_ih.copy_(torch.tensor([[0.3, -0.4], [0.7, 0.2], [-0.6, 0.9]]))  # reset, update, candidate
+        gru.cell.weight_hh.copy_(torch.tensor([[0.8], [-0.5], [1.2]]))
+        gru.cell.bias_ih.copy_(torch.tensor([0.05, -0.1, 0.2]))
+        gru.cell.bias_hh.copy_(torch.tensor([0.15, 0.3, -0.25]))
+    h, z, a = 0.6, -1.5, 0.5
+    mixed = [1.0 * z + 0.5 * a + 0.1, -1.0 * z + 2.0 * a - 0.2]
+    x = [m / math.sqrt((mixed[0] ** 2 + mixed[1] ** 2) / 2 + 1e-4) for m in mixed]
+    x = [n / (1 + math.exp(-n)) for n in x]
+    reset = 1 / (1 + math.exp(-(0.3 * x[0] - 0.4 * x[1] + 0.05 + 0.8 * h + 0.15)))
+    update = 1 / (1 + math.exp(-(0.7 * x[0] + 0.2 * x[1] - 0.1 - 0.5 * h + 0.3)))
+    candidate = math.tanh(-0.6 * x[0] + 0.9 * x[1] + 0.2 + reset * (1.2 * h - 0.25))
+    after = gru(State(torch.tensor([[h]]), torch.tensor([[z]])), torch.tensor([[a]]))
+    assert after.item() == pytest.approx((1 - update) * candidate + update * h, rel=1e-5)
+
+
+def plainly(core: BlockGRU, state: State, action: Tensor) -> Tensor:
+    """The block GRU as its equations stand: every block sees its own memory and all three embedded inputs."""
+    inputs = [core.memory_in(state.memory), core.latent_in(state.latent), core.action_in(action)]
+    shared = torch.cat(inputs, -1).unsqueeze(1).expand(-1, core.blocks, -1)
+    mixed = core.mix(torch.cat([core.split(state.memory), shared], -1)).flatten(1)
+    gates = core.gates(core.split(nn.functional.silu(core.mix_norm(mixed))))
+    reset, candidate, update = (gate.flatten(1) for gate in gates.chunk(3, -1))
+    candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+    update = torch.sigmoid(update - 1)
+    return update * candidate + (1 - update) * state.memory
+
+
+def test_mixing_by_dense_and_block_parts_is_the_block_diagonal_formula_with_its_gradient() -> None:
+    block_gru = core("block-gru")
+    state = State(uniform(5, 8, seed=1).requires_grad_(), uniform(5, 3, seed=2).requires_grad_())
+    action = uniform(5, A, seed=3).requires_grad_()
+    direction = uniform(5, 8, seed=4)
+    leaves = [state.memory, state.latent, action, *block_gru.parameters()]
+    assert isinstance(block_gru.mix, BlockLinear)
+    found, expected = block_gru(state, action), plainly(block_gru, state, action)
+    torch.testing.assert_close(found, expected)
+    slopes = (torch.autograd.grad((memory * direction).sum(), leaves) for memory in (found, expected))
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@CELLS
+def test_what_is_done_before_the_loop_changes_nothing(cell: str) -> None:
+    """Actions embedded for a whole sequence at once, as `observe` does, advance the memory as `forward` does."""
+    memory_cell = core(cell)
+    action = uniform(5, T, A, seed=3, low=-2, high=2)
+    mix = memory_cell.mix_matrices()
+    embedded = memory_cell.embed_action(action, mix)
+    memory = uniform(5, 8, seed=1)
+    for t in range(T):
+        state = State(memory, uniform(5, 3, seed=10 + t))
+        memory = memory_cell(state, action[:, t])
+        torch.testing.assert_close(memory_cell.advance(state, embedded[:, t], mix), memory)
+
+
+@CELLS
+def test_an_action_outside_its_bounds_counts_as_the_bound_the_environment_clips_it_to(cell: str) -> None:
+    memory_cell, state = core(cell), State(uniform(2, 8, seed=1), uniform(2, 3, seed=2))
+    outside, clipped = torch.tensor([[1.7, -0.3], [-9.0, 0.5]]), torch.tensor([[1.0, -0.3], [-1.0, 0.5]])
+    assert torch.equal(memory_cell(state, outside), memory_cell(state, clipped))
+    assert not torch.equal(memory_cell(state, clipped), memory_cell(state, clipped / 2))
+
+
+@CELLS
+def test_the_config_chooses_the_cell_and_its_normalisation(cell: str) -> None:
+    kinds = {"gru": GRU, "block-gru": BlockGRU}
+    for norm, layer in (("layer", nn.LayerNorm), ("rms", nn.RMSNorm)):
+        made = make_dynamics(Config(memory="rssm", memory_cell=cell, norm=norm), E, A)
+        assert isinstance(made, RSSM) and type(made.core) is kinds[cell]
+        norms = {type(part) for part in made.modules() if isinstance(part, nn.LayerNorm | nn.RMSNorm)}
+        assert norms == {layer}
+
+
+def test_a_state_is_split_from_the_feature_it_was_joined_to() -> None:
+    feature = uniform(2, 3, 7, seed=0)
+    for size in (0, 4):
+        state = State.split(feature, size)
+        assert state.memory.shape[-1] == size and state.feature is feature
+        assert torch.equal(torch.cat([state.memory, state.latent], -1), feature)
+        assert torch.equal(state[:, 1].feature, feature[:, 1])  # parts do not remember the whole

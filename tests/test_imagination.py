@@ -1,16 +1,17 @@
 """Imagined steps in a world that can be worked out by hand: which reward, action and weight belong to which state."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from helpers import CONTINUOUS, SMALL, VECTORS, randomise, uniform
+from helpers import CONTINUOUS, SMALL, VECTORS, randomise, receivers, uniform
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.config import Config
 from wm_tutorial.dynamics import State
 from wm_tutorial.imagination import Trajectory, imagine
 from wm_tutorial.rows import Spaces
@@ -24,7 +25,7 @@ class Said:
     mean: Tensor
 
 
-class Doubling:
+class Doubling(nn.Module):
     """A world without chance. Memory h counts steps, z becomes 2 z plus the first number of the action.
 
     Reward 10 z + h and continue z / 100, both of the state that is arrived at.
@@ -161,3 +162,54 @@ def test_a_trajectory_of_the_real_model(spaces: Spaces) -> None:
         standard = (trajectory.state.latent[:, t + 1] - prior.mean) / torch.exp(prior.logvar / 2)
         assert standard.abs().max() < 4.5
         assert standard.std() > 0.5  # drawn, not the mean
+
+
+# --- With gradients ---------------------------------------------------------------------------------------------------
+
+RECURRENT = replace(SMALL, memory="rssm", memory_size=8, memory_blocks=2)
+MODELS = pytest.mark.parametrize("config", [SMALL, RECURRENT, replace(RECURRENT, latent="categorical")])
+
+
+def parts(spaces: Spaces, config: Config) -> tuple[WorldModel, ActorCritic, State]:
+    model = randomise(WorldModel(spaces, config))
+    behaviour = randomise(ActorCritic(model.features, spaces, config), seed=1)
+    sizes = model.dynamics.memory_size, model.dynamics.latent_size
+    return model, behaviour, State(uniform(6, sizes[0], seed=0), uniform(6, sizes[1], seed=1))
+
+
+@MODELS
+@pytest.mark.parametrize("spaces", [VECTORS, CONTINUOUS], ids=["discrete", "continuous"])
+def test_recording_gradients_changes_no_number(spaces: Spaces, config: Config) -> None:
+    model, behaviour, start = parts(spaces, config)
+    found = []
+    for differentiable in (False, True):
+        torch.manual_seed(0)
+        found.append(imagine(model, behaviour.actor, start, 3, differentiable))
+    for one, other in zip(*((t.state.feature, t.action, t.reward, t.continue_) for t in found), strict=True):
+        assert torch.equal(one, other)
+        assert other.requires_grad and not one.requires_grad
+
+
+@MODELS
+@pytest.mark.parametrize("spaces", [VECTORS, CONTINUOUS], ids=["discrete", "continuous"])
+def test_each_action_moves_all_that_follows_and_the_model_is_not_taught(spaces: Spaces, config: Config) -> None:
+    model, behaviour, start = parts(spaces, config)
+    torch.manual_seed(0)
+    trajectory = imagine(model, behaviour.actor, start, 3, differentiable=True)
+    learning = {"actor": behaviour.actor, "encoder": model.encoder, "dynamics": model.dynamics, "heads": model}
+    for what in (trajectory.reward, trajectory.continue_):
+        assert receivers(what[:, -1], learning) == {"actor"}
+    assert all(parameter.requires_grad for parameter in model.parameters())  # only imagination froze it
+
+
+@pytest.mark.parametrize("spaces", [VECTORS, CONTINUOUS], ids=["discrete", "continuous"])
+def test_a_policy_does_not_bend_the_states_it_sees(spaces: Spaces) -> None:
+    model, behaviour, start = parts(spaces, SMALL)
+    seen: list[Tensor] = []
+
+    def policy(feature: Tensor) -> object:
+        seen.append(feature)
+        return behaviour.actor(feature)
+
+    imagine(model, policy, start, 3, differentiable=True)
+    assert len(seen) == 3 and not any(feature.requires_grad for feature in seen)

@@ -167,3 +167,27 @@ def test_the_threshold_comes_before_any_mean() -> None:
 def test_never_below_free_nats_and_unchanged_above(divergence: float, free_nats: float) -> None:
     for loss in balanced_kl(*narrow(divergence), free_nats=free_nats):
         assert loss.item() == pytest.approx(max(divergence, free_nats), rel=1e-9, abs=1e-12)
+
+
+def test_weighted_equally_the_two_have_the_gradient_of_the_plain_divergence() -> None:
+    leaves = [x.requires_grad_() for x in four(2, 3, 4, seed=5)]
+    posterior, prior = Gaussian(*leaves[:2]), Gaussian(*leaves[2:])
+    plain = torch.autograd.grad(posterior.kl(prior).sum(), leaves)
+    balanced = torch.autograd.grad(sum(balanced_kl(posterior, prior, free_nats=0.0)).sum(), leaves)
+    for one, other in zip(plain, balanced, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("free_nats", [1.0, 2.0])
+def test_free_nats_of_the_mean_let_all_states_learn_or_none(free_nats: float) -> None:
+    """0.5 and 3 nats, 1.75 in the mean. With 1 free the quiet state learns, too; with 2 not even the loud one does."""
+    mean_p = torch.tensor([[[1.0], [math.sqrt(6.0)]]], dtype=torch.float64, requires_grad=True)  # (B 1, T 2, Z 1)
+    logvar_p, mean_q, logvar_q = (torch.zeros(1, 2, 1, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    losses = balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), free_nats, of_mean=True)
+    for loss in losses:
+        assert loss.flatten().tolist() == pytest.approx([max(1.75, free_nats)] * 2, rel=1e-12)
+    sum(losses).mean().backward()
+    learns = 1.0 if free_nats < 1.75 else 0.0
+    assert mean_p.grad is not None and mean_q.grad is not None
+    assert mean_p.grad.flatten().tolist() == pytest.approx([learns * 0.5, learns * math.sqrt(6.0) / 2], abs=1e-12)
+    torch.testing.assert_close(mean_q.grad, -mean_p.grad)

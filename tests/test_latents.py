@@ -1,6 +1,7 @@
 """Samples against the moments they should have, gradients against the reparameterisation, entropies by enumeration."""
 
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -186,3 +187,43 @@ def test_without_unimix_a_certain_policy_is_still_a_number() -> None:
     assert log_prob.item() == pytest.approx(0.0, abs=1e-6)
     (gradient,) = torch.autograd.grad(entropy + log_prob, logits)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "classes"),
+    [
+        ([0.25, 0.5, 0.25], {0.0: 0, 0.2499: 0, 0.25: 1, 0.7499: 1, 0.75: 2, 0.9999: 2}),
+        ([0.0, 0.5, 0.5], {0.0: 1, 0.4999: 1, 0.5: 2}),  # what is impossible is not drawn, not even by a zero
+        ([0.5, 0.0, 0.5], {0.4999: 0, 0.5: 2}),
+        ([0.3, 0.3, 0.3999], {0.99995: 2}),  # the shares sum to less than 1: beyond them lies the last class
+    ],
+)
+def test_a_uniform_number_picks_the_class_in_whose_share_it_falls(
+    probabilities: list[float], classes: dict[float, int]
+) -> None:
+    numbers = torch.tensor(list(classes), dtype=torch.float64).unsqueeze(-1)
+    with patch("torch.rand_like", lambda like: numbers):
+        sample = OneHot(torch.tensor(probabilities, dtype=torch.float64).expand(len(classes), 3)).sample()
+    assert sample.argmax(-1).tolist() == list(classes.values())
+
+
+def test_a_sample_with_gradient_is_one_hot_forward_and_its_probabilities_backward() -> None:
+    logits = uniform(5, 4, 3, seed=0, low=-2, high=2).double().requires_grad_()
+    direction = uniform(5, 4, 3, seed=1).double()
+    policy = OneHot.mixed(logits, 0.1)
+    torch.manual_seed(0)
+    sample = policy.rsample()
+    assert set(sample.flatten().tolist()) == {0.0, 1.0} and (sample.sum(-1) == 1).all()
+    torch.manual_seed(0)
+    assert torch.equal(policy.sample(), sample)
+    (through,) = torch.autograd.grad((sample * direction).sum(), logits)
+    (direct,) = torch.autograd.grad((OneHot.mixed(logits, 0.1).probabilities * direction).sum(), logits)
+    torch.testing.assert_close(through, direct)
+
+
+@pytest.mark.parametrize("classes", [16, 17])
+def test_few_classes_and_many_are_mixed_alike(classes: int) -> None:
+    """Up to 16 classes the softmax runs along another axis, which is quicker on a CPU."""
+    logits = uniform(2, 3, classes, seed=0, low=-5, high=5)
+    expected = 0.99 * torch.softmax(logits, -1) + 0.01 / classes
+    torch.testing.assert_close(OneHot.mixed(logits, 0.01).probabilities, expected)

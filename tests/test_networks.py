@@ -23,6 +23,7 @@ from wm_tutorial.networks import (
     conv,
     conv_stages,
     flatten_leading,
+    frozen,
     halved,
     initialise,
     linear,
@@ -350,3 +351,26 @@ def test_flatten_leading_merges_in_order_and_remembers_the_shape(shape: list[int
     assert flat.shape == (math.prod(shape[:-keep]), *shape[-keep:])
     assert torch.equal(flat.flatten(), x.flatten())
     assert torch.equal(flat.reshape(*leading, *flat.shape[1:]), x)
+
+
+# --- Freezing ---------------------------------------------------------------------------------------------------------
+
+
+def test_through_a_frozen_part_gradient_reaches_the_input_and_no_parameter() -> None:
+    part, x = nn.Linear(3, 2), uniform(4, 3, seed=0).requires_grad_()
+    part.bias.requires_grad_(False)  # by someone else, and it stays so
+    with frozen(part):
+        part(x).sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, part.weight.detach().sum(0).expand(4, 3))
+    assert part.weight.grad is None
+    assert part.weight.requires_grad and not part.bias.requires_grad
+
+
+def test_a_part_learns_again_from_what_is_computed_before_and_after_it_was_frozen() -> None:
+    part, x = nn.Linear(3, 2), uniform(4, 3, seed=0)
+    before = part(x).sum()
+    with pytest.raises(ZeroDivisionError), frozen(part):
+        raise ZeroDivisionError
+    (before + part(x).sum()).backward()
+    assert part.weight.grad is not None
+    torch.testing.assert_close(part.weight.grad, 2 * x.sum(0).expand(2, 3))

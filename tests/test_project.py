@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import wm_tutorial
-from wm_tutorial import zoo
+from wm_tutorial import cli, zoo
+from wm_tutorial.config import PRESETS, SIZES, sizes_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -53,3 +54,21 @@ def test_the_code_of_the_readme_imports_what_it_uses(code: str) -> None:
         if line.startswith("from wm_tutorial import"):
             exec(line, {})
     assert compile(code, "README.md", "exec")
+
+
+def test_the_readme_names_every_preset_and_size_and_no_other() -> None:
+    told = README.split("The presets\n")[1].split("\n\n")[0]
+    presets, sizes = told.split(" are rows ")
+    assert ["guide", *re.findall(r"`(\w+)`", presets)] == list(PRESETS)
+    first, last = re.findall(r"`(size\w+)` to `(size\w+)`", sizes)[0]
+    named = re.findall(r"`(\w+)`", sizes)
+    reference = [size for size in SIZES if size.startswith("size")]
+    assert (first, last) == (reference[0], reference[-1])
+    assert [*named[:2], *reference] == list(SIZES) and named[-1] == "paper"
+    assert [name for name in PRESETS if "paper" in sizes_of(name)] == list(PRESETS)[1:4]
+
+
+@pytest.mark.parametrize("line", re.findall(r"`wm-tutorial (train [^`]*--[^`]*)`", README))
+def test_the_training_commands_of_the_readme_are_understood(line: str) -> None:
+    command = cli.command_line(line.split())
+    assert isinstance(command, cli.Train) and command.config.preset in PRESETS

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import IMAGES, STANDARD_ERRORS, VECTORS
-from hypothesis import Phase, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from torch import Tensor
@@ -239,6 +239,57 @@ def test_rows_of_a_batch_keep_their_start() -> None:
             assert torch.equal(getattr(cut, field.name), getattr(batch, field.name)[:, :4])
 
 
+# --- Fresh sequences first --------------------------------------------------------------------------------------------
+
+
+@given(
+    streams=st.integers(1, 3),
+    length=st.integers(1, 4),
+    spare=st.integers(0, 8),
+    events=st.lists(st.tuples(st.integers(0, 7), st.integers(1, 4), st.booleans()), max_size=12),
+)
+def test_each_whole_piece_is_handed_out_once_in_order_and_before_any_other(
+    streams: int, length: int, spare: int, events: list[tuple[int, int, bool]]
+) -> None:
+    """Events: rows added, then a batch of so many sequences, then perhaps a stop in between.
+
+    A piece is `length` rows and the one before; a stream is cut into pieces from its first row on. What the ring has
+    overwritten before anyone asked for it is lost.
+    """
+    rows = length + 1
+    capacity = streams * (rows + spare)
+    replay, handed = replay_of(capacity, streams), set()
+    for added, batch, stop in events:
+        fill(replay, added)
+        oldest = replay.added - len(replay) // streams
+        if replay.added - oldest < rows:
+            continue
+        whole = [(p, s) for p in range(replay.added // rows) for s in range(streams) if p * rows >= oldest]
+        expected = [piece for piece in whole if piece not in handed][:batch]
+        got, place = replay.sample(batch, length, np.random.default_rng(added), fresh_first=True)
+        handed.update(expected)
+        first = list(zip(place.number[:, 0].tolist(), place.stream.tolist(), strict=True))
+        assert first[: len(expected)] == [(piece * rows + 1, stream) for piece, stream in expected]
+        ids = row_id(place.stream[:, None], place.number, streams)
+        np.testing.assert_array_equal(got.obs[:, :, 0].numpy(), ids)  # no row has been overwritten
+        np.testing.assert_array_equal(got.start.memory[:, 0].numpy(), ids[:, 0] - streams)
+        uniform, anywhere = replay.sample(batch, length, np.random.default_rng(added))
+        assert torch.equal(got.obs[len(expected) :], uniform.obs[len(expected) :])  # the others are as they would be
+        np.testing.assert_array_equal(place.number[len(expected) :], anywhere.number[len(expected) :])
+        if stop:
+            state, replay = replay.state_dict(), replay_of(capacity, streams)
+            replay.load_state_dict(state)
+
+
+def test_sequences_that_no_one_asked_for_first_stay_fresh() -> None:
+    replay = replay_of(20, 1)
+    fill(replay, 9)
+    for seed in range(5):
+        replay.sample(4, 2, np.random.default_rng(seed))
+    _, place = replay.sample(4, 2, np.random.default_rng(0), fresh_first=True)
+    assert place.number[:3].tolist() == [[1, 2], [4, 5], [7, 8]]
+
+
 # --- What it costs ----------------------------------------------------------------------------------------------------
 
 
@@ -282,7 +333,7 @@ def test_each_number_keeps_its_type() -> None:
 
 
 def columns(replay: Replay) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in replay.state_dict().items() if name != "added"}
+    return {name: value.clone() for name, value in replay.state_dict().items() if isinstance(value, Tensor)}
 
 
 def test_write_back_changes_the_states_of_the_named_rows_and_nothing_else() -> None:
@@ -353,7 +404,7 @@ def test_a_restored_replay_goes_on_as_if_it_had_not_been_saved(rows: int) -> Non
 def test_saving_holds_only_the_rows_there_are() -> None:
     replay = replay_of(1000, 2)
     fill(replay, 3)
-    assert all(value.shape[:2] == (2, 3) for name, value in replay.state_dict().items() if name != "added")
+    assert all(column.shape[:2] == (2, 3) for column in columns(replay).values())
 
 
 # --- Errors -----------------------------------------------------------------------------------------------------------

@@ -387,7 +387,7 @@ def test_without_prefill_updates_wait_for_the_first_sequence_and_then_catch_up(m
 
 def test_prefill_is_random_and_afterwards_the_policy_acts(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Troupe([99])
-    trainer = Trainer(source, tiny(steps=200, prefill=100, updates_per_step=0.0, unimix=0.0))
+    trainer = Trainer(source, tiny(steps=200, prefill=100, updates_per_step=0.0, policy_unimix=0.0))
     with torch.no_grad():
         trainer.agent.behaviour.actor.net[-1].bias.copy_(torch.tensor([-1e3, 1e3]))  # always 1
     trainer.run()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wm_tutorial.transforms import symexp, symlog
+from wm_tutorial.transforms import TwoHot, symexp, symexp_bins, symlog
 
 # (x, symlog(x)); e^2 - 1 = 6.389...
 PAIRS = [(0.0, 0.0), (math.e - 1.0, 1.0), (1.0, math.log(2.0)), (-1.0, -math.log(2.0)), (-(math.e**2 - 1.0), -2.0)]
@@ -88,3 +88,16 @@ def test_slope_of_symexp(x: float) -> None:
 def test_slope_at_exactly_zero_is_one(function: Callable[[Tensor], Tensor], zero: float) -> None:
     # With torch.sign, which is 0 at 0, it would be 0: a head that starts at zero would never leave it.
     assert slope(function, zero) == 1.0
+
+
+def test_one_prediction_can_be_compared_with_several_targets() -> None:
+    """Log-probabilities are computed once; a part of the predictions has its own."""
+    logits = torch.linspace(-1.0, 1.0, 2 * 3 * 5).reshape(2, 3, 5)
+    bins, targets = symexp_bins(5), (torch.full((2, 3), 4.0), torch.tensor(-7.0).expand(2, 3))
+    prediction = TwoHot(logits, bins)
+    for target in targets:
+        torch.testing.assert_close(prediction.loss(target), TwoHot(logits, bins).loss(target))
+    part = prediction[:, 1:]
+    assert part.log_probabilities.shape == (2, 2, 5) and part.mean.shape == (2, 2)
+    torch.testing.assert_close(part.loss(targets[0][:, 1:]), prediction.loss(targets[0])[:, 1:])
+    torch.testing.assert_close(part.mean, prediction.mean[:, 1:])

@@ -4,16 +4,20 @@ import dataclasses
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 
 from wm_tutorial import bench, checkpoint, plotting
-from wm_tutorial.config import PRESETS, Config, make_config
+from wm_tutorial.agent import Agent
+from wm_tutorial.config import PRESETS, Config, Preset, make_config, sizes_of
 from wm_tutorial.errors import WorldModelError
 from wm_tutorial.measure import as_table, measure
+from wm_tutorial.rows import Spaces
 from wm_tutorial.run import Run, resume, train
 
 
@@ -139,19 +143,30 @@ class Bench:
 
 @dataclasses.dataclass(frozen=True)
 class Presets:
-    """List the presets: the lineage of world model agents, one row each."""
+    """List the presets: the lineage of world model agents, and the sizes they come in."""
 
     def __call__(self) -> None:
-        """Print the table."""
-        columns = [
-            field.name
-            for field in dataclasses.fields(next(iter(PRESETS.values())))
-            if field.name not in ("options", "paper", "small")
-        ]
-        rows = [["preset", *columns], *[[n, *(getattr(p, c) for c in columns)] for n, p in PRESETS.items()]]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        """Print one block for each."""
+        told = [field.name for field in dataclasses.fields(Preset) if field.name not in ("options", "paper", "small")]
+        for name, preset in PRESETS.items():
+            print(name)
+            for label, text in [*((label, getattr(preset, label)) for label in told), ("parameters", sizes(name))]:
+                print(textwrap.fill(text, 98, initial_indent=f"  {label:<12}", subsequent_indent=" " * 14))
+        print("Parameters are those that learn, on CartPole-v1.")
+
+
+def sizes(preset: str) -> str:
+    """Each size of a preset with the number of parameters that learn; nothing is allocated for it."""
+    cart_pole = Spaces("vector", (4,), "discrete", 2, (0.0,), (1.0,))
+    counts = []
+    for size in sizes_of(preset) or [""]:
+        config = make_config(preset, size or None)
+        with torch.device("meta"):
+            agent = Agent(cart_pole, config)
+        learning = agent.world_model if config.behaviour == "random" else agent
+        count = sum(parameter.numel() for parameter in learning.parameters() if parameter.requires_grad)
+        counts.append(f"{size} {count:,}".strip())
+    return "; ".join(counts)
 
 
 def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Bench | Presets:

@@ -57,7 +57,7 @@ class Config:
     free_nats: float = 1.0
     """Nats of divergence per state that cost nothing."""
     free_nats_of: Literal["state", "mean"] = "state"
-    """Whether each state may have them, or only the mean over a batch, as DreamerV1's."""
+    """Whether each state may have them, or only the mean over a batch, as in DreamerV1."""
     decoder_scale: float = 10.0
     """Weight of the decoder's loss."""
     reward_scale: float = 1.0
@@ -89,7 +89,7 @@ class Config:
     bootstrap: Literal["critic", "slow critic"] = "critic"
     """Whose values enter the returns, and are what a sampled action must surpass."""
     return_normalization: bool = True
-    """Divide advantages by the range of returns, if it is above 1."""
+    """Divide what moves the policy by the range of returns, if it is above 1."""
     slow_critic_rate: float = 0.02
     """How far the slow critic moves towards the critic at each update."""
     slow_critic_scale: float = 1.0
@@ -168,7 +168,7 @@ class Config:
             )
         if self.bins % 2 == 0:
             raise InputError(f"bins is {self.bins}; it must be odd, so that one bin stands for zero.")
-        if self.memory_size % self.memory_blocks:
+        if self.memory_cell == "block-gru" and self.memory_size % self.memory_blocks:
             raise InputError(
                 f"memory_size is {self.memory_size}, which does not divide into {self.memory_blocks} memory_blocks; "
                 f"give a multiple of {self.memory_blocks}."
@@ -243,7 +243,9 @@ class Preset:
 
 
 # The package's layers (normalised, SiLU), optimiser and exploration serve all presets; where a source uses others, only
-# what the table names is its own.
+# what the table names is its own. Everything is counted per action, as Gymnasium does: an update for every 10 frames of
+# an environment that repeats each action twice is one for every 5 actions. The ancestors of V3 maximise the logarithm
+# of a Gaussian density of variance 1, which is half the squared error. All replays hold a million rows.
 PRESETS: dict[str, Preset] = {
     "guide": Preset(
         memory="feed-forward",
@@ -258,14 +260,14 @@ PRESETS: dict[str, Preset] = {
         memory="RSSM",
         latent="Gaussian",
         heads="squared error",
-        kl="free nats 3 of the mean",
+        kl="free nats 3",
         behaviour="random",
-        source="the world model of Hafner et al. 2019 (arXiv 1811.04551)",
+        source="the world model of Hafner et al. 2019 (arXiv 1811.04551); updates for an action repeat of 4",
         options={
-            "memory": "rssm", "memory_cell": "gru", "decoder_scale": 1.0, "behaviour": "random",
-            "free_nats": 3.0, "free_nats_of": "mean", "representation_scale": 1.0,
+            "memory": "rssm", "memory_cell": "gru", "decoder_scale": 0.5, "reward_scale": 5.0, "behaviour": "random",
+            "free_nats": 3.0, "representation_scale": 1.0,
             "world_model_lr": 1e-3, "final_lr": 1.0, "clip": 1000.0, "batch_size": 50, "sequence_length": 50,
-            "prefill": 5000, "updates_per_step": 0.1, "capacity": 1_000_000, "envs": 1,
+            "steps": 250_000, "prefill": 1250, "updates_per_step": 0.4, "capacity": 1_000_000, "envs": 1,
         },
         paper={"memory_size": 200, "latent_size": 30, "hidden": 200, "conv_depth": 16, "layers": 2},
     ),
@@ -277,12 +279,13 @@ PRESETS: dict[str, Preset] = {
         behaviour="actor-critic, gradients through the dynamics",
         source="Hafner et al. 2020 (arXiv 1912.01603)",
         options={
-            "memory": "rssm", "memory_cell": "gru", "decoder_scale": 1.0, "policy_gradient": "dynamics",
+            "memory": "rssm", "memory_cell": "gru", "decoder_scale": 0.5, "reward_scale": 0.5, "continue_scale": 10.0,
             "free_nats": 3.0, "free_nats_of": "mean", "representation_scale": 1.0, "imagined_starts": 0,
-            "discount": 0.99, "entropy_scale": 0.0, "slow_critic_scale": 0.0,
-            "policy_unimix": 0.0, "return_normalization": False,
+            "policy_gradient": "dynamics", "discount": 0.99, "discount_in_continue": True, "entropy_scale": 0.0,
+            "slow_critic_scale": 0.0, "policy_unimix": 0.0, "return_normalization": False,
             "world_model_lr": 6e-4, "actor_lr": 8e-5, "critic_lr": 8e-5, "final_lr": 1.0, "batch_size": 50,
-            "sequence_length": 50, "prefill": 5000, "updates_per_step": 0.1, "capacity": 1_000_000, "envs": 1,
+            "sequence_length": 50, "steps": 2_500_000, "prefill": 2500, "updates_per_step": 0.2,
+            "capacity": 1_000_000, "envs": 1,
         },
         paper={"memory_size": 200, "latent_size": 30, "hidden": 400, "conv_depth": 16, "layers": 3},
     ),
@@ -290,16 +293,18 @@ PRESETS: dict[str, Preset] = {
         memory="RSSM",
         latent="categorical",
         heads="squared error",
-        kl="balanced 0.8",
+        kl="0.1, balanced 0.8",
         behaviour="actor-critic, REINFORCE",
-        source="Hafner et al. 2021 (arXiv 2010.02193)",
+        source="Hafner et al. 2021 (arXiv 2010.02193), for Atari; its slow critic is a copy every 100 updates",
         options={
-            "memory": "rssm", "memory_cell": "gru", "latent": "categorical", "unimix": 0.0, "decoder_scale": 1.0,
-            "free_nats": 0.0, "dynamics_scale": 0.8, "representation_scale": 0.2, "imagined_starts": 0,
-            "bootstrap": "slow critic", "slow_critic_rate": 0.01, "slow_critic_scale": 0.0, "policy_unimix": 0.0,
-            "return_normalization": False, "discount": 0.995, "entropy_scale": 1e-3,
-            "world_model_lr": 2e-4, "actor_lr": 4e-5, "critic_lr": 1e-4, "final_lr": 1.0, "batch_size": 16,
-            "sequence_length": 50, "prefill": 10_000, "updates_per_step": 0.2, "capacity": 1_000_000, "envs": 1,
+            "memory": "rssm", "memory_cell": "gru", "latent": "categorical", "unimix": 0.0, "decoder_scale": 0.5,
+            "reward_scale": 0.5, "continue_scale": 5.0, "free_nats": 0.0, "dynamics_scale": 0.08,
+            "representation_scale": 0.02, "imagined_starts": 0, "bootstrap": "slow critic", "slow_critic_rate": 0.01,
+            "slow_critic_scale": 0.0, "policy_unimix": 0.0, "return_normalization": False, "discount": 0.995,
+            "discount_in_continue": True, "entropy_scale": 1e-3,
+            "world_model_lr": 2e-4, "actor_lr": 4e-5, "critic_lr": 1e-4, "final_lr": 1.0, "batch_size": 50,
+            "sequence_length": 50, "steps": 50_000_000, "prefill": 50_000, "updates_per_step": 0.25,
+            "capacity": 1_000_000, "envs": 1,
         },
         paper={
             "memory_size": 600, "latent_size": 32, "latent_classes": 32, "hidden": 400, "conv_depth": 24, "layers": 4,
@@ -317,7 +322,8 @@ PRESETS: dict[str, Preset] = {
             "discount": 1.0 - 1.0 / 333.0, "discount_in_continue": True, "replay_critic_scale": 0.3,
             "imagined_starts": 0, "optimizer": "laprop", "warmup": 1000, "clip": math.inf, "final_lr": 1.0,
             "world_model_lr": 4e-5, "actor_lr": 4e-5, "critic_lr": 4e-5, "batch_size": 16, "sequence_length": 64,
-            "fresh_sequences_first": True, "prefill": 1024, "updates_per_step": 1.0, "capacity": 1_000_000, "envs": 16,
+            "fresh_sequences_first": True, "steps": 1_100_000, "prefill": 1024, "updates_per_step": 1.0,
+            "capacity": 1_000_000, "envs": 16,
         },
         # Real returns keep so few updates honest: without them values drift above what the agent gets, and it wavers.
         small={"replay_critic_scale": 1.0},
@@ -338,7 +344,8 @@ def _reference_size(memory_size: int, depth: int) -> dict[str, Any]:
 LAPTOP: dict[str, Any] = {
     "batch_size": 16, "sequence_length": 16, "imagined_starts": 0, "decoder_scale": 10.0,
     "optimizer": "adam", "world_model_lr": 1e-3, "actor_lr": 3e-4, "critic_lr": 3e-4, "final_lr": 0.0,
-    "clip": 100.0, "warmup": 0, "prefill": 1000, "updates_per_step": 0.25, "capacity": 100_000, "envs": 4,
+    "clip": 100.0, "warmup": 0, "steps": 15_000, "prefill": 1000, "updates_per_step": 0.25, "capacity": 100_000,
+    "envs": 4,
 }  # fmt: skip
 
 # Source of those after `micro`: danijar/dreamerv3 `dreamerv3/configs.yaml:120-153`.
@@ -371,11 +378,18 @@ def size_options(preset: str, size: str | None) -> dict[str, Any]:
         if size is not None:
             raise InputError(f"size is {size!r}; the preset 'guide' comes in one size: leave it out.")
         return {}
-    size = size or "nano"
-    sizes = SIZES | {"paper": PRESETS[preset].paper}
-    if not sizes.get(size):
-        raise InputError(f"size is {size!r}; the preset {preset!r} comes in {', '.join(s for s in sizes if sizes[s])}.")
-    return {"size": size, **sizes[size], **(PRESETS[preset].small if size in ("nano", "micro") else {})}
+    size = "nano" if size is None else size
+    if size not in sizes_of(preset):
+        raise InputError(f"size is {size!r}; the preset {preset!r} comes in {', '.join(sizes_of(preset))}.")
+    small = PRESETS[preset].small if size in ("nano", "micro") else {}
+    return {"size": size, **(SIZES | {"paper": PRESETS[preset].paper})[size], **small}
+
+
+def sizes_of(preset: str) -> list[str]:
+    """The names of the sizes a preset comes in, smallest first; none for `guide`, which is as large as it is."""
+    if preset == "guide":
+        return []
+    return [*SIZES, *(["paper"] if PRESETS[preset].paper else [])]
 
 
 def make_config(preset: str = "guide", size: str | None = None, **options: Any) -> Config:
@@ -384,7 +398,7 @@ def make_config(preset: str = "guide", size: str | None = None, **options: Any) 
     Raises:
         InputError: for an unknown preset, size or option, a value of the wrong type, or one out of its range.
     """
-    if preset not in PRESETS:
+    if preset not in list(PRESETS):  # a list, so that what cannot be hashed is not there either
         raise InputError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
     known = [option.name for option in dataclasses.fields(Config)]
     for name in options:

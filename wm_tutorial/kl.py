@@ -53,8 +53,8 @@ def balanced_kl(
     constant, with exactly zero gradient, so that a latent may always carry that much for free.
 
     Critical: the threshold applies to each state's divergence, after the sum over latents and before any mean.
-    PlaNet and DreamerV1 apply it to the mean over all states instead (`of_mean`): then one surprising state lets all
-    others be pulled, too.
+    DreamerV1 applies it to the mean over all states instead (`of_mean`; danijar/dreamer `dreamer.py`, `_train`): then
+    one surprising state lets all others be pulled, too.
 
     Weighted 1 and 1, the two have the gradient of the plain divergence; V2 weights them 0.8 and 0.2, V3 1 and 0.1.
 

@@ -13,7 +13,6 @@ from wm_tutorial import plotting
 from wm_tutorial.dream import EpisodesTooShort, dream, live
 from wm_tutorial.envs import name_of
 from wm_tutorial.imagination import imagine
-from wm_tutorial.returns import lambda_returns
 from wm_tutorial.trainer import Trainer
 
 PAGE = """<!doctype html>
@@ -59,8 +58,7 @@ def imagined_trajectory(trainer: Trainer) -> Figure:
         start = agent.world_model.observe(batch)[:, -1]
         trajectory = imagine(agent.world_model, agent.behaviour.actor, start, trainer.config.horizon)
         value = agent.behaviour.critic(trajectory.state.feature).mean
-        discount = trajectory.discount(trainer.config.discount)
-        returns = lambda_returns(trajectory.reward, discount, value[:, 1:], trainer.config.lam)
+        returns = agent.behaviour.returns(trajectory, value)
     return plotting.imagined_trajectory(trajectory.reward, trajectory.continue_, value, returns)
 
 
@@ -86,19 +84,21 @@ def write(folder: Path, trainer: Trainer) -> Path:
         show_figure("dream.png", plotting.open_loop(seen), "The same episode, dreamed from its actions alone.")
     if records["episode"] or records["evaluation"]:
         show_figure("return.png", plotting.return_curve(trainer.records), "Training episodes, and evaluations.")
-    show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
+    if trainer.config.behaviour != "random":  # what nobody learned to do is not worth looking at
+        show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
     if records["train"]:
         show_figure(
             "losses.png", plotting.losses(trainer.records), "Losses and more, each averaged between two points."
         )
 
     config, name = trainer.config, name_of(trainer.source)
+    size = f", size {config.size}" if config.size else ""
     score = f"{trainer.steps} environment steps, {trainer.updates} updates, {trainer.seconds:.0f} s of learning."
     if records["evaluation"]:
         last = records["evaluation"][-1]
         score += f" Last evaluation: mean return {last['mean']:.1f} of {len(last['returns'])} greedy episodes."
     page = PAGE.format(
-        title=html.escape(f"{name}, preset {config.preset}, seed {config.seed}"),
+        title=html.escape(f"{name}, preset {config.preset}{size}, seed {config.seed}"),
         score=html.escape(score),
         figures="\n".join(shown),
         commands=COMMANDS.format(folder=folder, more=2 * config.steps) if isinstance(trainer.source, str) else "",

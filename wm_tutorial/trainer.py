@@ -369,7 +369,8 @@ class Trainer:
         returns = [r["return"] for r in self.records[-100:] if r["kind"] == "episode"][-10:]
         shown = {"return": f"{np.mean(returns):.0f}"} if returns else {}
         if self.summed:
-            shown |= {name: f"{self.sums[name] / self.summed:.2g}" for name in ("decoder", "dynamics", "critic")}
+            told = [name for name in ("decoder", "dynamics", "critic") if name in self.sums]  # chance has no critic
+            shown |= {name: f"{self.sums[name] / self.summed:.2g}" for name in told}
         return shown
 
     # To disk and back ------------------------------------------------------------------------------------------------

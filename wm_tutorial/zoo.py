@@ -113,7 +113,7 @@ def imagine_with_probabilities(
 
 def returns_of_departing_values(behaviour: ActorCritic, trajectory: Trajectory, value: Tensor) -> Tensor:
     """The recursion mixes in v_t for v_{t+1}, and with it loses the share 1 - lambda of every reward."""
-    discount, lam = trajectory.discount(behaviour.config.discount), behaviour.config.lam
+    discount, lam = trajectory.discount(behaviour.config.imagined_discount), behaviour.config.lam
     following, returns = value[:, -1], []
     for t in reversed(range(trajectory.reward.shape[1])):
         following = (1.0 - lam) * value[:, t] + lam * (trajectory.reward[:, t] + discount[:, t] * following)
