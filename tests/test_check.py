@@ -1,0 +1,719 @@
+"""The readers' checks: right answers pass in one line, known mistakes get their names, other slips their own words."""
+
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from helpers import Through
+from torch import Tensor, nn
+
+from wm_tutorial import actor_critic, check, kl, returns, transforms, world_model, zoo
+from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.dynamics import FeedForward, State
+from wm_tutorial.envs import Environments
+from wm_tutorial.heads import SquaredError
+from wm_tutorial.imagination import Trajectory, imagine
+from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
+from wm_tutorial.replay import Replay
+from wm_tutorial.rows import Spaces
+from wm_tutorial.transforms import TwoHot
+
+Function = Callable[..., Any]
+Capture = pytest.CaptureFixture[str]
+
+
+def said(capsys: Capture, part: str, function: Any) -> tuple[bool, str]:
+    capsys.readouterr()
+    verdict = getattr(check, part)(function)
+    return verdict, capsys.readouterr().out
+
+
+# --- The package's own parts, as a reader's function would be called --------------------------------------------------
+
+
+def package_two_hot(x: Tensor, bins: Tensor) -> Tensor:
+    """The weights of the loss: the part of its gradient that does not come from the softmax."""
+    logits = torch.zeros(len(x), len(bins), dtype=x.dtype, requires_grad=True)
+    (gradient,) = torch.autograd.grad(TwoHot(logits, bins).loss(x).sum(), logits)
+    return 1 / len(bins) - gradient
+
+
+def package_categorical_kl(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
+    rule = CategoricalLatent(*logits_p.shape[-2:], unimix)
+    return rule(logits_p.flatten(-2)).kl(rule(logits_q.flatten(-2)))
+
+
+def package_dynamics_step(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    rule = GaussianLatent(latent.shape[-1])
+    dynamics = FeedForward(1, action.shape[-1], rule, hidden=1, layers=1)
+    dynamics.prior_net = Through(net)  # type: ignore[assignment]
+    prior = dynamics.prior(State(latent[:, :0], latent), action)
+    assert isinstance(prior, Gaussian)
+    return prior.mean, prior.logvar
+
+
+class Replayed(gym.Env[Any, Any]):
+    """Lives recorded transitions again."""
+
+    def __init__(self, obs: Tensor, action: Tensor, *outcomes: Tensor) -> None:
+        self.obs, self.outcomes, self.now = obs.double().numpy(), [x.numpy() for x in outcomes], 0
+        self.observation_space = gym.spaces.Box(-100, 100, obs.shape[1:], np.float64)
+        self.action_space = gym.spaces.Box(-1, 1, action.shape[1:], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self.obs[self.now], {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward, next_obs, terminated, truncated = (x[self.now] for x in self.outcomes)
+        self.now += 1
+        return np.float64(next_obs), float(reward), bool(terminated), bool(truncated), {}
+
+
+def package_alignment(obs: Tensor, action: Tensor, *outcomes: Tensor) -> dict[str, Tensor]:
+    """The rows that `Environments` makes when the recorded actions are taken again."""
+    environments = Environments(lambda: Replayed(obs, action, *outcomes), 1, (0,))
+    nothing, taken = torch.zeros_like(action[0]), iter(action)
+    rows, actions, previous = [environments.reset()], [], [nothing]
+    for _ in range(len(obs) + int((outcomes[2] | outcomes[3])[:-1].sum())):
+        ends = bool(rows[-1].is_last[0])
+        actions.append(nothing if ends else next(taken))
+        previous.append(actions[-1])
+        rows.append(environments.step(rows[-1], actions[-1][None].numpy()))
+    names = ("obs", "reward", "is_first", "is_last", "is_terminal")
+    columns = {name: torch.stack([torch.from_numpy(getattr(row, name)[0:1]) for row in rows])[:, 0] for name in names}
+    columns["obs"], columns["reward"] = columns["obs"].to(obs), columns["reward"].to(obs)
+    return columns | {"action": torch.stack([*actions, nothing]), "previous_action": torch.stack(previous)}
+
+
+class Dream(nn.Module):
+    """As much of a world model as imagination needs."""
+
+    def __init__(self, step: Function, reward: Function) -> None:
+        super().__init__()
+        self.step, self.worth = step, reward
+
+    def imagine(self, state: State, action: Tensor) -> State:
+        return State(state.memory, self.step(state.latent, action))
+
+    def reward(self, feature: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(mean=self.worth(feature.flatten(0, 1)).reshape(feature.shape[:2]))
+
+    def continues(self, feature: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(mean=torch.ones_like(feature[..., 0]))
+
+
+def package_imagination(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    def choose(feature: Tensor) -> Any:
+        return SimpleNamespace(sample=lambda: policy(feature))
+
+    state = State(start[:, :0], start)
+    trajectory = imagine(Dream(step, reward), choose, state, horizon)  # type: ignore[arg-type]
+    return {"latent": trajectory.state.latent, "action": trajectory.action, "reward": trajectory.reward}
+
+
+def package_policy_loss(
+    logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
+) -> Tensor:
+    policy = OneHot.mixed(logits, 0.0)
+    return actor_critic.actor_loss(policy.log_prob(action), policy.entropy(), returns - value, weight, entropy_scale)
+
+
+def package_critic(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    return actor_critic.critic_loss(SquaredError(value.squeeze(-1)), target, target, weight, slow_scale=0.0)
+
+
+def package_replay_sample(
+    is_first: np.ndarray, added: int, batch: int, length: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The replay reads one row in front of each sequence; here it is the sequence's first."""
+    spaces = Spaces("vector", (1,), "discrete", 2, (0.0,), (1.0,))
+    replay = Replay(len(is_first), 1, spaces, memory_size=0, latent_size=1)
+    replay.added = added
+    number = replay.sample(batch, length - 1, rng)[1].number
+    return np.concatenate([number[:, :1] - 1, number], 1) % len(is_first)
+
+
+PACKAGE = {
+    "symlog": transforms.symlog,
+    "symexp": transforms.symexp,
+    "two_hot": package_two_hot,
+    "two_hot_mean": lambda probabilities, bins: TwoHot(probabilities.log(), bins).mean,
+    "sample": lambda mean, logvar: Gaussian(mean, logvar).sample(),
+    "gaussian_kl": kl.gaussian_kl,
+    "categorical_kl": package_categorical_kl,
+    "dynamics_step": package_dynamics_step,
+    "alignment": package_alignment,
+    "imagination": package_imagination,
+    "lambda_returns": returns.lambda_returns,
+    "policy_loss": package_policy_loss,
+    "critic_loss": package_critic,
+    "replay_sample": package_replay_sample,
+}
+
+
+# --- The same, as readers may write them ------------------------------------------------------------------------------
+
+
+def two_hot_in_a_loop(x: Tensor, bins: Tensor) -> Tensor:
+    answer = torch.zeros(len(x), len(bins), dtype=x.dtype)
+    for i, number in enumerate(x.tolist()):
+        number = min(max(number, bins[0].item()), bins[-1].item())
+        k = max(j for j in range(len(bins) - 1) if bins[j] <= number)
+        share = (number - bins[k]) / (bins[k + 1] - bins[k])
+        answer[i, k], answer[i, k + 1] = 1 - share, share
+    return answer
+
+
+def two_hot_as_hats(x: Tensor, bins: Tensor) -> Tensor:
+    """Each weight is a hat over its bin: 1 on it, 0 on its neighbours."""
+    x, width = x.clamp(bins[0], bins[-1])[:, None], bins.diff()
+    rising = torch.cat([torch.ones_like(x), 1 - (bins[1:] - x) / width], 1)
+    falling = torch.cat([1 - (x - bins[:-1]) / width, torch.ones_like(x)], 1)
+    return torch.minimum(rising, falling).clamp(0, 1)
+
+
+def sample_with_generator(mean: Tensor, logvar: Tensor) -> Tensor:
+    return mean + logvar.exp().sqrt() * torch.empty_like(mean).normal_()
+
+
+def sample_with_distribution(mean: Tensor, logvar: Tensor) -> Tensor:
+    return torch.distributions.Normal(mean, (logvar / 2).exp()).rsample()
+
+
+def gaussian_kl_with_distributions(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+    p, q = (torch.distributions.Normal(m, (v / 2).exp()) for m, v in ((mean_p, logvar_p), (mean_q, logvar_q)))
+    return torch.distributions.kl_divergence(p, q).sum(-1)
+
+
+def gaussian_kl_in_a_loop(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+    total = torch.zeros_like(mean_p[..., 0])
+    for z in range(mean_p.shape[-1]):
+        var_p, var_q = logvar_p[..., z].exp(), logvar_q[..., z].exp()
+        square = (mean_p[..., z] - mean_q[..., z]).square()
+        total = total + (var_q / var_p).log() / 2 + (var_p + square) / (2 * var_q) - 0.5
+    return total
+
+
+def categorical_kl_with_torch(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
+    p, q = (torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), unimix) for x in (logits_p, logits_q))
+    return torch.nn.functional.kl_div(q.log(), p, reduction="none").sum(-1).sum(-1)
+
+
+def alignment_in_episodes(
+    obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor
+) -> dict[str, Tensor]:
+    """Episode by episode, each with concatenations."""
+    ends = (torch.nonzero(terminated | truncated).flatten() + 1).tolist()
+    cuts = sorted({0, *ends, len(obs)})
+    parts: dict[str, list[Tensor]] = {name: [] for name in check.PARTS["alignment"].returns}
+    for begin, end in itertools.pairwise(cuts):
+        piece = slice(begin, end)
+        none, zero, no = torch.zeros_like(action[:1]), torch.zeros_like(reward[:1]), torch.zeros(1, dtype=torch.bool)
+        parts["obs"] += [obs[piece], next_obs[end - 1 : end]]
+        parts["action"] += [action[piece], none]
+        parts["previous_action"] += [none, action[piece]]
+        parts["reward"] += [zero, reward[piece]]
+        parts["is_first"] += [~no, no.expand(end - begin)]
+        parts["is_last"] += [no, terminated[piece] | truncated[piece]]
+        parts["is_terminal"] += [no, terminated[piece]]
+    return {name: torch.cat(pieces) for name, pieces in parts.items()}
+
+
+def imagination_in_place(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    latent = start.new_zeros(len(start), horizon + 1, start.shape[-1])
+    latent[:, 0] = start
+    actions, rewards = [], []
+    for t in range(horizon):
+        actions.append(policy(latent[:, t]))
+        latent[:, t + 1] = step(latent[:, t], actions[-1])
+        rewards.append(reward(latent[:, t + 1]))
+    return {"reward": torch.stack(rewards, 1), "action": torch.stack(actions, 1), "latent": latent}
+
+
+def lambda_returns_with_numbers(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    answer = torch.zeros_like(reward)
+    for b in range(reward.shape[0]):
+        following = value[b, -1].item()
+        for t in range(reward.shape[1] - 1, -1, -1):
+            mix = (1 - lam) * value[b, t].item() + lam * following
+            following = reward[b, t].item() + discount[b, t].item() * mix
+            answer[b, t] = following
+    return answer
+
+
+def lambda_returns_as_errors(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    """R_t = r + d v + d lam (R_{t+1} - v): what is new is carried back."""
+    answer, surprise = reward + discount * value, torch.zeros_like(value[:, 0])
+    for t in reversed(range(reward.shape[1])):
+        answer[:, t] += discount[:, t] * lam * surprise
+        surprise = answer[:, t] - value[:, t - 1]
+    return answer
+
+
+def policy_loss_with_distribution(
+    logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
+) -> Tensor:
+    policy = torch.distributions.Categorical(logits=logits)
+    with torch.no_grad():
+        advantage, weight = returns - value, weight.clone()
+    return -weight * policy.log_prob(action.argmax(-1)) * advantage - weight * entropy_scale * policy.entropy()
+
+
+def critic_loss_of_torch(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    return torch.nn.functional.mse_loss(value[:, 0], target.detach(), reduction="none") * weight.detach()
+
+
+def replay_sample_in_a_loop(is_first: np.ndarray, added: int, batch: int, length: int, rng: Any) -> Any:
+    held = min(added, len(is_first))
+    offsets = [int(rng.integers(held - length + 1)) for _ in range(batch)]
+    return torch.tensor([[(added - held + o + t) % len(is_first) for t in range(length)] for o in offsets])
+
+
+def dynamics_step_by_index(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    raw, size = net(torch.hstack([latent, action])), latent.shape[1]
+    return raw[:, :size], -10 + 12 / (1 + torch.exp(-raw[:, size:]))
+
+
+EQUIVALENT: list[tuple[str, Function]] = [
+    ("symlog", lambda x: torch.sign(x) * torch.log(1 + torch.abs(x))),
+    ("symlog", lambda x: torch.where(x > 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))),
+    ("symlog", lambda x: torch.asinh(x / 2 / (1 + abs(x)).sqrt()) * 2),
+    ("symexp", lambda x: torch.sign(x) * (torch.exp(torch.abs(x)) - 1)),
+    ("two_hot", two_hot_in_a_loop),
+    ("two_hot", two_hot_as_hats),
+    ("two_hot_mean", lambda p, b: (p * b).sum(-1)),
+    ("two_hot_mean", lambda p, b: torch.stack([sum(pi * bi for pi, bi in zip(row, b, strict=True)) for row in p])),
+    ("sample", sample_with_generator),
+    ("sample", sample_with_distribution),
+    ("gaussian_kl", gaussian_kl_with_distributions),
+    ("gaussian_kl", gaussian_kl_in_a_loop),
+    ("categorical_kl", categorical_kl_with_torch),
+    ("dynamics_step", dynamics_step_by_index),
+    ("alignment", alignment_in_episodes),
+    ("imagination", imagination_in_place),
+    ("lambda_returns", lambda_returns_with_numbers),
+    ("lambda_returns", lambda_returns_as_errors),
+    ("policy_loss", policy_loss_with_distribution),
+    ("critic_loss", critic_loss_of_torch),
+    ("replay_sample", replay_sample_in_a_loop),
+]
+
+
+@pytest.mark.parametrize("part", check.PARTS)
+def test_the_packages_own_parts_pass_in_one_line(part: str, capsys: Capture) -> None:
+    right, out = said(capsys, part, PACKAGE[part])
+    assert right is True, out
+    assert out.startswith(f"{part}: right") and out.count("\n") == 1
+
+
+@pytest.mark.parametrize(("part", "function"), EQUIVALENT)
+def test_equivalent_functions_pass(part: str, function: Function, capsys: Capture) -> None:
+    right, out = said(capsys, part, function)
+    assert right and out.count("\n") == 1, out
+
+
+# --- Known mistakes ---------------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    pytest.param(part, name, function, id=f"{part.name}-{name}-{i}")
+    for part in check.PARTS.values()
+    for name, mistake in part.mistakes.items()
+    for i, function in enumerate(mistake.functions)
+]
+
+
+@pytest.mark.parametrize(("part", "name", "function"), MISTAKES)
+def test_every_form_of_every_mistake_gets_its_name(
+    part: check.Part, name: str, function: Function, capsys: Capture
+) -> None:
+    assert not examine(part, function)
+    out = capsys.readouterr().out
+    mistake = part.mistakes[name]
+    assert f"Known mistake {name}: {mistake.story}\n  Why it happens: {mistake.why}\n" in out
+
+
+# What follows is written without the check's own mistakes: as a reader would write it.
+
+
+def returns_of_the_guide(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    out, last = torch.zeros_like(reward), value[:, -1]
+    for t in range(reward.shape[1] - 1, -1, -1):
+        last = out[:, t] = value[:, t] * (1 - lam) + lam * (reward[:, t] + discount[:, t] * last)
+    return out
+
+
+def returns_one_column_on(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    horizon, out = reward.shape[1], torch.zeros_like(reward)
+    last = value[:, -1]
+    for t in range(horizon - 1, -1, -1):
+        following = value[:, t + 1] if t + 1 < horizon else value[:, -1]
+        last = out[:, t] = reward[:, t] + discount[:, t] * ((1 - lam) * following + lam * last)
+    return out
+
+
+def returns_never_turned_round(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    out, last = [], value[:, -1]
+    for t in range(reward.shape[1] - 1, -1, -1):
+        last = reward[:, t] + discount[:, t] * ((1 - lam) * value[:, t] + lam * last)
+        out.append(last)
+    return torch.stack(out, dim=1)
+
+
+def returns_into_zeros(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    out = torch.zeros(reward.shape[0], reward.shape[1] + 1, dtype=reward.dtype)
+    for t in range(reward.shape[1] - 1, -1, -1):
+        out[:, t] = reward[:, t] + discount[:, t] * ((1 - lam) * value[:, t] + lam * out[:, t + 1])
+    return out[:, :-1]
+
+
+def kl_with_sigma(mean_p: Tensor, sigma_p: Tensor, mean_q: Tensor, sigma_q: Tensor) -> Tensor:
+    p, q = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean_p, sigma_p), (mean_q, sigma_q)))
+    return torch.distributions.kl_divergence(p, q).sum(-1)
+
+
+def kl_div_the_wrong_way_round(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
+    p, q = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_p, logits_q))
+    return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum((1, 2))
+
+
+def kl_without_unimix(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
+    p, q = (torch.distributions.Categorical(logits=x) for x in (logits_p, logits_q))
+    return torch.distributions.kl_divergence(p, q).sum(-1)
+
+
+def reinforce_without_detach(
+    logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
+) -> Tensor:
+    policy = torch.distributions.Categorical(logits=logits)
+    gain = policy.log_prob(action.argmax(-1)) * (returns - value)
+    return -(gain + entropy_scale * policy.entropy()) * weight.detach()
+
+
+def reinforce_of_the_favourite(
+    logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
+) -> Tensor:
+    policy = torch.distributions.Categorical(logits=logits)
+    gain = policy.log_prob(logits.argmax(-1)) * (returns - value).detach()
+    return -weight.detach() * (gain + entropy_scale * policy.entropy())
+
+
+def reward_before_stepping(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    state, states, actions, rewards = start, [start], [], []
+    for _ in range(horizon):
+        action = policy(state)
+        actions.append(action)
+        rewards.append(reward(state))
+        state = step(state, action)
+        states.append(state)
+    stacked = (torch.stack(x, dim=1) for x in (states, actions, rewards))
+    return dict(zip(("latent", "action", "reward"), stacked, strict=True))
+
+
+def one_done_for_both(
+    obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor
+) -> dict[str, Tensor]:
+    done = terminated | truncated
+    return alignment_in_episodes(obs, action, reward, next_obs, done, done)
+
+
+def previous_action_rolled(*transitions: Tensor) -> dict[str, Tensor]:
+    rows = alignment_in_episodes(*transitions)
+    previous = rows["previous_action"].clone()
+    last = None
+    for t in range(len(previous)):
+        if rows["is_first"][t] and last is not None:
+            previous[t] = last
+        if not rows["is_last"][t]:
+            last = rows["action"][t]
+    return rows | {"previous_action": previous}
+
+
+def starts_anywhere(is_first: np.ndarray, added: int, batch: int, length: int, rng: np.random.Generator) -> Any:
+    size = min(added, len(is_first))
+    start = rng.integers(0, size - length + 1, batch)
+    return start[:, None] + np.arange(length)[None]
+
+
+def within_episodes(is_first: np.ndarray, added: int, batch: int, length: int, rng: np.random.Generator) -> Any:
+    size, picked = len(is_first), []
+    while len(picked) < batch:
+        window = np.arange(n := rng.integers(max(0, added - size), added - length + 1), n + length) % size
+        if not is_first[window[1:]].any():
+            picked.append(window)
+    return np.stack(picked)
+
+
+WRITTEN: list[tuple[str, str, Function]] = [
+    ("symlog", "symlog_abs_missing", lambda x: torch.log(1 + x)),
+    ("symlog", "symlog_sign_lost", lambda x: torch.log(1 + torch.abs(x))),
+    ("symexp", "symexp_one_missing", lambda x: torch.exp(x.abs()) * x.sign()),
+    ("two_hot", "two_hot_weights_swapped", lambda x, b: _swap(two_hot_in_a_loop(x, b))),
+    ("two_hot", "two_hot_nearest", lambda x, b: torch.eye(len(b), dtype=x.dtype)[(x[:, None] - b).abs().argmin(-1)]),
+    ("two_hot_mean", "two_hot_mean_in_symlog", lambda p, b: transforms.symexp((p * transforms.symlog(b)).sum(-1))),
+    ("sample", "sample_variance_for_std", lambda m, v: m + v.exp() * torch.randn(m.shape, dtype=m.dtype)),
+    ("sample", "sample_noise_shared", lambda m, v: m + (v / 2).exp() * torch.randn(1, m.shape[1], dtype=m.dtype)),
+    ("sample", "sample_detached", lambda m, v: torch.distributions.Normal(m, (v / 2).exp()).sample()),
+    ("gaussian_kl", "kl_log_std_for_logvar", kl_with_sigma),
+    ("gaussian_kl", "kl_reversed", lambda a, b, c, d: gaussian_kl_with_distributions(c, d, a, b)),
+    ("gaussian_kl", "kl_prior_detached", lambda a, b, c, d: gaussian_kl_in_a_loop(a, b, c.detach(), d.detach())),
+    ("categorical_kl", "kl_reversed", kl_div_the_wrong_way_round),
+    ("categorical_kl", "unimix_missing", kl_without_unimix),
+    ("dynamics_step", "logvar_unbounded", lambda z, a, net: tuple(net(torch.cat([z, a], 1)).chunk(2, 1))),
+    ("alignment", "time_limit_is_death", one_done_for_both),
+    ("alignment", "previous_action_not_reset", previous_action_rolled),
+    ("imagination", "reward_departing", reward_before_stepping),
+    ("lambda_returns", "reward_share_lost", returns_of_the_guide),
+    ("lambda_returns", "value_one_too_far", returns_one_column_on),
+    ("lambda_returns", "time_reversed", returns_never_turned_round),
+    ("lambda_returns", "bootstrap_missing", returns_into_zeros),
+    ("policy_loss", "advantage_leaks", reinforce_without_detach),
+    ("policy_loss", "log_prob_other_action", reinforce_of_the_favourite),
+    ("critic_loss", "value_not_squeezed", lambda v, t, w: (w.detach() * (v - t.detach()) ** 2).mean()),
+    ("critic_loss", "target_leaks", lambda v, t, w: w.detach() * (v[:, 0] - t).square()),
+    ("replay_sample", "ring_seam", starts_anywhere),
+    ("replay_sample", "whole_episode_bias", within_episodes),
+]
+
+
+def _swap(weights: Tensor) -> Tensor:
+    swapped = weights.clone()
+    for row in swapped:
+        k = min(int(row.nonzero()[0]), len(row) - 2)
+        row[k : k + 2] = row[k : k + 2].flip(0)
+    return swapped
+
+
+@pytest.mark.parametrize(("part", "name", "function"), WRITTEN, ids=lambda x: x if isinstance(x, str) else "")
+def test_mistakes_as_readers_write_them_are_named(part: str, name: str, function: Function, capsys: Capture) -> None:
+    right, out = said(capsys, part, function)
+    assert not right and f"Known mistake {name}:" in out, out
+
+
+# --- The bug zoo ------------------------------------------------------------------------------------------------------
+
+
+def returns_of_behaviour(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    """As `ActorCritic.returns` computes them; nothing is known about the value of the start, so it is 0."""
+    from_start = torch.cat([torch.zeros_like(value[:, :1]), value], 1)
+    ones = torch.ones_like(discount[:, :1])
+    none = reward.new_zeros(*from_start.shape, 0)
+    trajectory = Trajectory(State(none, none), none, reward, torch.cat([ones, discount], 1))
+    behaviour = SimpleNamespace(config=SimpleNamespace(discount=1.0, imagined_discount=1.0, lam=lam))
+    return ActorCritic.returns(behaviour, trajectory, from_start)  # type: ignore[arg-type]
+
+
+def kl_of_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+    """The divergence whose gradient is that of the two balanced ones together, where they weigh the same."""
+    first, second = world_model.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+    return first + second - second.detach()
+
+
+IN_THE_ZOO: dict[str, tuple[str, Function]] = {
+    "value_departing": ("lambda_returns", returns_of_behaviour),
+    "bootstrap_early": ("lambda_returns", returns_of_behaviour),
+    "kl_reversed": ("gaussian_kl", kl_of_balance),
+    "logvar_unbounded": ("dynamics_step", package_dynamics_step),
+    "advantage_leaks": ("policy_loss", package_policy_loss),
+    "time_limit_is_death": ("alignment", package_alignment),
+}
+
+
+@pytest.mark.parametrize("name", IN_THE_ZOO)
+def test_a_bug_of_the_zoo_is_recognised_in_the_package_itself(name: str, capsys: Capture) -> None:
+    part, function = IN_THE_ZOO[name]
+    assert said(capsys, part, function)[0]
+    with zoo.bug(name):
+        right, out = said(capsys, part, function)
+    assert not right and f"Known mistake {name}:" in out, out
+
+
+def test_names_shared_with_the_zoo_are_those_of_the_zoo() -> None:
+    names = {name for part in check.PARTS.values() for name in part.mistakes}
+    assert {*IN_THE_ZOO, "reward_departing", "weights_missing"} <= names & set(zoo.BUGS)
+
+
+# --- Other slips ------------------------------------------------------------------------------------------------------
+
+lambda_returns = returns.lambda_returns
+
+
+def changes_its_input(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    answer = lambda_returns(reward, discount, value, lam)
+    value.mul_(discount)
+    return answer
+
+
+def raises(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    following = value[:, reward.shape[1]]
+    return following
+
+
+def raises_inside_of_torch(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    return torch.stack([reward, discount[:, 1:]])
+
+
+def stub(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    raise NotImplementedError
+
+
+def right_for_one(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    """The last value of the first sequence serves all."""
+    shared = value.clone()
+    shared[:, -1] = value[0, -1]
+    return lambda_returns(reward, discount, shared, lam)
+
+
+def raises_for_two(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    following, out = value[:, -1].item(), []
+    for t in reversed(range(reward.shape[1])):
+        following = reward[0, t] + discount[0, t] * ((1 - lam) * value[0, t] + lam * following)
+        out.append(following)
+    return torch.stack(out[::-1])[None]
+
+
+def right_for_squares(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    """A buffer with its sides swapped."""
+    answer, right = torch.zeros_like(reward).mT.clone(), lambda_returns(reward, discount, value, lam)
+    rows, columns = min(answer.shape[0], len(right)), min(answer.shape[1], right.shape[1])
+    answer[:rows, :columns] = right[:rows, :columns]
+    return answer
+
+
+def wrong_for_one_step(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    return lambda_returns(reward, discount, value, lam) + (reward.shape[1] == 1)
+
+
+def overwrites_what_gradient_needs(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+    variance = logvar_p.exp()
+    answer = kl.gaussian_kl(mean_p, variance.log(), mean_q, logvar_q)
+    variance.zero_()
+    return answer
+
+
+def has_nan(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    answer = lambda_returns(reward, discount, value, lam).clone()
+    answer[0, 0] = torch.nan
+    return answer
+
+
+SLIPS: dict[str, tuple[str, Any, str]] = {
+    "not a function": ("lambda_returns", torch.zeros(2), "this is a tensor (2,); hand over the function itself"),
+    "to be written": ("lambda_returns", stub, "still to be written"),
+    "other arguments": ("lambda_returns", lambda reward, value: reward, "called with (reward, discount, value, lam)"),
+    "an exception": ("lambda_returns", raises, "raised IndexError: index 5 is out of bounds"),
+    "its line": ("lambda_returns", raises, "in raises: following = value[:, reward.shape[1]]"),
+    "its line, not torch's": ("lambda_returns", raises_inside_of_torch, "torch: return torch.stack([reward, disc"),
+    "an argument torch refuses": ("symlog", torch.zeros, "raised TypeError"),
+    "None": ("lambda_returns", lambda *given: None, "returned None; is the return statement missing?"),
+    "NumPy": ("lambda_returns", lambda *g: lambda_returns(*g).numpy(), "a NumPy array (1, 5); it must be a tensor"),
+    "a tuple": ("lambda_returns", lambda *g: (lambda_returns(*g), 0), "returned a tuple of 2; it must be a tensor"),
+    "a list": ("lambda_returns", lambda *g: list(lambda_returns(*g)), "torch.stack a list"),
+    "a number": ("lambda_returns", lambda *given: 0.5, "returned 0.5 (float)"),
+    "no tuple": ("dynamics_step", lambda z, a, net: z, "a tensor (1, 2); it must return a tuple of mean, logvar"),
+    "no dict": ("imagination", lambda *given: {}, "a dict with nothing in it; it must return a dict of latent, action"),
+    "a piece of a dict": (
+        "imagination", lambda *g: package_imagination(*g) | {"reward": [1.0]}, "reward is a list of 1; it must be",
+    ),
+    "shape": ("lambda_returns", lambda *g: lambda_returns(*g)[:, :-1], "has shape (1, 4); it must be (1, 5)."),
+    "transposed": ("lambda_returns", lambda *g: lambda_returns(*g).mT, "The axes are in another order"),
+    "an axis too much": ("critic_loss", lambda *g: package_critic(*g)[:, None], "An axis of length 1 is too much"),
+    "the mean": ("lambda_returns", lambda *g: lambda_returns(*g).mean(), "the mean of the right answer"),
+    "the sum": ("lambda_returns", lambda *g: lambda_returns(*g).sum(), "the sum of the right answer"),
+    "nan": ("lambda_returns", has_nan, "the answer is nan in row 0, column 0."),
+    "infinite": ("sample", lambda mean, logvar: mean / 0.0, "the sample is nan"),
+    "float32": ("lambda_returns", lambda *g: lambda_returns(*g).float(), "is float32; here it must be float64."),
+    "float64": ("lambda_returns", lambda *g: lambda_returns(*g).double(), "is float64; here it must be float32."),
+    "no bool": (
+        "alignment", lambda *g: (r := package_alignment(*g)) | {"is_last": r["is_last"].float()},
+        "is_last is float32; here it must be bool.\n",
+    ),
+    "float positions": ("replay_sample", lambda *g: package_replay_sample(*g) * 1.0, "is float64; here it must be"),
+    "in place": ("lambda_returns", changes_its_input, "it changes its input value in place"),
+    "sample in place": ("sample", lambda mean, logvar: mean.add_(torch.randn_like(mean)), "changes its input mean"),
+    "ring in place": (
+        "replay_sample", lambda first, *g: (package_replay_sample(first, *g), first.fill(True))[0], "input is_first in",
+    ),
+    "batch of 1": ("lambda_returns", right_for_one, "It is right for a batch of 1"),
+    "raises for 2": ("lambda_returns", raises_for_two, "It is right for a batch of 1"),
+    "squares": ("lambda_returns", right_for_squares, "right where the first two axes are equally long"),
+    "no gradient": ("gaussian_kl", lambda *g: torch.stack([kl.gaussian_kl(*g).detach()])[0], "no gradient reaches"),
+    "left torch": ("gaussian_kl", lambda *g: torch.tensor(kl.gaussian_kl(*g).numpy()), "once the inputs require grad"),
+    "gradient lost": ("gaussian_kl", overwrites_what_gradient_needs, "torch cannot find its gradient: one of the vari"),
+    "half the gradient": (
+        "gaussian_kl", lambda *g: (kl.gaussian_kl(*g) + kl.gaussian_kl(*g).detach()) / 2, "the gradient of mean_p, log",
+    ),
+    "gradient too much": ("critic_loss", lambda v, t, w: w * (v[:, 0] - t) ** 2, "gradient flows into target, weight"),
+    "same noise again": ("sample", lambda m, v: (torch.manual_seed(1), sample_with_generator(m, v))[1], "call to call"),
+    "unknown": ("lambda_returns", lambda *g: lambda_returns(*g) + 1, "differs in row 0, columns 0, 1, 2, 3, 4.\n"),
+}  # fmt: skip
+
+
+def test_a_remark_about_sizes_is_made_only_where_it_is_true(capsys: Capture) -> None:
+    right, out = said(capsys, "lambda_returns", wrong_for_one_step)
+    assert not right and "lam 0.55\n" in out and "It is right" not in out
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_every_other_slip_has_words_of_its_own(slip: str, capsys: Capture) -> None:
+    part, function, words = SLIPS[slip]
+    right, out = said(capsys, part, function)
+    assert right is False and words in out, out
+
+
+def test_a_difference_is_shown_with_what_was_given_expected_and_got(capsys: Capture) -> None:
+    def wrong_in_the_middle(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+        return lambda_returns(reward, discount, value, lam) + (torch.arange(reward.shape[1]) == 2)
+
+    right, out = said(capsys, "lambda_returns", wrong_in_the_middle)
+    assert not right
+    assert out.splitlines() == [
+        "lambda_returns: the answer differs in row 0, column 2.",
+        "  given     reward [[1, 4, 2, 0, 8]], discount [[0.5, 0.5, 0.5, 0, 0.5]], value [[8, 2, 4, 12, 16]], lam 0.25",
+        "  expected  [4.648, 5.188, 3.5, 0, 16]",
+        "  got       [4.648, 5.188, 4.5, 0, 16]",
+    ]
+
+
+def test_long_rows_are_cut_around_the_place(capsys: Capture) -> None:
+    def wrong_at_the_end(x: Tensor) -> Tensor:
+        return transforms.symlog(x) + (torch.arange(x.shape[-1]) == 5) * (x.dtype == torch.float64)
+
+    right, out = said(capsys, "symlog", wrong_at_the_end)
+    assert not right and "in row 0, column 5." in out and "given     x [[" in out
+
+
+def test_the_generators_of_the_reader_stay_where_they_are(capsys: Capture) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    check.sample(PACKAGE["sample"])
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_checks_work_where_gradients_are_switched_off(capsys: Capture) -> None:
+    with torch.no_grad():
+        assert check.gaussian_kl(kl.gaussian_kl) and check.sample(PACKAGE["sample"])
+
+
+def test_every_check_tells_the_signature_and_an_example() -> None:
+    for name, part in check.PARTS.items():
+        text = getattr(check, name).__doc__
+        assert f"`{name}({', '.join(part.cases[0])})`" in text and f"check.{name}(my_{name})" in text
+
+
+def test_every_mistake_has_a_story_and_a_reason() -> None:
+    for part in check.PARTS.values():
+        for name, mistake in part.mistakes.items():
+            assert mistake.story.endswith(".") and mistake.why.endswith(".") and "!" not in mistake.story, name

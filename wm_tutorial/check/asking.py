@@ -1,0 +1,225 @@
+"""Putting a question to a function: it is called on copies, and every way of not answering gets its own words."""
+
+import copy
+import inspect
+import os
+import sysconfig
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Function: TypeAlias = Callable[..., Any]
+Arguments: TypeAlias = dict[str, Any]
+Answer: TypeAlias = dict[str, Tensor]  # what was returned, by name
+Call: TypeAlias = Callable[[Arguments], Answer]
+
+LIBRARIES = tuple(
+    f"{folder}{os.sep}"
+    for folder in (Path(__file__).parents[1], sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+)
+
+
+class Unusable(Exception):
+    """There is no answer to compare: the message says why, `raised` whether the function itself raised."""
+
+    def __init__(self, message: str, raised: bool = False) -> None:
+        super().__init__(message)
+        self.raised = raised
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known way to get a part wrong.
+
+    story      what is wrong, in one sentence
+    why        why people make it
+    functions  the mistake itself, once for each form in which people write it
+    """
+
+    story: str
+    why: str
+    functions: tuple[Function, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A function that the reader's function is given, and how it reads."""
+
+    text: str
+    function: Function
+
+    def __call__(self, *given: Tensor) -> Any:
+        """What the rule gives."""
+        return self.function(*given)
+
+    def __repr__(self) -> str:
+        """For messages."""
+        return self.text
+
+
+def once(call: Call, arguments: Arguments) -> Answer:
+    """The answer itself, for a function that leaves nothing to chance."""
+    return call(arguments)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something a reader builds.
+
+    name            also what its check is called
+    right           the finished function
+    cases           arguments by name, in the order of the call; the first are small enough to read in a message
+    mistakes        by name; what is in the bug zoo too has the same name there
+    container       what it returns: a Tensor, a tuple or a dict of Tensors, or an array of whole numbers
+    returns         names of what it returns
+    batched         arguments whose first axis is the batch
+    gradient_to     arguments that must receive gradient
+    no_gradient_to  arguments that must not
+    measure         what is compared; for a function that draws at random, statistics of many answers
+    expected        what these statistics must be
+    tolerance       relative and absolute, of these statistics
+    """
+
+    name: str
+    right: Function
+    cases: tuple[Arguments, ...]
+    mistakes: dict[str, Mistake]
+    container: type = Tensor
+    returns: tuple[str, ...] = ("the answer",)
+    batched: tuple[str, ...] = ()
+    gradient_to: tuple[str, ...] = ()
+    no_gradient_to: tuple[str, ...] = ()
+    measure: Callable[[Call, Arguments], Answer] = once
+    expected: Callable[[Arguments], Answer] | None = None
+    tolerance: tuple[float, float] | None = None
+
+
+def right_answer(part: Part, arguments: Arguments) -> Answer:
+    """What must be answered."""
+    return part.expected(arguments) if part.expected else answers(part, part.right, arguments)
+
+
+def answers(part: Part, function: Function, arguments: Arguments) -> Answer:
+    """What `function` answers, always with the same draws; raises Unusable where it does not answer."""
+    torch.default_generator.manual_seed(0)
+    return part.measure(partial(_call, part, function), arguments)
+
+
+def gradients(part: Part, function: Function, arguments: Arguments) -> Answer:
+    """The gradient that each argument receives from the answer, zeros where none does."""
+    tracked = part.gradient_to + part.no_gradient_to
+    given = arguments | {name: arguments[name].clone().requires_grad_() for name in tracked}
+    answer = [value for value in _call(part, function, given).values() if value.requires_grad]
+    # Weights of their own: errors in two places cannot cancel.
+    total = sum((torch.linspace(0.5, 1.5, value.numel()).to(value) * value.flatten()).sum() for value in answer)
+    if not isinstance(total, Tensor):
+        return {name: torch.zeros_like(arguments[name]) for name in tracked}
+    leaves = [given[name] for name in tracked]
+    return dict(zip(tracked, differentiate(total, leaves), strict=True))
+
+
+def differentiate(total: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:
+    """The gradient of `total` in each of `leaves`; raises Unusable if torch cannot tell."""
+    try:
+        return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+    except RuntimeError as error:
+        raise Unusable(f"torch cannot find its gradient: {error}") from error
+
+
+def refusal(function: Function, arguments: Arguments) -> str:
+    """Why `function` cannot be called with these arguments, or nothing."""
+    try:
+        inspect.signature(function).bind(*arguments.values())
+    except TypeError as error:
+        return f"it is called with ({', '.join(arguments)}), and does not take that: {error}."
+    except ValueError:
+        pass  # functions of torch itself have no signature to look at
+    return ""
+
+
+def _call(part: Part, function: Function, arguments: Arguments) -> Answer:
+    given = {
+        name: value if isinstance(value, Tensor) and value.requires_grad else copy.deepcopy(value)
+        for name, value in arguments.items()
+    }
+    try:
+        returned = function(*given.values())
+    except NotImplementedError as error:
+        raise Unusable("still to be written; it raises NotImplementedError.") from error
+    except Exception as error:
+        raise Unusable(_tell(error), raised=True) from error
+    if changed := [name for name, value in given.items() if _differ(value, arguments[name])]:
+        raise Unusable(
+            f"it changes its input {', '.join(changed)} in place, so whoever called it goes on with other numbers; "
+            f"work on a copy, such as {changed[0]}.clone()."
+        )
+    return _by_name(part, returned)
+
+
+def _differ(value: Any, before: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return not np.array_equal(value, before)
+    return isinstance(value, Tensor) and not torch.equal(value, before)
+
+
+def _tell(error: Exception) -> str:
+    """Type, message, and the reader's line: the innermost one that belongs to no library."""
+    text = f"it raised {type(error).__name__}: {str(error).strip() or '(no message)'}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]
+    if frames:
+        text += f"\n  line {frames[-1].lineno} in {frames[-1].name}: {frames[-1].line or '(not to be shown)'}"
+    return text
+
+
+# What was returned ----------------------------------------------------------------------------------------------------
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words."""
+    match value:
+        case None:
+            return "None"
+        case Tensor():
+            return f"a tensor {tuple(value.shape)}"
+        case np.ndarray():
+            return f"a NumPy array {value.shape}"
+        case tuple() | list():
+            return f"a {type(value).__name__} of {len(value)}"
+        case dict():
+            return f"a dict with {', '.join(map(str, value)) or 'nothing in it'}"
+    return f"{value!r} ({type(value).__name__})"
+
+
+def _by_name(part: Part, returned: Any) -> Answer:
+    names = part.returns
+    if returned is None:
+        raise Unusable("it returned None; is the return statement missing?")
+    if part.container is Tensor:
+        return {names[0]: _tensor(returned, "it")}
+    if part.container is np.ndarray:
+        return {names[0]: torch.as_tensor(returned) if isinstance(returned, np.ndarray) else _tensor(returned, "it")}
+    if part.container is dict and isinstance(returned, dict) and set(returned) == set(names):
+        return {name: _tensor(returned[name], name) for name in names}
+    if part.container is tuple and isinstance(returned, tuple) and len(returned) == len(names):
+        return {name: _tensor(value, name) for name, value in zip(names, returned, strict=True)}
+    raise Unusable(
+        f"it returned {kind_of(returned)}; it must return a {part.container.__name__} of {', '.join(names)}."
+    )
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    hint = ""
+    if isinstance(value, np.ndarray | np.generic):
+        hint = " Stay with torch functions: NumPy loses the gradient."
+    if isinstance(value, tuple | list):
+        hint = " Return one thing only, and torch.stack a list of tensors."
+    raise Unusable(f"{name} {'returned' if name == 'it' else 'is'} {kind_of(value)}; it must be a tensor.{hint}")
