@@ -47,9 +47,16 @@ class Experiment:
         return ["wm-tutorial", "measure", self.env, "--out", out, "--seeds", *map(str, seeds), *self.options.split()]
 
 
-V3 = "--preset dreamer_v3 --size nano"
+V3 = "--preset dreamer_v3 --size nano --eval-episodes 100"
 EXPERIMENTS: dict[str, Experiment] = {
     "cartpole-guide": Experiment("CartPole-v1", "", "500", (0, 1, 2, 3, 4, 100, 101, 102, 103, 104)),
+    "cartpole-v3-10k": Experiment("CartPole-v1", f"{V3} --steps 10000", "475 in 10,000 steps, 4 minutes"),
+    "cartpole-v3-20k": Experiment("CartPole-v1", f"{V3} --steps 20000", "475 still at 20,000"),
+    "position-only-v3": Experiment("wm_tutorial/PositionOnlyCartPole-v0", f"{V3} --steps 25000", "450 in 30,000"),
+    "position-only-guide": Experiment("wm_tutorial/PositionOnlyCartPole-v0", "--steps 25000", "below 200"),
+    "pendulum-v3": Experiment("Pendulum-v1", f"{V3} --steps 20000", "-200 in 20,000"),
+    "acrobot-v3": Experiment("Acrobot-v1", f"{V3} --steps 50000 --updates-per-step 0.1", "-90 in 50,000"),
+    "catch-in-the-dark-v3": Experiment("wm_tutorial/CatchInTheDark-v0", f"{V3} --steps 20000", "9 of 10"),
 }
 
 
@@ -94,14 +101,14 @@ def write_table() -> None:
 TEXT = """# Learning results
 
 Written by `make results`, which trains what is missing. In every folder: one file per seed with its options, versions,
-every training episode, every evaluation and the returns of 100 greedy episodes at the end; `summary.json`; `curves.png`.
+training episodes, evaluations and the returns of 100 greedy episodes at the end; `summary.json`; `curves.png`.
 
 | result | environment | agent | steps | mean return | 95 % interval | worst seed | target | seeds | CPU minutes |
 |---|---|---|---|---|---|---|---|---|---|
 {table}
 
-The mean is over seeds, of 100 greedy episodes each; the interval is a percentile bootstrap over seeds, too narrow for as
-few as five. CPU minutes are of one run on one core, and depend on the machine and on what else it does.
+The mean is over seeds, of 100 greedy episodes each; the interval is a percentile bootstrap over seeds, too narrow for
+as few as five. CPU minutes are of one run on one core, and depend on the machine and on what else it does.
 
 Each with its own command:
 

@@ -20,7 +20,7 @@ from wm_tutorial.run import train
 from wm_tutorial.trainer import Trainer
 
 LINEAGE = [name for name in PRESETS if name != "guide"]
-SMALLER = TINY | {"memory_size": 8, "memory_blocks": 2, "latent_classes": 3, "bins": 41}
+SMALLER = TINY | {"imagined_starts": 0, "memory_size": 8, "memory_blocks": 2, "latent_classes": 3, "bins": 41}
 
 
 def small(preset: str, **options: Any) -> Config:

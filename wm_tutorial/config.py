@@ -325,8 +325,9 @@ PRESETS: dict[str, Preset] = {
             "fresh_sequences_first": True, "steps": 1_100_000, "prefill": 1024, "updates_per_step": 1.0,
             "capacity": 1_000_000, "envs": 16,
         },
-        # Real returns keep so few updates honest: without them values drift above what the agent gets, and it wavers.
-        small={"replay_critic_scale": 1.0},
+        # With few updates the critic must learn quickly, and real returns must keep it honest: a critic that lags behind,
+        # or believes the dream alone, is why agents waver.
+        small={"critic_lr": 1e-3, "slow_critic_rate": 0.1, "replay_critic_scale": 1.0},
     ),
 }  # fmt: skip
 
