@@ -325,8 +325,8 @@ PRESETS: dict[str, Preset] = {
             "fresh_sequences_first": True, "steps": 1_100_000, "prefill": 1024, "updates_per_step": 1.0,
             "capacity": 1_000_000, "envs": 16,
         },
-        # With few updates the critic must learn quickly, and real returns must keep it honest: a critic that lags behind,
-        # or believes the dream alone, is why agents waver.
+        # With few updates the critic must learn quickly, and real returns must keep it honest: a critic that lags
+        # behind, or believes the dream alone, is why agents waver.
         small={"critic_lr": 1e-3, "slow_critic_rate": 0.1, "replay_critic_scale": 1.0},
     ),
 }  # fmt: skip
