@@ -54,7 +54,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "cartpole-v3-20k": Experiment("CartPole-v1", f"{V3} --steps 20000", "475 still at 20,000"),
     "position-only-v3": Experiment("wm_tutorial/PositionOnlyCartPole-v0", f"{V3} --steps 25000", "450 in 30,000"),
     "position-only-guide": Experiment("wm_tutorial/PositionOnlyCartPole-v0", "--steps 25000", "below 200"),
-    "pendulum-v3": Experiment("Pendulum-v1", f"{V3} --steps 20000", "-200 in 20,000"),
+    "pendulum-v3": Experiment("Pendulum-v1", f"{V3} --steps 15000", "-200 in 20,000"),
     "acrobot-v3": Experiment("Acrobot-v1", f"{V3} --steps 50000 --updates-per-step 0.1", "-90 in 50,000"),
     "catch-in-the-dark-v3": Experiment("wm_tutorial/CatchInTheDark-v0", f"{V3} --steps 20000", "9 of 10"),
 }
