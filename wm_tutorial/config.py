@@ -261,7 +261,7 @@ PRESETS: dict[str, Preset] = {
         latent="Gaussian",
         heads="squared error",
         kl="free nats 3",
-        behaviour="random",
+        behaviour="random: its planner is not here yet",
         source="the world model of Hafner et al. 2019 (arXiv 1811.04551); updates for an action repeat of 4",
         options={
             "memory": "rssm", "memory_cell": "gru", "decoder_scale": 0.5, "reward_scale": 5.0, "behaviour": "random",
@@ -356,7 +356,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "latent_size": 32, "latent_classes": 8, "conv_depth": 8, "bins": 63, **LAPTOP,
     },
     "micro": {
-        "memory_size": 256, "memory_blocks": 8, "hidden": 128, "layers": 2,
+        "memory_size": 256, "memory_blocks": 8, "hidden": 96, "layers": 2,
         "latent_size": 32, "latent_classes": 8, "conv_depth": 8, "bins": 127, **LAPTOP,
     },
     "size1m": _reference_size(512, 4),
