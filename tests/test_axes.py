@@ -35,7 +35,7 @@ AXES = list(itertools.product(("feed-forward", "rssm"), ("gaussian", "categorica
 def dynamics(memory: str, latent: str) -> FeedForward | RSSM:
     rule = LATENTS[latent]
     if memory == "rssm":
-        return randomise(RSSM(E, A, rule, memory=8, hidden=6, blocks=2))
+        return randomise(RSSM(BlockGRU(8, rule.size, A, hidden=6, blocks=2), E, rule, memory=8, hidden=6))
     return randomise(FeedForward(E, A, rule, hidden=8, layers=1))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wm_tutorial.actor_critic import ActorCritic, BoundedNormal, actor_loss, critic_loss
 from wm_tutorial.config import Config
-from wm_tutorial.dynamics import RSSM, State
+from wm_tutorial.dynamics import RSSM, BlockGRU, State
 from wm_tutorial.heads import Bernoulli
 from wm_tutorial.kl import balanced_kl
 from wm_tutorial.latents import CategoricalLatent, Categoricals, OneHot
@@ -155,8 +155,8 @@ def rssm(g: dict[str, Any]) -> RSSM:
     """An RSSM with the reference's weights: its kernels are (inputs, outputs), ours (outputs, inputs)."""
     cfg, weights = g["cfg"], {name: torch.tensor(value) for name, value in g["weights"].items()}
     latent = CategoricalLatent(cfg["stoch"], cfg["classes"], cfg["unimix"])
-    model = RSSM(g["tokens"].shape[-1], g["action"].shape[-1], latent, cfg["deter"], cfg["hidden"], cfg["blocks"])
-    core = model.core
+    core = BlockGRU(cfg["deter"], latent.size, g["action"].shape[-1], cfg["hidden"], cfg["blocks"])
+    model = RSSM(core, g["tokens"].shape[-1], latent, cfg["deter"], cfg["hidden"])
     linears = {
         "dynin0": core.memory_in, "dynin1": core.latent_in, "dynin2": core.action_in, "obs0": model.posterior_net[0],
         "prior0": model.prior_net[0], "prior1": model.prior_net[1],

@@ -282,7 +282,7 @@ def test_each_number_keeps_its_type() -> None:
 
 
 def columns(replay: Replay) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in replay.state_dict().items() if name != "added"}
+    return {name: value.clone() for name, value in replay.state_dict().items() if name not in ("added", "served")}
 
 
 def test_write_back_changes_the_states_of_the_named_rows_and_nothing_else() -> None:
@@ -353,7 +353,9 @@ def test_a_restored_replay_goes_on_as_if_it_had_not_been_saved(rows: int) -> Non
 def test_saving_holds_only_the_rows_there_are() -> None:
     replay = replay_of(1000, 2)
     fill(replay, 3)
-    assert all(value.shape[:2] == (2, 3) for name, value in replay.state_dict().items() if name != "added")
+    assert all(
+        value.shape[:2] == (2, 3) for name, value in replay.state_dict().items() if name not in ("added", "served")
+    )
 
 
 # --- Errors -----------------------------------------------------------------------------------------------------------
