@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from helpers import IMAGES, VECTORS, depends, random_batch, randomise, receivers, uniform
 from helpers import SMALL as SMALL_MODEL
-from scripted import tiny
+from scripted import Scripted, tiny
 from torch import Tensor
 
 from wm_tutorial.actor_critic import ActorCritic
@@ -113,6 +114,22 @@ def test_acting_row_by_row_infers_the_same_as_learning_from_the_sequence(
     for t in range(T):
         state = model.step(state, given["action"][:, t], given["is_first"][:, t], given["embedding"][:, t])
         torch.testing.assert_close(state.feature, states.feature[:, t])
+
+
+@pytest.mark.parametrize(("memory", "latent"), AXES)
+def test_acting_infers_the_states_that_learning_infers(memory: str, latent: str, no_chance: None) -> None:
+    """Two environments of short episodes: what the agent remembers from step to step is what it learns from later."""
+    sizes = {"memory_size": 8, "memory_blocks": 2, "latent_classes": 3, "envs": 2, "prefill": 1000}
+    trainer = Trainer(lambda: Scripted([3, -2]), tiny(memory=memory, latent=latent, **sizes))
+    randomise(trainer.agent.world_model)
+    while trainer.replay.added < 9:
+        trainer.collect()
+    batch, place = trainer.replay.sample(6, 8, np.random.default_rng(0))
+    assert batch.is_first.any() and batch.is_terminal.any()
+    observed = trainer.agent.world_model.observe(batch)
+    for name in ("memory", "latent"):
+        while_acting = trainer.replay.columns[name][place.stream[:, None], place.number]
+        torch.testing.assert_close(getattr(observed, name).detach(), torch.from_numpy(while_acting))
 
 
 @pytest.mark.parametrize(("memory", "latent"), AXES)
