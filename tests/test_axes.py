@@ -186,7 +186,9 @@ def test_samples_are_one_hot_and_follow_the_mixed_probabilities() -> None:
 def test_the_gradient_of_a_sample_is_that_of_its_probabilities() -> None:
     latent, direction = CategoricalLatent(2, 3, unimix=0.2), uniform(6, seed=3)
     raw = uniform(6, seed=4).requires_grad_()
-    (through,) = torch.autograd.grad((latent(raw).sample() * direction).sum(), raw)
+    sample = latent(raw).sample()
+    assert sample.requires_grad
+    (through,) = torch.autograd.grad((sample * direction).sum(), raw)
     probabilities = 0.8 * torch.softmax(raw.reshape(2, 3), -1) + 0.2 / 3
     (direct,) = torch.autograd.grad((probabilities.flatten() * direction).sum(), raw)
     torch.testing.assert_close(through, direct)

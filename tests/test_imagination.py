@@ -25,7 +25,7 @@ class Said:
     mean: Tensor
 
 
-class Doubling:
+class Doubling(nn.Module):
     """A world without chance. Memory h counts steps, z becomes 2 z plus the first number of the action.
 
     Reward 10 z + h and continue z / 100, both of the state that is arrived at.

@@ -109,7 +109,7 @@ def test_each_teaches_exactly_one_side_with_the_exact_gradient() -> None:
     mean_p, logvar_p, mean_q, logvar_q = (x.requires_grad_() for x in four(2, 3, 4, seed=3))
     leaves = (mean_p, logvar_p, mean_q, logvar_q)
     dynamics, representation = balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), free_nats=0.0)
-    by_dynamics = torch.autograd.grad(dynamics.sum(), leaves, allow_unused=True)
+    by_dynamics = torch.autograd.grad(dynamics.sum(), leaves, allow_unused=True, retain_graph=True)
     by_representation = torch.autograd.grad(representation.sum(), leaves, allow_unused=True)
     assert by_dynamics[:2] == (None, None)  # nothing reaches the posterior
     assert by_representation[2:] == (None, None)  # nothing reaches the prior
