@@ -163,6 +163,18 @@ def test_the_threshold_comes_before_any_mean() -> None:
         assert loss.mean().item() == pytest.approx(2.0)  # (1 + 3) / 2; clipping the mean would give 1.6
 
 
+def test_free_nats_of_the_mean_let_all_states_have_the_same() -> None:
+    """PlaNet's and DreamerV1's: each state shows the mean over all of them, clipped, and all are pulled alike."""
+    means = torch.tensor([[0.2, 3.0]], dtype=torch.float64).mul(2).sqrt().unsqueeze(-1).requires_grad_()
+    zeros = torch.zeros_like(means)
+    for loss in balanced_kl(Gaussian(means, zeros), Gaussian(zeros, zeros), free_nats=1.0, of_mean=True):
+        assert loss.tolist() == [[pytest.approx(1.6), pytest.approx(1.6)]]
+    (slope,) = torch.autograd.grad(loss.sum(), means)
+    torch.testing.assert_close(slope, means.detach())  # of squares / 2, the mean of two, twice
+    for loss in balanced_kl(Gaussian(means, zeros), Gaussian(zeros, zeros), free_nats=1.7, of_mean=True):
+        assert loss.tolist() == [[1.7, 1.7]]
+
+
 @given(st.floats(0.0, 5.0), st.floats(0.0, 5.0))
 def test_never_below_free_nats_and_unchanged_above(divergence: float, free_nats: float) -> None:
     for loss in balanced_kl(*narrow(divergence), free_nats=free_nats):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wm_tutorial.transforms import symexp, symlog
+from wm_tutorial.transforms import TwoHot, symexp, symexp_bins, symlog
 
 # (x, symlog(x)); e^2 - 1 = 6.389...
 PAIRS = [(0.0, 0.0), (math.e - 1.0, 1.0), (1.0, math.log(2.0)), (-1.0, -math.log(2.0)), (-(math.e**2 - 1.0), -2.0)]
@@ -88,3 +88,15 @@ def test_slope_of_symexp(x: float) -> None:
 def test_slope_at_exactly_zero_is_one(function: Callable[[Tensor], Tensor], zero: float) -> None:
     # With torch.sign, which is 0 at 0, it would be 0: a head that starts at zero would never leave it.
     assert slope(function, zero) == 1.0
+
+
+# --- Two-hot ----------------------------------------------------------------------------------------------------------
+
+
+def test_some_of_the_predictions_are_predictions_of_the_same_numbers() -> None:
+    logits = torch.linspace(-1.0, 1.0, 2 * 3 * 5).reshape(2, 3, 5)
+    prediction = TwoHot(logits, symexp_bins(5))
+    some = prediction[:, :-1]
+    assert isinstance(some, TwoHot)
+    torch.testing.assert_close(some.mean, prediction.mean[:, :-1])
+    torch.testing.assert_close(some.loss(torch.ones(2, 2)), prediction.loss(torch.ones(2, 3))[:, :-1])
