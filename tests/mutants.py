@@ -2,20 +2,29 @@
 
     python tests/mutants.py                 every mistake
     python tests/mutants.py kl_reversed     some of them
+    python tests/mutants.py --mathematics   and afterwards mutmut's small changes in the modules of mathematics
 
 Each mistake names its tests (`caught_by`). All of them must fail while it is out, by an assertion about numbers: an
 exception, or a shape that does not fit, is no catch, because whoever makes the mistake sees neither. Without it they
 must all pass.
+
+Both scores go to book/results/mutants.json and into the README. mutmut takes long, so its score is kept from its last
+run; what it found stays in mutants/, where `mutmut browse` shows it, and only functions that changed are tried again.
 """
 
 import argparse
 import contextlib
+import hashlib
 import io
 import json
+import re
+import subprocess
 import sys
 import time
+import tomllib
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +33,8 @@ from wm_tutorial import zoo
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 RESULTS = ROOT / "book" / "results" / "mutants.json"
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(<!-- make mutants writes this -->\n).*?(\n<!-- to here -->)", re.DOTALL)
 
 
 class Outcomes:
@@ -88,19 +99,58 @@ def zoo_gate(names: list[str]) -> list[str]:
     return wrong
 
 
+def mathematics_gate() -> dict[str, Any]:
+    """Let mutmut change one thing after the other, and count what the tests notice; never ending is noticed, too."""
+    mutmut = Path(sys.executable).parent / "mutmut"
+    subprocess.run([mutmut, "run", "--max-children", "1"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([mutmut, "export-cicd-stats"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    found = json.loads((ROOT / "mutants" / "mutmut-cicd-stats.json").read_text())
+    killed = found["killed"] + found["timeout"]
+    return {"killed": killed, "mutants": found["total"], "of": fingerprint()}
+
+
+def fingerprint() -> str:
+    """Of the modules that mutmut changes: whether its score is still that of this code."""
+    modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]["only_mutate"]
+    return hashlib.sha256(b"".join((ROOT / module).read_bytes() for module in modules)).hexdigest()[:12]
+
+
+def scores(results: dict[str, Any]) -> str:
+    """Both scores in one line."""
+    found = results["zoo"]
+    line = f"zoo: {found['caught']} of {found['mistakes']} caught by a test on meaning"
+    if not (found := results.get("mathematics")):
+        return f"{line}; mathematics: not yet measured"
+    share = found["killed"] / found["mutants"]
+    line += f"; mathematics: {found['killed']} of {found['mutants']} mutants killed ({100 * share:.1f} %)"
+    return line + ("" if found["of"] == fingerprint() else ", before the latest changes to its modules")
+
+
+def publish(results: dict[str, Any]) -> None:
+    """Write the scores down, where programs look and where people do."""
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    README.write_text(BLOCK.sub(lambda block: f"{block[1]}`{scores(results)}`{block[2]}", README.read_text()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mistakes of the zoo; all of them if none is given")
-    names = parser.parse_args().names or list(zoo.BUGS)
+    parser.add_argument("--mathematics", action="store_true", help="run mutmut, too")
+    arguments = parser.parse_args()
+    names = arguments.names or list(zoo.BUGS)
     started = time.perf_counter()
     wrong = zoo_gate(names)
-    caught = len(names) - len({line.split(":")[0] for line in wrong})
+    caught = len(names) - len({line.split(":")[0] for line in wrong} & set(names))
     for line in wrong:
         print(line)
     print(f"{time.perf_counter() - started:.0f} s")
-    print(f"zoo: {caught} of {len(names)} caught by a test on meaning")
-    if len(names) == len(zoo.BUGS):
-        RESULTS.write_text(json.dumps({"zoo": {"caught": caught, "mistakes": len(names)}}, indent=2) + "\n")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results["zoo"] = {"caught": caught, "mistakes": len(names)}
+    if arguments.mathematics:
+        results["mathematics"] = mathematics_gate()
+    if not arguments.names:
+        publish(results)
+    print(scores(results))
     raise SystemExit(bool(wrong))
 
 
