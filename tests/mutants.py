@@ -100,13 +100,15 @@ def zoo_gate(names: list[str]) -> list[str]:
 
 
 def mathematics_gate() -> dict[str, Any]:
-    """Let mutmut change one thing after the other, and count what the tests notice; never ending is noticed, too."""
+    """Let mutmut change one thing after the other, and count what the tests notice.
+
+    A test that does not come back counts as one that noticed nothing: torch in a forked process can hang by itself.
+    """
     mutmut = Path(sys.executable).parent / "mutmut"
     subprocess.run([mutmut, "run", "--max-children", "1"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([mutmut, "export-cicd-stats"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     found = json.loads((ROOT / "mutants" / "mutmut-cicd-stats.json").read_text())
-    killed = found["killed"] + found["timeout"]
-    return {"killed": killed, "mutants": found["total"], "of": fingerprint()}
+    return {"killed": found["killed"], "mutants": found["total"], "of": fingerprint()}
 
 
 def fingerprint() -> str:
