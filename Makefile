@@ -12,15 +12,16 @@ STAMP := $(VENV)/.installed
 INSTALL := --disable-pip-version-check -c constraints.txt -e ".[test,notebooks]"
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lab results bench clean
+.PHONY: help train test mutants lab results bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  ARGS="..." goes to the command behind train, test and lab:'
+	@echo '  ARGS="..." goes to the command behind train, test, mutants and lab:'
 	@echo '    make train ARGS="--help"'
 	@echo '    make train ENV=Acrobot-v1'
 	@echo '    make test ARGS="tests/test_returns.py -k bootstrap"'
+	@echo '    make mutants ARGS=--mathematics (with mutmut, which takes long)'
 	@echo '  JOBS=4 runs the tests in four processes instead of two.'
 	@echo '  PYTHON=python3.13 chooses the Python of a new virtual environment.'
 
@@ -34,6 +35,10 @@ test: $(STAMP) ## Lint, check the types and run the tests
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+mutants: $(STAMP) ## Make every mistake of the bug zoo and see whether the tests notice
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[mutation]"
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
+
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
@@ -44,7 +49,7 @@ bench: $(STAMP) ## Measure what a gradient update costs
 	OMP_NUM_THREADS=1 $(BIN)/wm-tutorial bench --preset dreamer_v3 --size size1m $(ARGS)
 
 clean: ## Remove the virtual environment, caches and built packages (runs/ stays)
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is newer than both files as long as the environment holds what they ask for.

@@ -70,7 +70,9 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
 
 def receivers(loss: Tensor, parts: dict[str, nn.Module]) -> set[str]:
     """Names of the parts in which every parameter receives gradient from `loss`; in the others none may."""
-    reached = set()
+    reached = set[str]()
+    if not loss.requires_grad:
+        return reached
     for name, part in parts.items():
         parameters = list(part.parameters())
         gradients = torch.autograd.grad(loss.sum(), parameters, retain_graph=True, allow_unused=True)

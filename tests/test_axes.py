@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from helpers import IMAGES, VECTORS, depends, random_batch, randomise, receivers, uniform
 from helpers import SMALL as SMALL_MODEL
-from scripted import tiny
+from scripted import Scripted, tiny
 from torch import Tensor
 
 from wm_tutorial.actor_critic import ActorCritic
@@ -116,6 +117,22 @@ def test_acting_row_by_row_infers_the_same_as_learning_from_the_sequence(
 
 
 @pytest.mark.parametrize(("memory", "latent"), AXES)
+def test_acting_infers_the_states_that_learning_infers(memory: str, latent: str, no_chance: None) -> None:
+    """Two environments of short episodes: what the agent remembers from step to step is what it learns from later."""
+    sizes = {"memory_size": 8, "memory_blocks": 2, "latent_classes": 3, "envs": 2, "prefill": 1000}
+    trainer = Trainer(lambda: Scripted([3, -2]), tiny(memory=memory, latent=latent, **sizes))
+    randomise(trainer.agent.world_model)
+    while trainer.replay.added < 9:
+        trainer.collect()
+    batch, place = trainer.replay.sample(6, 8, np.random.default_rng(0))
+    assert batch.is_first.any() and batch.is_terminal.any()
+    observed = trainer.agent.world_model.observe(batch)
+    for name in ("memory", "latent"):
+        while_acting = trainer.replay.columns[name][place.stream[:, None], place.number]
+        torch.testing.assert_close(getattr(observed, name).detach(), torch.from_numpy(while_acting))
+
+
+@pytest.mark.parametrize(("memory", "latent"), AXES)
 def test_imagining_a_step_draws_from_the_prior_of_the_next_row(memory: str, latent: str, no_chance: None) -> None:
     model = dynamics(memory, latent)
     given = rows(model)
@@ -169,7 +186,9 @@ def test_samples_are_one_hot_and_follow_the_mixed_probabilities() -> None:
 def test_the_gradient_of_a_sample_is_that_of_its_probabilities() -> None:
     latent, direction = CategoricalLatent(2, 3, unimix=0.2), uniform(6, seed=3)
     raw = uniform(6, seed=4).requires_grad_()
-    (through,) = torch.autograd.grad((latent(raw).sample() * direction).sum(), raw)
+    sample = latent(raw).sample()
+    assert sample.requires_grad
+    (through,) = torch.autograd.grad((sample * direction).sum(), raw)
     probabilities = 0.8 * torch.softmax(raw.reshape(2, 3), -1) + 0.2 / 3
     (direct,) = torch.autograd.grad((probabilities.flatten() * direction).sum(), raw)
     torch.testing.assert_close(through, direct)

@@ -16,6 +16,7 @@ from wm_tutorial.heads import (
     ScalarHead,
     SquaredError,
     SymlogVector,
+    TwoHotHead,
     VectorDecoder,
     make_decoder,
 )
@@ -116,6 +117,16 @@ def test_the_scalar_head_starts_at_exactly_zero_and_can_leave_it() -> None:
     gradients = [p.grad is not None and bool(p.grad.any()) for p in head.parameters()]
     assert all(gradients)  # after the first step the gradient passes the output layer
     assert head(feature).loss(target).mean() < target.square().mean()
+
+
+def test_the_two_hot_head_starts_at_exactly_zero() -> None:
+    """Random logits would mean numbers of up to a million: the last bins stand for e^20."""
+    torch.manual_seed(0)
+    head = TwoHotHead(5, hidden=16, layers=2, bins=255)
+    feature = uniform(4, 3, 5, seed=0, low=-100, high=100)
+    assert torch.equal(head(feature).mean, torch.zeros(4, 3))
+    randomise(head)
+    assert head(feature).mean.abs().min() > 1e3
 
 
 def test_the_scalar_head_speaks_in_its_unit() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from helpers import CONTINUOUS, SMALL, VECTORS, randomise, receivers, uniform
+from helpers import CONTINUOUS, SMALL, STANDARD_ERRORS, VECTORS, randomise, receivers, uniform
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.config import Config
 from wm_tutorial.dynamics import State
 from wm_tutorial.imagination import Trajectory, imagine
+from wm_tutorial.latents import OneHot
 from wm_tutorial.rows import Spaces
 from wm_tutorial.world_model import WorldModel
 
@@ -213,3 +214,37 @@ def test_a_policy_does_not_bend_the_states_it_sees(spaces: Spaces) -> None:
 
     imagine(model, policy, start, 3, differentiable=True)
     assert len(seen) == 3 and not any(feature.requires_grad for feature in seen)
+
+
+def test_imagined_actions_are_drawn_from_the_policy() -> None:
+    """Neither the favourite nor the average: each action as often as the policy says, and independently."""
+    model, probabilities = randomise(WorldModel(VECTORS, SMALL)), torch.tensor([0.8, 0.2])
+    start = State(torch.zeros(4000, 0), torch.zeros(4000, SMALL.latent_size))
+    torch.manual_seed(0)
+    action = imagine(model, lambda feature: OneHot(probabilities.expand(len(feature), 2)), start, horizon=2).action
+    assert set(action.unique().tolist()) == {0.0, 1.0}
+    error = STANDARD_ERRORS * math.sqrt(0.8 * 0.2 / 4000)
+    assert action[..., 0].mean(0).tolist() == pytest.approx([0.8, 0.8], abs=error)
+    assert action[..., 0].prod(1).mean().item() == pytest.approx(0.64, abs=error)
+
+
+@pytest.mark.parametrize("spaces", [VECTORS, CONTINUOUS], ids=["discrete", "continuous"])
+def test_gradients_through_the_dynamics_move_the_policy_and_not_the_model(spaces: Spaces) -> None:
+    """DreamerV1's policy climbs the imagined return; a model that climbed it, too, would dream of rewards."""
+    model, config = randomise(WorldModel(spaces, SMALL)), replace(SMALL, policy_gradient="dynamics")
+    behaviour = ActorCritic(model.features, spaces, config)
+    for part, seed in ((behaviour.actor, 1), (behaviour.critic, 2), (behaviour.slow_critic, 3)):
+        randomise(part, seed)
+    start = State(torch.zeros(6, 0), uniform(6, SMALL.latent_size, seed=0))
+    torch.manual_seed(0)
+    trajectory = imagine(model, behaviour.actor, start, horizon=3, differentiable=True)
+    losses, _ = behaviour.losses(trajectory)
+    parts = {"model": model, "actor": behaviour.actor, "critic": behaviour.critic}
+    reached = {name: moved(losses["actor"], part) for name, part in parts.items()}
+    assert reached == {"model": False, "actor": True, "critic": False}
+
+
+def moved(loss: Tensor, part: nn.Module) -> bool:
+    """Whether any parameter of `part` receives gradient from `loss`."""
+    gradients = torch.autograd.grad(loss.sum(), list(part.parameters()), retain_graph=True, allow_unused=True)
+    return any(gradient is not None and bool(gradient.any()) for gradient in gradients)

@@ -109,7 +109,7 @@ def test_each_teaches_exactly_one_side_with_the_exact_gradient() -> None:
     mean_p, logvar_p, mean_q, logvar_q = (x.requires_grad_() for x in four(2, 3, 4, seed=3))
     leaves = (mean_p, logvar_p, mean_q, logvar_q)
     dynamics, representation = balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), free_nats=0.0)
-    by_dynamics = torch.autograd.grad(dynamics.sum(), leaves, allow_unused=True)
+    by_dynamics = torch.autograd.grad(dynamics.sum(), leaves, allow_unused=True, retain_graph=True)
     by_representation = torch.autograd.grad(representation.sum(), leaves, allow_unused=True)
     assert by_dynamics[:2] == (None, None)  # nothing reaches the posterior
     assert by_representation[2:] == (None, None)  # nothing reaches the prior
@@ -161,6 +161,18 @@ def test_the_threshold_comes_before_any_mean() -> None:
     zeros = torch.zeros_like(means)
     for loss in balanced_kl(Gaussian(means, zeros), Gaussian(zeros, zeros), free_nats=1.0):
         assert loss.mean().item() == pytest.approx(2.0)  # (1 + 3) / 2; clipping the mean would give 1.6
+
+
+def test_free_nats_of_the_mean_let_all_states_have_the_same() -> None:
+    """PlaNet's and DreamerV1's: each state shows the mean over all of them, clipped, and all are pulled alike."""
+    means = torch.tensor([[0.2, 3.0]], dtype=torch.float64).mul(2).sqrt().unsqueeze(-1).requires_grad_()
+    zeros = torch.zeros_like(means)
+    for loss in balanced_kl(Gaussian(means, zeros), Gaussian(zeros, zeros), free_nats=1.0, of_mean=True):
+        assert loss.tolist() == [[pytest.approx(1.6), pytest.approx(1.6)]]
+    (slope,) = torch.autograd.grad(loss.sum(), means)
+    torch.testing.assert_close(slope, means.detach())  # of squares / 2, the mean of two, twice
+    for loss in balanced_kl(Gaussian(means, zeros), Gaussian(zeros, zeros), free_nats=1.7, of_mean=True):
+        assert loss.tolist() == [[1.7, 1.7]]
 
 
 @given(st.floats(0.0, 5.0), st.floats(0.0, 5.0))

@@ -33,6 +33,7 @@ def test_gaussian_sample_is_differentiable_exactly() -> None:
     mean = uniform(4, 3, seed=0).double().requires_grad_()
     logvar = uniform(4, 3, seed=1).double().requires_grad_()
     sample = Gaussian(mean, logvar).sample()
+    assert sample.requires_grad
     sample.sum().backward()
     assert mean.grad is not None and logvar.grad is not None
     assert (mean.grad == 1.0).all()

@@ -217,6 +217,40 @@ def test_the_seam_of_the_ring_is_never_crossed() -> None:
         assert ids.min() == max(1, added - 5 + 1) + 1  # and the oldest serves as the row before
 
 
+def fresh(replay: Replay, batch: int, length: int, seed: int = 0) -> list[tuple[int, int]]:
+    """Stream and first row of each sequence of a batch that begins with fresh ones."""
+    _, place = replay.sample(batch, length, np.random.default_rng(seed), fresh_first=True)
+    return list(zip(place.stream.tolist(), place.number[:, 0].tolist(), strict=True))
+
+
+def test_fresh_sequences_come_once_oldest_first_and_the_rest_is_drawn_from_everywhere() -> None:
+    replay = replay_of(40, 2)
+    fill(replay, 11)  # of each stream three pieces of three rows: one row to start from, and a sequence of two
+    assert fresh(replay, 4, 2) == [(0, 1), (1, 1), (0, 4), (1, 4)]
+    assert fresh(replay, 4, 2)[:2] == [(0, 7), (1, 7)]  # and two that were drawn
+    drawn = [place for seed in range(20) for place in fresh(replay, 4, 2, seed)]
+    assert len(set(drawn)) > 12  # nothing is fresh any more
+    fill(replay, 1)
+    assert fresh(replay, 1, 2) == [(0, 10)]
+    assert fresh(replay, 1, 2) == [(1, 10)]
+
+
+def test_fresh_sequences_that_were_overwritten_are_skipped() -> None:
+    replay = replay_of(20, 2)
+    fill(replay, 13)  # rows 3 to 12 are held; the piece of rows 0 to 2 is gone, that of rows 3 to 5 is whole
+    assert fresh(replay, 3, 2) == [(0, 4), (1, 4), (0, 7)]
+    fill(replay, 8)  # rows 11 to 20: of what was not served the first whole piece is that of rows 12 to 14
+    assert fresh(replay, 3, 2) == [(0, 13), (1, 13), (0, 16)]
+
+
+def test_what_was_fresh_stays_served_after_a_restore() -> None:
+    replay, restored = replay_of(40, 2), replay_of(40, 2)
+    fill(replay, 12)
+    assert fresh(replay, 3, 2) == [(0, 1), (1, 1), (0, 4)]
+    restored.load_state_dict(replay.state_dict())
+    assert fresh(restored, 2, 2) == [(1, 4), (0, 7)]
+
+
 def test_samples_are_copies() -> None:
     replay = replay_of(6, 1)
     fill(replay, 6)
@@ -232,11 +266,11 @@ def test_rows_of_a_batch_keep_their_start() -> None:
     replay = replay_of(20, 2)
     fill(replay, 10)
     batch, _ = replay.sample(3, 6, np.random.default_rng(0))
-    cut = batch.rows(0, 4)
+    cut = batch.rows(0, 2)  # fewer than there are numbers in a state
     assert torch.equal(cut.start.latent, batch.start.latent)
     for field in fields(batch):
         if field.name != "start":
-            assert torch.equal(getattr(cut, field.name), getattr(batch, field.name)[:, :4])
+            assert torch.equal(getattr(cut, field.name), getattr(batch, field.name)[:, :2])
 
 
 # --- Fresh sequences first --------------------------------------------------------------------------------------------

@@ -257,6 +257,11 @@ def test_lam_outside_its_range_is_refused(lam: float) -> None:
         lambda_returns(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2), lam)
 
 
+def test_of_many_lams_the_one_outside_its_range_is_named() -> None:
+    with pytest.raises(InputError, match=r"lam=1\.5;"):
+        lambda_returns(torch.ones(1, 3), torch.ones(1, 3), torch.ones(1, 3), torch.tensor([[0.5, 1.5, -2.0]]))
+
+
 # --- The normaliser ---------------------------------------------------------------------------------------------------
 
 

@@ -200,6 +200,18 @@ def test_no_loss_uses_the_action_that_has_not_led_anywhere_yet() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_the_losses_of_a_batch_do_not_depend_on_the_batch_before() -> None:
+    """Each sequence starts from the state that comes with it; the next batch lies elsewhere in the replay."""
+    model, batch = small(), random_batch(VECTORS, batch=2, length=4)
+    with scripted_noise(uniform(2, 4, 4, seed=9)):
+        alone, _ = model.losses(batch)
+    model.losses(random_batch(VECTORS, batch=2, length=4, seed=40))
+    with scripted_noise(uniform(2, 4, 4, seed=9)):
+        afterwards, _ = model.losses(batch)
+    for name, loss in alone.items():
+        torch.testing.assert_close(afterwards[name], loss, rtol=0, atol=0)
+
+
 # --- Observing --------------------------------------------------------------------------------------------------------
 
 

@@ -1,20 +1,29 @@
 """Each mistake does what its story says while it is out, and nothing once it is back."""
 
+import importlib
+import itertools
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers import SMALL, VECTORS, random_batch, randomise
+from scripted import TINY, Seeded, differences, snapshot
 
-from wm_tutorial import trainer, world_model, zoo
+from wm_tutorial import kl, trainer, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.config import make_config
 from wm_tutorial.dynamics import State
 from wm_tutorial.envs import Environments
 from wm_tutorial.errors import InputError
 from wm_tutorial.imagination import Trajectory, imagine
 from wm_tutorial.latents import Gaussian, GaussianLatent
+from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import WorldModel
+from wm_tutorial.zoo.entry import GUIDE, places
 
 FEATURES = 4
 
@@ -43,19 +52,93 @@ def trajectory() -> Trajectory:
     return Trajectory(State(torch.zeros(3, 3, 0), latent), action, reward, continue_)
 
 
-@pytest.mark.parametrize("name", zoo.BUGS)
+NAMES = pytest.mark.parametrize("name", zoo.BUGS)
+
+
+@NAMES
 def test_every_bug_goes_back_even_if_the_block_fails(name: str) -> None:
-    places = [(owner, attribute) for owner, attribute, _ in zoo.BUGS[name].replaces]
-    before = [getattr(owner, attribute) for owner, attribute in places]
+    looked_up = [
+        (place, attribute) for owner, attribute, _ in zoo.BUGS[name].replaces for place in places(owner, attribute)
+    ]
+    before = [vars(place).get(attribute) for place, attribute in looked_up]
     with pytest.raises(ZeroDivisionError), zoo.bug(name):
-        assert all(getattr(o, a) is not b for (o, a), b in zip(places, before, strict=True))
+        assert all(vars(p)[a] is not b for (p, a), b in zip(looked_up, before, strict=True))
         raise ZeroDivisionError
-    assert all(getattr(o, a) is b for (o, a), b in zip(places, before, strict=True))
+    assert all(vars(p).get(a) is b for (p, a), b in zip(looked_up, before, strict=True))
 
 
-def test_every_bug_has_a_story_a_symptom_and_an_alibi() -> None:
-    for bug in zoo.BUGS.values():
-        assert min(len(bug.story), len(bug.symptom), len(bug.innocent)) > 10
+def test_a_function_is_replaced_wherever_the_package_has_imported_it() -> None:
+    assert {module.__name__ for module in places(kl, "balanced_kl")} == {"wm_tutorial.kl", "wm_tutorial.world_model"}
+    assert places(WorldModel, "losses") == [WorldModel]
+
+
+def test_every_bug_is_known_by_its_name_and_there_are_many() -> None:
+    assert all(name == bug.name for name, bug in zoo.BUGS.items())
+    assert len(zoo.BUGS) >= 45
+    assert len({bug.story for bug in zoo.BUGS.values()}) == len(zoo.BUGS)
+
+
+@NAMES
+def test_every_bug_has_a_story_a_symptom_an_alibi_and_a_source(name: str) -> None:
+    bug = zoo.BUGS[name]
+    assert min(len(bug.story), len(bug.symptom), len(bug.innocent)) > 10
+    assert bug.source.startswith(("https://", GUIDE))
+    module, _, attribute = bug.breaks.split(",")[0].split(" and ")[0].partition(".")
+    found = importlib.import_module(f"wm_tutorial.{module}")
+    for part in attribute.split("."):
+        found = getattr(found, part, None) or vars(found)[part]
+    assert bug.breaks.split(",")[1].strip()  # and the quantity
+
+
+@NAMES
+def test_every_bug_names_tests_that_exist(name: str) -> None:
+    for test in zoo.BUGS[name].caught_by:
+        file, function = test.split("::")
+        assert f"def {function.split('[')[0]}(" in (Path(__file__).parent / file).read_text(), test
+        assert file != "test_zoo.py"  # which knows what the mistake is, and so proves nothing
+    assert zoo.BUGS[name].caught_by
+
+
+SIZES = {**TINY, "memory_size": 8, "memory_blocks": 2, "latent_classes": 3, "bins": 15, "optimizer": "adam"}
+SIZES |= {"capacity": 20, "steps": 32, "slow_critic_rate": 0.5}
+
+
+def trained(preset: str, needs: Mapping[str, Any], knows_something: bool) -> dict[str, Any]:
+    """A few updates on episodes that end and episodes that are cut off, and what the model predicts afterwards."""
+    trainer = Trainer(Seeded, make_config(preset, **{**SIZES, **needs}))
+    if knows_something:  # new heads say zero, which hides what is done with what they say
+        randomise(trainer.agent)
+    trainer.run()
+    assert trainer.updates >= 1
+    batch, _ = trainer.replay.sample(2, 4, np.random.default_rng(0))
+    torch.manual_seed(0)
+    prediction = trainer.agent.world_model.open_loop(batch, 2)
+    state = snapshot(trainer)
+    return {name: state[name] for name in ("agent", "replay", "counters")} | {"dreamed": prediction.obs}
+
+
+def without_mistake(preset: str, needs: Mapping[str, Any], knows_something: bool) -> dict[str, Any]:
+    """The same, trained once for all mistakes that need the same options."""
+    key = preset, tuple(needs.items()), knows_something
+    if key not in RIGHT:
+        RIGHT[key] = trained(preset, needs, knows_something)
+    return RIGHT[key]
+
+
+RIGHT: dict[Any, dict[str, Any]] = {}
+
+
+@NAMES
+def test_every_bug_changes_what_is_learned_and_nobody_is_told(name: str) -> None:
+    """No exception, no shape that does not fit, no number that is none; but in the end other numbers."""
+    needs = zoo.BUGS[name].needs
+    changed = False
+    for preset, knows_something in itertools.product(("guide", "dreamer_v3"), (False, True)):
+        if not (knows_something and changed):
+            with zoo.bug(name):
+                wrong = trained(preset, needs, knows_something)
+            changed |= any(True for _ in differences(wrong, without_mistake(preset, needs, knows_something)))
+    assert changed
 
 
 def test_decoder_missing_leaves_the_decoder_without_a_loss(model: WorldModel) -> None:

@@ -120,10 +120,9 @@ class FeedForward(nn.Module):
         """
         posterior = self.posterior(embedding)
         latent = posterior.sample()
-        keep = ~is_first
         memory = latent.new_zeros(*latent.shape[:2], 0)
-        before = State(memory, mask(keep, previous(start.latent, latent)))
-        prior = self.prior(before, mask(keep, action))
+        before = forget(is_first, State(memory, previous(start.latent, latent)))
+        prior = self.prior(before, mask(~is_first, action))
         return State(memory, latent), posterior, prior
 
     def step(self, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False) -> State:

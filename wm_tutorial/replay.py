@@ -133,8 +133,7 @@ class Replay:
                 f"{length + 1} rows of each stream are needed, of which {held} are there."
             )
         stream = rng.integers(self.streams, size=batch)
-        oldest = self.added - held
-        first = rng.integers(oldest, self.added - length, size=batch)
+        first = self._anywhere(batch, length, rng)
         if fresh_first:
             fresh = self._fresh(batch, length + 1)
             stream[: len(fresh)], first[: len(fresh)] = fresh % self.streams, fresh // self.streams * (length + 1)
@@ -173,6 +172,11 @@ class Replay:
         for name, column in self.columns.items():
             column[:, rows] = state[name].numpy()
         self.added, self.served = added, int(state["served"])
+
+    def _anywhere(self, batch: int, length: int, rng: np.random.Generator) -> Array:
+        """Numbers of rows (B,) that are followed by `length` others, none of them beyond the newest row."""
+        oldest = self.added - min(self.added, self.length)
+        return rng.integers(oldest, self.added - length, size=batch)
 
     def _fresh(self, most: int, rows: int) -> Array:
         """Up to `most` pieces of `rows` rows that were never handed out; number k is piece k // N of stream k % N."""

@@ -35,8 +35,8 @@ def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float |
             f"{tuple(value.shape)}; all three must be (B, H) with H >= 1, taken at the arriving states 1..H."
         )
     lam = torch.as_tensor(lam, dtype=reward.dtype, device=reward.device).expand_as(reward)
-    if not ((lam >= 0.0) & (lam <= 1.0)).all():
-        raise InputError(f"lambda_returns got lam={lam.flatten()[0].item()}; it must lie in [0, 1].")
+    if (outside := ~((lam >= 0.0) & (lam <= 1.0))).any():
+        raise InputError(f"lambda_returns got lam={lam[outside][0].item()}; it must lie in [0, 1].")
     one_step = reward + discount * (1.0 - lam) * value
     following = value[:, -1]
     returns = []

@@ -1,0 +1,20 @@
+"""`pytest --bug NAME` runs the tests while a mistake of the zoo is out: whoever imports the package imports it, too."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from wm_tutorial import zoo
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bug", choices=list(zoo.BUGS), help="let this mistake of the bug zoo out while the tests run")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
+    with ExitStack() as stack:
+        if name := config.getoption("--bug"):
+            stack.enter_context(zoo.bug(name))
+        return (yield)

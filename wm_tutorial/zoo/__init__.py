@@ -1,0 +1,30 @@
+"""The bug zoo: classic mistakes of world model agents, each of which can be let out alone.
+
+with zoo.bug("reward_departing"):
+    train("CartPole-v1")
+
+Every entry replaces one small piece of the finished code while the block lasts, and leaves that code untouched.
+Ten of them are the faults of the specification this package started from. `make mutants` shows that the tests catch
+each one, by a wrong number and not by a crash.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from wm_tutorial.errors import InputError
+from wm_tutorial.zoo import acting, actor_critic, alignment, heads, kl, latents, replay, returns, shapes
+from wm_tutorial.zoo.entry import Bug
+
+__all__ = ["BUGS", "Bug", "bug"]
+
+AREAS = (alignment, returns, kl, latents, heads, actor_critic, replay, shapes, acting)
+BUGS: Mapping[str, Bug] = {entry.name: entry for area in AREAS for entry in area.BUGS}
+
+
+@contextmanager
+def bug(name: str) -> Iterator[None]:
+    """Let one mistake out for the duration of a `with` block; raises InputError for a name that is not in `BUGS`."""
+    if name not in BUGS:
+        raise InputError(f"There is no bug {name!r} in the zoo; there are {', '.join(BUGS)}.")
+    with BUGS[name].out():
+        yield
