@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wm_tutorial.config import Config
 from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, State, make_dynamics, mask, previous, stack
 from wm_tutorial.latents import Gaussian, GaussianLatent
-from wm_tutorial.networks import BlockLinear
+from wm_tutorial.networks import BlockLinear, RMSNorm
 
 B, T, E, A, Z = 2, 5, 6, 2, 4
 
@@ -337,10 +337,10 @@ def test_an_action_outside_its_bounds_counts_as_the_bound_the_environment_clips_
 @CELLS
 def test_the_config_chooses_the_cell_and_its_normalisation(cell: str) -> None:
     kinds = {"gru": GRU, "block-gru": BlockGRU}
-    for norm, layer in (("layer", nn.LayerNorm), ("rms", nn.RMSNorm)):
+    for norm, layer in (("layer", nn.LayerNorm), ("rms", RMSNorm)):
         made = make_dynamics(Config(memory="rssm", memory_cell=cell, norm=norm), E, A)
         assert isinstance(made, RSSM) and type(made.core) is kinds[cell]
-        norms = {type(part) for part in made.modules() if isinstance(part, nn.LayerNorm | nn.RMSNorm)}
+        norms = {type(part) for part in made.modules() if isinstance(part, nn.LayerNorm | RMSNorm)}
         assert norms == {layer}
 
 
