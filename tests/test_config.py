@@ -260,7 +260,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     envs, length = options.get("envs", default.envs), options.get("sequence_length", default.sequence_length)
     options["capacity"] = max(options.get("capacity", default.capacity), envs * (length + 1))
     options["bins"] = options.get("bins", default.bins) | 1
-    if options.get("replay_critic_scale"):
+    if options.get("replay_critic_scale", default.replay_critic_scale):
         options["imagined_starts"] = 0
     options["memory_size"] = draw(st.integers(1, 9)) * options.get("memory_blocks", default.memory_blocks)
     return options
