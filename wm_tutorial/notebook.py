@@ -1,0 +1,145 @@
+"""What the notebooks of the course share: their first cell, and figures, films and tables with a caption.
+
+from wm_tutorial import notebook
+
+notebook.begin("0.1.0")
+with notebook.figure(height=3.0) as (figure, axes):
+    axes.plot(steps, error)
+notebook.show(figure, caption="The error grows.", alt="Error against steps, from 0.1 at step 1 to 2.3 at step 15.")
+"""
+
+import base64
+import html
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from wm_tutorial import plotting
+from wm_tutorial.errors import InputError
+from wm_tutorial.plotting import WIDTH, Dream, Plot
+
+DPI = 120  # enough for sharp text at book width, and notebooks stay small
+
+
+def begin(written_for: str, seed: int = 0) -> None:
+    """The first cell of a chapter: print versions and device, use one thread, and start from a fixed seed.
+
+    Raises:
+        InputError: if the package installed is not the version that the chapter was written for.
+    """
+    if (installed := version("wm_tutorial")) != written_for:
+        raise InputError(
+            f"This notebook was written for wm_tutorial {written_for}, but {installed} is installed. Install the other "
+            f"one, or open the notebooks that came with {installed}."
+        )
+    torch.set_num_threads(1)  # the same numbers on every machine, whatever its number of cores
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "gymnasium"))
+    print(f"wm_tutorial {installed}, Python {platform.python_version()}, {libraries}; device: cpu")
+    sys.stdout.flush()
+
+
+@contextmanager
+def figure(rows: int = 1, columns: int = 1, height: float = 3.0, **options: Any) -> Iterator[tuple[Plot, Any]]:
+    """A figure of book width in the style of the house, for the duration of a `with` block that draws into it.
+
+    height   in inches; the width is 7
+    options  of matplotlib's `Figure.subplots`, such as `sharey=True` or `width_ratios=[2, 1]`
+
+    Gives the figure and what `subplots` gives: one Axes, or an array of them.
+    """
+    with plotting._house_style():
+        drawn = Plot(figsize=(WIDTH, height), layout="constrained")
+        yield drawn, drawn.subplots(rows, columns, **options)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Something with a caption that a notebook shows.
+
+    as_html   for notebooks and the book
+    as_text   for a terminal, and for those who cannot see
+    """
+
+    as_html: str
+    as_text: str
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/html": self.as_html, "text/plain": self.as_text}
+
+
+def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
+    """A figure with its caption and alternative text, as the last expression of a cell.
+
+    alt  what the figure shows, with its main numbers; figures made by `plotting` bring their own
+
+    Raises:
+        InputError: if the caption or the alternative text is missing.
+    """
+    png = BytesIO()
+    with plotting._house_style():
+        figure.savefig(png, format="png", dpi=DPI)
+    return _captioned(png.getvalue(), "png", caption, plotting.alt_text(figure) if alt is None else alt)
+
+
+def show_film(dream: Dream, caption: str, fps: float = 10.0) -> Shown:
+    """The film of a dream with its caption, as the last expression of a cell."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dream.gif"
+        alt = plotting.film(dream, path, fps)
+        return _captioned(path.read_bytes(), "gif", caption, alt)
+
+
+def show_gif(gif: bytes, caption: str, alt: str) -> Shown:
+    """Any other animated GIF with its caption and alternative text, as the last expression of a cell."""
+    return _captioned(gif, "gif", caption, alt)
+
+
+def _captioned(image: bytes, kind: str, caption: str, alt: str) -> Shown:
+    if not caption.strip() or not alt.strip():
+        raise InputError(
+            "A figure needs a caption and an alternative text: give caption='what to see in it' and "
+            "alt='what it shows, with its main numbers'."
+        )
+    data = base64.b64encode(image).decode()
+    return Shown(
+        f'<figure style="margin: 1em 0; max-width: {100 * WIDTH:.0f}px">'
+        f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" style="width: 100%; height: auto">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>",
+        f"{caption}\n[{alt}]",
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Shown:
+    """A table, as the last expression of a cell; numbers with a fraction get three digits, the rest stays as it is.
+
+    Raises:
+        InputError: if a row has another length than the header.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    if wrong := [row for row in cells if len(row) != len(header)]:
+        raise InputError(f"The header has {len(header)} columns, and this row {len(wrong[0])}: {wrong[0]}")
+    lines = ["".join(f"<th>{html.escape(name)}</th>" for name in header)]
+    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in cells]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *cells]
+    ]
+    return Shown("<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>", "\n".join(text))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
