@@ -2,14 +2,14 @@
 
     python tests/mutants.py                 every mistake
     python tests/mutants.py kl_reversed     some of them
-    python tests/mutants.py --mathematics   and afterwards mutmut's small changes in the modules of mathematics
+    python tests/mutants.py --mathematics   and afterwards every small change in the mathematics: tests/mathematics.py
 
 Each mistake names its tests (`caught_by`). All of them must fail while it is out, by an assertion about numbers: an
 exception, or a shape that does not fit, is no catch, because whoever makes the mistake sees neither. Without it they
 must all pass.
 
-Both scores go to book/results/mutants.json and into the README. mutmut takes long, so its score is kept from its last
-run; what it found stays in mutants/, where `mutmut browse` shows it, and only functions that changed are tried again.
+Both scores go to book/results/mutants.json and into the README. That of the mathematics is kept from its last run, and
+the README says if its modules have changed since.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
-import tomllib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from wm_tutorial import zoo
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 RESULTS = ROOT / "book" / "results" / "mutants.json"
+MATHEMATICS = ("transforms", "kl", "returns", "latents", "optim", "replay")
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- make mutants writes this -->\n).*?(\n<!-- to here -->)", re.DOTALL)
 
@@ -99,22 +100,20 @@ def zoo_gate(names: list[str]) -> list[str]:
     return wrong
 
 
-def mathematics_gate() -> dict[str, Any]:
-    """Let mutmut change one thing after the other, and count what the tests notice.
-
-    A test that does not come back counts as one that noticed nothing: torch in a forked process can hang by itself.
-    """
-    mutmut = Path(sys.executable).parent / "mutmut"
-    subprocess.run([mutmut, "run", "--max-children", "1"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([mutmut, "export-cicd-stats"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    found = json.loads((ROOT / "mutants" / "mutmut-cicd-stats.json").read_text())
-    return {"killed": found["killed"], "mutants": found["total"], "of": fingerprint()}
+def mathematics_gate() -> tuple[dict[str, Any], list[str]]:
+    """The score of the mathematics, and what is wrong. In a process of its own, in which no mistake has been out."""
+    with tempfile.TemporaryDirectory() as folder:
+        score = Path(folder) / "score.json"
+        subprocess.run([sys.executable, TESTS / "mathematics.py", "--score", score], check=True)
+        found = json.loads(score.read_text())
+    wrong = found.pop("wrong")
+    return {**found, "of": fingerprint()}, wrong
 
 
 def fingerprint() -> str:
-    """Of the modules that mutmut changes: whether its score is still that of this code."""
-    modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]["only_mutate"]
-    return hashlib.sha256(b"".join((ROOT / module).read_bytes() for module in modules)).hexdigest()[:12]
+    """Of the modules of mathematics: whether their score is still that of this code."""
+    sources = [(ROOT / "wm_tutorial" / f"{name}.py").read_bytes() for name in MATHEMATICS]
+    return hashlib.sha256(b"".join(sources)).hexdigest()[:12]
 
 
 def scores(results: dict[str, Any]) -> str:
@@ -124,7 +123,8 @@ def scores(results: dict[str, Any]) -> str:
     if not (found := results.get("mathematics")):
         return f"{line}; mathematics: not yet measured"
     share = found["killed"] / found["mutants"]
-    line += f"; mathematics: {found['killed']} of {found['mutants']} mutants killed ({100 * share:.1f} %)"
+    line += f"; mathematics: {found['killed']} of {found['mutants']} mutants killed ({100 * share:.1f} %), "
+    line += f"{found['equivalent']} equivalent"
     return line + ("" if found["of"] == fingerprint() else ", before the latest changes to its modules")
 
 
@@ -137,7 +137,7 @@ def publish(results: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mistakes of the zoo; all of them if none is given")
-    parser.add_argument("--mathematics", action="store_true", help="run mutmut, too")
+    parser.add_argument("--mathematics", action="store_true", help="change the mathematics, too (minutes)")
     arguments = parser.parse_args()
     names = arguments.names or list(zoo.BUGS)
     started = time.perf_counter()
@@ -149,7 +149,9 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results["zoo"] = {"caught": caught, "mistakes": len(names)}
     if arguments.mathematics:
-        results["mathematics"] = mathematics_gate()
+        results["mathematics"], more = mathematics_gate()
+        print(*more, sep="\n", end="\n" if more else "")
+        wrong += more
     if not arguments.names:
         publish(results)
     print(scores(results))

@@ -227,7 +227,7 @@ def test_the_best_two_hot_prediction_has_the_target_as_its_mean(target: float) -
 def test_two_hot_weights_are_shared_in_the_units_of_the_number() -> None:
     """Half-way between bins 1 and 3 is 2, not the middle in symlog space."""
     bins = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0])
-    logits = torch.tensor([0.0, 0.0, 0.0, 2.0, 5.0])
+    logits = torch.tensor([1.0, 0.0, 0.0, 2.0, 5.0])
     log_p = torch.log_softmax(logits, -1)
     loss = TwoHot(logits, bins).loss(torch.tensor([2.0, 1.0, 1.5, 9.0, -9.0]))
     expected = [-(log_p[3] + log_p[4]) / 2, -log_p[3], -(0.75 * log_p[3] + 0.25 * log_p[4]), -log_p[4], -log_p[0]]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wm_tutorial.latents import LOGVAR_RANGE, Gaussian, GaussianLatent, OneHot
+from wm_tutorial.latents import LOGVAR_RANGE, CategoricalLatent, Gaussian, GaussianLatent, OneHot
 
 # --- Gaussian ---------------------------------------------------------------------------------------------------------
 
@@ -27,6 +27,13 @@ def test_gaussian_samples_have_the_mean_and_the_variance_and_are_independent() -
     assert (correlation.abs() < STANDARD_ERRORS / math.sqrt(count)).all()  # each latent has noise of its own
     neighbours = torch.corrcoef(torch.stack([samples[:-1, 0], samples[1:, 0]]))[0, 1]
     assert abs(neighbours.item()) < STANDARD_ERRORS / math.sqrt(count)  # and each state
+
+
+def test_a_gaussian_sample_lies_its_noise_times_the_deviation_above_the_mean() -> None:
+    noise = torch.tensor([[-1.0, 0.0, 3.0]])
+    with patch("torch.randn_like", lambda like: noise):
+        sample = Gaussian(torch.tensor([[5.0, 6.0, 7.0]]), torch.tensor([[0.0, 1.0, math.log(4.0)]])).sample()
+    assert sample.tolist() == [pytest.approx([4.0, 6.0, 13.0])]
 
 
 def test_gaussian_sample_is_differentiable_exactly() -> None:
@@ -228,3 +235,11 @@ def test_few_classes_and_many_are_mixed_alike(classes: int) -> None:
     logits = uniform(2, 3, classes, seed=0, low=-5, high=5)
     expected = 0.99 * torch.softmax(logits, -1) + 0.01 / classes
     torch.testing.assert_close(OneHot.mixed(logits, 0.01).probabilities, expected)
+
+
+@pytest.mark.parametrize("leading", [(), (4,), (4, 5)])
+def test_the_mode_of_several_variables_is_a_one_hot_vector_for_each_side_by_side(leading: tuple[int, ...]) -> None:
+    raw = uniform(*leading, 2 * 3, seed=0)
+    mode = CategoricalLatent(2, 3)(raw).mode
+    classes = raw.unflatten(-1, (2, 3)).argmax(-1)
+    assert torch.equal(mode, torch.nn.functional.one_hot(classes, 3).flatten(len(leading)).float())

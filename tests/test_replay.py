@@ -153,7 +153,7 @@ class ReplayMachine(RuleBasedStateMachine):
 TestReplayMachine = ReplayMachine.TestCase
 # Without the search for an explanation, which takes minutes, a failure is reported in seconds.
 TestReplayMachine.settings = settings(
-    stateful_step_count=25, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+    stateful_step_count=25, phases=[phase for phase in settings().phases if phase is not Phase.explain]
 )
 
 
@@ -354,6 +354,25 @@ def test_images_stay_bytes() -> None:
     assert replay.state_dict()["obs"].dtype == torch.uint8
 
 
+def test_of_states_with_a_gradient_the_numbers_are_kept() -> None:
+    replay = replay_of(4, 1)
+    for number in range(2):
+        row, action, state = numbered(np.array([5 + number]), np.zeros((3, 1), bool))
+        replay.add(row, action, State(state.memory.requires_grad_(), state.latent.requires_grad_()))
+    start = replay.sample(1, 1, np.random.default_rng(0))[0].start
+    assert start.memory.tolist() == [[5, -5]] and start.latent.tolist() == [[5, 10, -5]]
+    assert not start.memory.requires_grad and not start.latent.requires_grad
+
+
+def test_a_batch_comes_on_the_device_that_was_asked_for() -> None:
+    replay = replay_of(4, 1)
+    fill(replay, 3)
+    for device in ("cpu", "meta"):
+        batch, _ = replay.sample(1, 2, np.random.default_rng(0), device=device)
+        parts = [getattr(batch, field.name) for field in fields(batch) if field.name != "start"]
+        assert {x.device.type for x in (*parts, batch.start.memory, batch.start.latent)} == {device}
+
+
 def test_each_number_keeps_its_type() -> None:
     replay = replay_of(4, 1)
     fill(replay, 3)
@@ -377,7 +396,7 @@ def test_write_back_changes_the_states_of_the_named_rows_and_nothing_else() -> N
     place = Place(np.array([1, 0]), np.array([[8, 9], [15, 16]]))
     memory, latent = torch.full((2, 2, MEMORY), 500.0), torch.full((2, 2, LATENT), 600.0)
     memory[1, 1], latent[0, 0] = 501.0, 601.0
-    replay.write_back(place, State(memory.requires_grad_(), latent))
+    replay.write_back(place, State(memory.requires_grad_(), latent.requires_grad_()))
     after = columns(replay)
     expected_memory, expected_latent = before["memory"].clone(), before["latent"].clone()  # (streams, 10, ...)
     expected_memory[1, 1:3], expected_memory[0, 8], expected_memory[0, 9] = 500.0, 500.0, 501.0

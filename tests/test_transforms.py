@@ -101,3 +101,9 @@ def test_one_prediction_can_be_compared_with_several_targets() -> None:
     assert part.log_probabilities.shape == (2, 2, 5) and part.mean.shape == (2, 2)
     torch.testing.assert_close(part.loss(targets[0][:, 1:]), prediction.loss(targets[0])[:, 1:])
     torch.testing.assert_close(part.mean, prediction.mean[:, 1:])
+
+
+def test_a_target_that_is_not_a_number_gives_a_loss_that_is_none_either() -> None:
+    """It does not stop a run with an error about an index, and it does not pass for a number: the loss shows it."""
+    loss = TwoHot(torch.zeros(2, 5), symexp_bins(5)).loss(torch.tensor([math.nan, 1.0]))
+    assert loss.isnan().tolist() == [True, False]

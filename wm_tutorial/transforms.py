@@ -51,7 +51,7 @@ class TwoHot:
     squashed distribution is not the squashed mean.
 
     logits  (..., bins)
-    bins    (bins,)
+    bins    (bins,), symmetric around 0
 
     Source: Hafner et al. 2023 (arXiv 2301.04104), "Robust predictions"; danijar/dreamerv3
     `embodied/jax/outs.py`, TwoHot.
@@ -73,12 +73,13 @@ class TwoHot:
     def mean(self) -> Tensor:
         """The expected number, (...).
 
-        The bins reach e^20: summed from the middle outwards in pairs, uniform probabilities give exactly 0.
+        The bins reach e^20: summed from the middle outwards in pairs, uniform probabilities give exactly 0. The bin in
+        the middle is 0 itself and adds nothing.
         """
         middle = len(self.bins) // 2
         probabilities = torch.softmax(self.logits, -1)
         below, above = probabilities[..., :middle].flip(-1), probabilities[..., middle + 1 :]
-        return (above - below) @ self.bins[middle + 1 :] + probabilities[..., middle] * self.bins[middle]
+        return (above - below) @ self.bins[middle + 1 :]
 
     def loss(self, target: Tensor) -> Tensor:
         """Cross-entropy (...) in nats against targets (...); those beyond the last bins count as the last bins."""
