@@ -72,9 +72,12 @@ def definitions_of(notebook: NotebookNode) -> dict[str, Any]:
 def _constant(node: ast.stmt, known: dict[str, Any]) -> bool:
     if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
         return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     value = list(ast.walk(node.value))
-    return all(isinstance(part, SIMPLE) for part in value) and all(
-        part.id in known for part in value if isinstance(part, ast.Name)
+    return (
+        all(isinstance(target, ast.Name | ast.Tuple) for target in targets)  # and not x.grad = None
+        and all(isinstance(part, SIMPLE) for part in value)
+        and all(part.id in known for part in value if isinstance(part, ast.Name))
     )
 
 
@@ -246,9 +249,9 @@ def _check(cell: NotebookNode) -> Iterator[str]:
     if not (has(cell, "check") and has(cell, "nbval-check-output")):
         yield "no cell with the tags check and nbval-check-output comes after the solution"
         return
-    shown = [output.get("text") or output.get("data", {}).get("text/plain") for output in cell.outputs]
-    if len(shown) != 2 or shown[1] != "True":
-        yield f"its check shows {shown}, and not a line and True"
+    shown = "".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+    if not re.fullmatch(r".+\nTrue", shown):
+        yield f"its check shows {shown!r}, and not a line and True"
 
 
 def solutions(notebook: NotebookNode, name: str) -> Iterator[str]:

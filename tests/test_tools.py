@@ -164,7 +164,7 @@ def test_with_stubs_a_chapter_runs_through_and_only_its_checks_say_something_els
 def test_definitions_are_imports_constants_and_functions_and_nothing_runs(ran: NotebookNode) -> None:
     for cell in code_cells(ran):
         cell.source = cell.source.replace("assert", "never = [].pop()\nassert")
-    ran.cells.append(new_code_cell("TWICE = 2 * SIZE\nnever = unknown"))
+    ran.cells.append(new_code_cell("TWICE = 2 * SIZE\nnever = unknown\nnever.grad = None\nnever[0] = 1"))
     defined = definitions_of(ran)
     assert (defined["SIZE"], defined["STEPS"], defined["TWICE"]) == (10, [1, 2], 20)
     assert defined["halved"](5.0) == 2.5 and defined["my_symexp"](torch.zeros(2)).tolist() == [0.0, 0.0]
