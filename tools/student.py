@@ -112,4 +112,4 @@ def copy(source: Path, target: Path) -> None:
 if __name__ == "__main__":
     wanted = ROOT / "build" / ("solutions" if "--solutions" in sys.argv else "student")
     build(wanted, solutions="--solutions" in sys.argv)
-    print(f"{wanted.relative_to(ROOT)}: all there is to hand out, chapters: {len(chapters())}; begin with its README.md")
+    print(f"{wanted.relative_to(ROOT)}: {len(chapters())} chapter(s) and all they need; begin with its README.md")
