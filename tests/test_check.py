@@ -141,6 +141,20 @@ def package_replay_sample(
     return np.concatenate([number[:, :1] - 1, number], 1) % len(is_first)
 
 
+def package_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor, alpha: float) -> Tensor:
+    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+    return alpha * teaches_prior + (1 - alpha) * teaches_posterior
+
+
+def package_teaching_share(divergence: Tensor, free_nats: float) -> Tensor:
+    """A state teaches where the gradient of the package's own divergence is not zero."""
+    mean = (2 * divergence).sqrt().requires_grad_()  # of unit variance and so far apart: these divergences
+    with torch.enable_grad():
+        posterior, prior = Gaussian(mean, mean * 0), Gaussian(mean.detach() * 0, mean.detach() * 0)
+        (gradient,) = torch.autograd.grad(kl.balanced_kl(posterior, prior, free_nats)[1].sum(), mean)
+    return gradient.any(-1).to(divergence.dtype).mean()
+
+
 PACKAGE = {
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
@@ -156,6 +170,9 @@ PACKAGE = {
     "policy_loss": package_policy_loss,
     "critic_loss": package_critic,
     "replay_sample": package_replay_sample,
+    "kl_balance": package_kl_balance,
+    "sampled_kl": lambda log_p, log_q: ((log_q - log_p).exp() - 1 + log_p - log_q).mean(0),
+    "teaching_share": package_teaching_share,
 }
 
 
@@ -306,6 +323,11 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("policy_loss", policy_loss_with_distribution),
     ("critic_loss", critic_loss_of_torch),
     ("replay_sample", replay_sample_in_a_loop),
+    ("sampled_kl", lambda log_p, log_q: (log_p - log_q).mean(0) + torch.expm1(log_q - log_p).mean(0)),
+    (
+        "teaching_share",
+        lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
+    ),
 ]
 
 
@@ -483,6 +505,9 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("critic_loss", "value_not_squeezed", lambda v, t, w: (w.detach() * (v - t.detach()) ** 2).mean()),
     ("critic_loss", "target_leaks", lambda v, t, w: w.detach() * (v[:, 0] - t).square()),
     ("replay_sample", "ring_seam", starts_anywhere),
+    ("kl_balance", "stop_gradient_missing", lambda a, b, c, d, alpha: kl.gaussian_kl(a, b, c, d)),
+    ("sampled_kl", "estimator_plain", lambda log_p, log_q: log_p.mean(0) - log_q.mean(0)),
+    ("teaching_share", "free_nats_of_mean", lambda each, free: each.sum(2).mean().gt(free).to(each)),
     ("replay_sample", "whole_episode_bias", within_episodes),
 ]
 
