@@ -37,7 +37,7 @@ def test_continue_target_agrees(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_false_death_value_agrees(seed: int) -> None:
-    reward, limit = uniform(5, seed=seed), uniform(5, seed=seed + 10, low=1, high=500)
+    reward, limit = uniform(5, seed=seed).double(), uniform(5, seed=seed + 10, low=1, high=500).double()
     torch.testing.assert_close(
         CHAPTER["false_death_value"](reward, limit, 0.99), right_false_death_value(reward, limit, 0.99)
     )
