@@ -153,7 +153,7 @@ CONTINUE_LOSS = Part(
             "for classes that are one-hot that half is enough; a single probability needs both.",
             (lambda logit, target: -target * functional.logsigmoid(logit),),
         ),
-        "entropy_sign": Mistake(
+        "loss_negative": Mistake(
             "the sign is the other one; a loss is low where the probability is right.",
             "the log-likelihood is maximised, the loss is minimised.",
             (lambda logit, target: -right_continue_loss(logit, target),),
@@ -229,7 +229,7 @@ FALSE_DEATH_VALUE = Part(
             (lambda reward, limit, discount:
              reward * limit / (limit + 1) / (1 - discount * limit / (limit + 1)),),
         ),
-        "value_departing": Mistake(
+        "value_discounted": Mistake(
             "the first reward is discounted once; a value counts from the reward that arrives next, at full weight.",
             "discount ** t is counted from the present row, whose reward has been paid already.",
             (lambda reward, limit, discount: discount * right_false_death_value(reward, limit, discount),),
