@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,15 +10,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import Through
+from helpers import SMALL, VECTORS, Through, random_batch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wm_tutorial import actor_critic, check, kl, returns, transforms, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.dynamics import FeedForward, State
 from wm_tutorial.envs import Environments
-from wm_tutorial.heads import SquaredError
+from wm_tutorial.heads import Bernoulli, SquaredError
 from wm_tutorial.imagination import Trajectory, imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.replay import Replay
@@ -141,6 +143,35 @@ def package_replay_sample(
     return np.concatenate([number[:, :1] - 1, number], 1) % len(is_first)
 
 
+def package_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor, alpha: float) -> Tensor:
+    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+    return alpha * teaches_prior + (1 - alpha) * teaches_posterior
+
+
+def package_teaching_share(divergence: Tensor, free_nats: float) -> Tensor:
+    """A state teaches where the gradient of the package's own divergence is not zero."""
+    mean = (2 * divergence).sqrt().requires_grad_()  # of unit variance and so far apart: these divergences
+    with torch.enable_grad():
+        posterior, prior = Gaussian(mean, mean * 0), Gaussian(mean.detach() * 0, mean.detach() * 0)
+        (gradient,) = torch.autograd.grad(kl.balanced_kl(posterior, prior, free_nats)[1].sum(), mean)
+    return gradient.any(-1).to(divergence.dtype).mean()
+
+
+def package_continue_target(is_last: Tensor, is_terminal: Tensor, discount: float) -> Tensor:
+    """What the world model hands to its continue head."""
+    config = replace(SMALL, discount=discount, discount_in_continue=True)
+    batch, heard = random_batch(VECTORS, *is_last.shape), []
+    model = world_model.WorldModel(VECTORS, config)
+
+    def hear(target: Tensor) -> Tensor:
+        heard.append(target)
+        return target * 0
+
+    model.continues = lambda feature: SimpleNamespace(loss=hear)  # type: ignore[assignment,method-assign,return-value]
+    model.losses(replace(batch, is_last=is_last, is_terminal=is_terminal))
+    return heard[0]
+
+
 PACKAGE = {
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
@@ -156,6 +187,12 @@ PACKAGE = {
     "policy_loss": package_policy_loss,
     "critic_loss": package_critic,
     "replay_sample": package_replay_sample,
+    "continue_target": package_continue_target,
+    "continue_loss": lambda logit, target: Bernoulli(logit).loss(target),
+    "false_death_value": lambda reward, limit, discount: reward * (1 + limit) / (1 + limit * (1 - discount)),
+    "kl_balance": package_kl_balance,
+    "sampled_kl": lambda log_p, log_q: ((log_q - log_p).exp() - 1 + log_p - log_q).mean(0),
+    "teaching_share": package_teaching_share,
 }
 
 
@@ -306,6 +343,14 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("policy_loss", policy_loss_with_distribution),
     ("critic_loss", critic_loss_of_torch),
     ("replay_sample", replay_sample_in_a_loop),
+    ("continue_target", lambda last, terminal, discount: torch.where(terminal, 0.0, discount)),
+    ("continue_loss", lambda logit, target: -target * F.logsigmoid(logit) - (1 - target) * F.logsigmoid(-logit)),
+    ("false_death_value", lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(3000))),
+    ("sampled_kl", lambda log_p, log_q: (log_p - log_q).mean(0) + torch.expm1(log_q - log_p).mean(0)),
+    (
+        "teaching_share",
+        lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
+    ),
 ]
 
 
@@ -483,6 +528,16 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("critic_loss", "value_not_squeezed", lambda v, t, w: (w.detach() * (v - t.detach()) ** 2).mean()),
     ("critic_loss", "target_leaks", lambda v, t, w: w.detach() * (v[:, 0] - t).square()),
     ("replay_sample", "ring_seam", starts_anywhere),
+    ("continue_target", "time_limit_is_death", lambda last, terminal, discount: discount * (~last).float()),
+    (
+        "continue_loss",
+        "logarithm_of_nothing",
+        lambda x, y: -y * (1 / (1 + (-x).exp())).log() - (1 - y) * (1 / (1 + x.exp())).log(),
+    ),
+    ("false_death_value", "no_death", lambda reward, limit, discount: reward / (1 - discount)),
+    ("kl_balance", "stop_gradient_missing", lambda a, b, c, d, alpha: kl.gaussian_kl(a, b, c, d)),
+    ("sampled_kl", "estimator_plain", lambda log_p, log_q: log_p.mean(0) - log_q.mean(0)),
+    ("teaching_share", "free_nats_of_mean", lambda each, free: each.sum(2).mean().gt(free).to(each)),
     ("replay_sample", "whole_episode_bias", within_episodes),
 ]
 
