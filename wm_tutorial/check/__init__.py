@@ -23,6 +23,7 @@ from wm_tutorial.check.behaviour import (
     policy_loss,
 )
 from wm_tutorial.check.data import ALIGNMENT, REPLAY_SAMPLE, alignment, replay_sample
+from wm_tutorial.check.dynamics import PRIOR_INPUTS, USEFUL_HORIZON, prior_inputs, useful_horizon
 from wm_tutorial.check.mathematics import (
     CATEGORICAL_KL,
     GAUSSIAN_KL,
@@ -39,17 +40,19 @@ from wm_tutorial.check.mathematics import (
     two_hot,
     two_hot_mean,
 )
+from wm_tutorial.check.representation import SIGNAL_SHARE, signal_share
 
 PARTS: Mapping[str, Part] = {
     part.name: part
     for part in (
         SYMLOG, SYMEXP, TWO_HOT, TWO_HOT_MEAN, SAMPLE, GAUSSIAN_KL, CATEGORICAL_KL, DYNAMICS_STEP, ALIGNMENT,
         IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE,
+        PRIOR_INPUTS, SIGNAL_SHARE, USEFUL_HORIZON,
     )
 }  # fmt: skip
 
 __all__ = [
     "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "critic_loss", "dynamics_step", "gaussian_kl",
-    "imagination", "lambda_returns", "policy_loss", "replay_sample", "sample", "symexp", "symlog", "two_hot",
-    "two_hot_mean",
+    "imagination", "lambda_returns", "policy_loss", "prior_inputs", "replay_sample", "sample", "signal_share", "symexp",
+    "symlog", "two_hot", "two_hot_mean", "useful_horizon",
 ]  # fmt: skip
