@@ -172,6 +172,20 @@ def package_continue_target(is_last: Tensor, is_terminal: Tensor, discount: floa
     return heard[0]
 
 
+def package_prior_inputs(
+    latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the prior is asked, while a sequence is observed whose latents are known."""
+    asked = []
+    dynamics = FeedForward(1, previous_action.shape[-1], GaussianLatent(latent.shape[-1]), hidden=4, layers=1)
+    known = SimpleNamespace(sample=lambda: latent)
+    dynamics.posterior = lambda embedding: known  # type: ignore[assignment, method-assign, return-value]
+    dynamics.prior = lambda *given: asked.append(given)  # type: ignore[assignment, method-assign, return-value]
+    dynamics.observe(latent, previous_action, is_first, State(start[:, :0], start))
+    state, action = asked[0]
+    return state.latent, action
+
+
 PACKAGE = {
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
@@ -193,6 +207,9 @@ PACKAGE = {
     "kl_balance": package_kl_balance,
     "sampled_kl": lambda log_p, log_q: ((log_q - log_p).exp() - 1 + log_p - log_q).mean(0),
     "teaching_share": package_teaching_share,
+    "prior_inputs": package_prior_inputs,
+    "signal_share": lambda mean, logvar: mean.var(0, correction=0) / (mean.var(0, correction=0) + logvar.exp().mean(0)),
+    "useful_horizon": lambda model, persistence: (model < persistence).long().cummin(1).values.sum(1),
 }
 
 
@@ -321,6 +338,30 @@ def dynamics_step_by_index(latent: Tensor, action: Tensor, net: Function) -> tup
     return raw[:, :size], -10 + 12 / (1 + torch.exp(-raw[:, size:]))
 
 
+def prior_inputs_in_a_loop(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    state, states, actions = start, [], []
+    for t in range(latent.shape[1]):
+        keep = (~is_first[:, t]).to(latent)[:, None]
+        states.append(state * keep)
+        actions.append(action[:, t] * keep)
+        state = latent[:, t]
+    return torch.stack(states, 1), torch.stack(actions, 1)
+
+
+def useful_horizon_in_a_loop(model_error: Tensor, persistence_error: Tensor) -> Tensor:
+    counts = []
+    for model, persistence in zip(model_error.tolist(), persistence_error.tolist(), strict=True):
+        better = [m < p for m, p in zip(model, persistence, strict=True)]
+        counts.append(better.index(False) if False in better else len(better))
+    return torch.tensor(counts)
+
+
+def signal_share_of_total(mean: Tensor, logvar: Tensor) -> Tensor:
+    """One minus the share of the noise in the variance of all samples."""
+    noise = torch.exp(logvar).mean(0)
+    return 1 - noise / ((mean**2 + torch.exp(logvar)).mean(0) - mean.mean(0) ** 2)
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
     ("symlog", lambda x: torch.sign(x) * torch.log(1 + torch.abs(x))),
     ("symlog", lambda x: torch.where(x > 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))),
@@ -351,6 +392,9 @@ EQUIVALENT: list[tuple[str, Function]] = [
         "teaching_share",
         lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
     ),
+    ("prior_inputs", prior_inputs_in_a_loop),
+    ("signal_share", signal_share_of_total),
+    ("useful_horizon", useful_horizon_in_a_loop),
 ]
 
 
@@ -500,6 +544,11 @@ def within_episodes(is_first: np.ndarray, added: int, batch: int, length: int, r
     return np.stack(picked)
 
 
+def prior_inputs_rolled(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    keep = (~is_first)[..., None]
+    return torch.roll(latent, 1, dims=1) * keep, action * keep
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
     ("symlog", "symlog_abs_missing", lambda x: torch.log(1 + x)),
     ("symlog", "symlog_sign_lost", lambda x: torch.log(1 + torch.abs(x))),
@@ -539,6 +588,12 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("sampled_kl", "estimator_plain", lambda log_p, log_q: log_p.mean(0) - log_q.mean(0)),
     ("teaching_share", "free_nats_of_mean", lambda each, free: each.sum(2).mean().gt(free).to(each)),
     ("replay_sample", "whole_episode_bias", within_episodes),
+    ("prior_inputs", "episodes_joined", lambda z, a, first, start: (torch.cat([start[:, None], z], 1)[:, :-1], a)),
+    ("prior_inputs", "last_row_rolled_in", prior_inputs_rolled),
+    ("signal_share", "share_correction", lambda m, v: 1 - (n := v.exp().mean(0)) / (m.var(0) + n)),
+    ("signal_share", "share_axis", lambda m, v: (s := m.var(1, correction=0)) / (s + v.exp().mean(1))),
+    ("useful_horizon", "horizon_never_worse", lambda m, p: (m >= p).int().argmax(1)),
+    ("useful_horizon", "horizon_ties_count", lambda m, p: (m <= p).long().cumprod(1).sum(1)),
 ]
 
 

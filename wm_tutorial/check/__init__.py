@@ -31,6 +31,7 @@ from wm_tutorial.check.divergences import (
     sampled_kl,
     teaching_share,
 )
+from wm_tutorial.check.dynamics import PRIOR_INPUTS, USEFUL_HORIZON, prior_inputs, useful_horizon
 from wm_tutorial.check.heads import (
     CONTINUE_LOSS,
     CONTINUE_TARGET,
@@ -55,6 +56,7 @@ from wm_tutorial.check.mathematics import (
     two_hot,
     two_hot_mean,
 )
+from wm_tutorial.check.representation import SIGNAL_SHARE, signal_share
 
 PARTS: Mapping[str, Part] = {
     part.name: part
@@ -63,11 +65,13 @@ PARTS: Mapping[str, Part] = {
         IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE,
         KL_BALANCE, SAMPLED_KL, TEACHING_SHARE,
         CONTINUE_LOSS, CONTINUE_TARGET, FALSE_DEATH_VALUE,
+        PRIOR_INPUTS, SIGNAL_SHARE, USEFUL_HORIZON,
     )
 }  # fmt: skip
 
 __all__ = [
     "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "continue_loss", "continue_target", "critic_loss",
     "dynamics_step", "false_death_value", "gaussian_kl", "imagination", "kl_balance", "lambda_returns", "policy_loss",
-    "replay_sample", "sample", "sampled_kl", "symexp", "symlog", "teaching_share", "two_hot", "two_hot_mean",
+    "prior_inputs", "replay_sample", "sample", "sampled_kl", "signal_share", "symexp", "symlog", "teaching_share",
+    "two_hot", "two_hot_mean", "useful_horizon",
 ]  # fmt: skip
