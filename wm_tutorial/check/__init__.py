@@ -23,6 +23,7 @@ from wm_tutorial.check.behaviour import (
     policy_loss,
 )
 from wm_tutorial.check.data import ALIGNMENT, REPLAY_SAMPLE, alignment, replay_sample
+from wm_tutorial.check.episodes import DISCOUNTED_RETURN, EPISODE_RETURNS, discounted_return, episode_returns
 from wm_tutorial.check.mathematics import (
     CATEGORICAL_KL,
     GAUSSIAN_KL,
@@ -39,17 +40,19 @@ from wm_tutorial.check.mathematics import (
     two_hot,
     two_hot_mean,
 )
+from wm_tutorial.check.training import FAIR_MEAN, UPDATES_DUE, fair_mean, updates_due
 
 PARTS: Mapping[str, Part] = {
     part.name: part
     for part in (
         SYMLOG, SYMEXP, TWO_HOT, TWO_HOT_MEAN, SAMPLE, GAUSSIAN_KL, CATEGORICAL_KL, DYNAMICS_STEP, ALIGNMENT,
-        IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE,
+        IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE, DISCOUNTED_RETURN, EPISODE_RETURNS,
+        FAIR_MEAN, UPDATES_DUE,
     )
 }  # fmt: skip
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "critic_loss", "dynamics_step", "gaussian_kl",
-    "imagination", "lambda_returns", "policy_loss", "replay_sample", "sample", "symexp", "symlog", "two_hot",
-    "two_hot_mean",
+    "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "critic_loss", "discounted_return", "dynamics_step",
+    "episode_returns", "fair_mean", "gaussian_kl", "imagination", "lambda_returns", "policy_loss", "replay_sample",
+    "sample", "symexp", "symlog", "two_hot", "two_hot_mean", "updates_due",
 ]  # fmt: skip
