@@ -141,6 +141,17 @@ def package_replay_sample(
     return np.concatenate([number[:, :1] - 1, number], 1) % len(is_first)
 
 
+def weights_of_package(horizon: int, lam: float) -> Tensor:
+    """How far the return of s_0 moves with the return of each length: reward 0, and a value of 1 in one place."""
+    values, nothing = torch.eye(horizon), torch.zeros(horizon, horizon)
+    return returns.lambda_returns(nothing, torch.ones_like(nothing), values, lam)[:, 0]
+
+
+def n_step_of_package(reward: Tensor, discount: Tensor, value: Tensor, n: int) -> Tensor:
+    """A lambda of 1 sums all rewards of a horizon of n."""
+    return returns.lambda_returns(reward[:, :n], discount[:, :n], value[:, :n], 1.0)[:, 0]
+
+
 PACKAGE = {
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
@@ -153,6 +164,8 @@ PACKAGE = {
     "alignment": package_alignment,
     "imagination": package_imagination,
     "lambda_returns": returns.lambda_returns,
+    "lambda_weights": weights_of_package,
+    "n_step_return": n_step_of_package,
     "policy_loss": package_policy_loss,
     "critic_loss": package_critic,
     "replay_sample": package_replay_sample,

@@ -39,17 +39,18 @@ from wm_tutorial.check.mathematics import (
     two_hot,
     two_hot_mean,
 )
+from wm_tutorial.check.returns import LAMBDA_WEIGHTS, N_STEP_RETURN, lambda_weights, n_step_return
 
 PARTS: Mapping[str, Part] = {
     part.name: part
     for part in (
         SYMLOG, SYMEXP, TWO_HOT, TWO_HOT_MEAN, SAMPLE, GAUSSIAN_KL, CATEGORICAL_KL, DYNAMICS_STEP, ALIGNMENT,
-        IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE,
+        IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE, LAMBDA_WEIGHTS, N_STEP_RETURN,
     )
 }  # fmt: skip
 
 __all__ = [
     "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "critic_loss", "dynamics_step", "gaussian_kl",
-    "imagination", "lambda_returns", "policy_loss", "replay_sample", "sample", "symexp", "symlog", "two_hot",
-    "two_hot_mean",
+    "imagination", "lambda_returns", "lambda_weights", "n_step_return", "policy_loss", "replay_sample", "sample",
+    "symexp", "symlog", "two_hot", "two_hot_mean",
 ]  # fmt: skip
