@@ -12,15 +12,16 @@ STAMP := $(VENV)/.installed
 INSTALL := --disable-pip-version-check -c constraints.txt -e ".[test,notebooks]"
 
 .DEFAULT_GOAL := help
-.PHONY: help train test mutants lab results bench clean
+.PHONY: help train test mutants lab notebooks student solutions results bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  ARGS="..." goes to the command behind train, test, mutants and lab:'
+	@echo '  ARGS="..." goes to the command behind a target:'
 	@echo '    make train ARGS="--help"'
 	@echo '    make train ENV=Acrobot-v1'
 	@echo '    make test ARGS="tests/test_returns.py -k bootstrap"'
+	@echo '    make notebooks ARGS="02 05"'
 	@echo '    make mutants ARGS=--mathematics (with mutmut, which takes long)'
 	@echo '  JOBS=4 runs the tests in four processes instead of two.'
 	@echo '  PYTHON=python3.13 chooses the Python of a new virtual environment.'
@@ -41,6 +42,15 @@ mutants: $(STAMP) ## Make every mistake of the bug zoo and see whether the tests
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks $(ARGS)
+
+notebooks: $(STAMP) ## Run the notebooks and keep their outputs, two at a time, all or ARGS="02 05"
+	OMP_NUM_THREADS=1 $(BIN)/python tools/run_notebooks.py $(ARGS)
+
+student: $(STAMP) ## Write build/student: the course with exercises to solve, to be handed out
+	$(BIN)/python tools/student.py
+
+solutions: $(STAMP) ## Write build/solutions: the same with solutions
+	$(BIN)/python tools/student.py --solutions
 
 results: $(STAMP) ## Measure what is missing of the committed learning results (hours), and write their table
 	$(BIN)/python benchmarks/results.py $(ARGS)

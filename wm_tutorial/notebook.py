@@ -24,12 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from wm_tutorial import plotting
 from wm_tutorial.errors import InputError
 from wm_tutorial.plotting import WIDTH, Dream, Plot
 
 DPI = 120  # enough for sharp text at book width, and notebooks stay small
+PAD = 0.08  # inches around each plot: on a dark page the edge of a figure can be seen
+CAPTION = "margin-top: 0.4em; font-size: 0.9em"
 
 
 def begin(written_for: str, seed: int = 0) -> None:
@@ -61,7 +64,7 @@ def figure(rows: int = 1, columns: int = 1, height: float = 3.0, **options: Any)
     Gives the figure and what `subplots` gives: one Axes, or an array of them.
     """
     with plotting._house_style():
-        drawn = Plot(figsize=(WIDTH, height), layout="constrained")
+        drawn = Plot(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
         yield drawn, drawn.subplots(rows, columns, **options)
 
 
@@ -117,7 +120,7 @@ def _captioned(image: bytes, kind: str, caption: str, alt: str) -> Shown:
     return Shown(
         f'<figure style="margin: 1em 0; max-width: {100 * WIDTH:.0f}px">'
         f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" style="width: 100%; height: auto">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>",
+        f'<figcaption style="{CAPTION}">{html.escape(caption)}</figcaption></figure>',
         f"{caption}\n[{alt}]",
     )
 
@@ -125,21 +128,37 @@ def _captioned(image: bytes, kind: str, caption: str, alt: str) -> Shown:
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Shown:
     """A table, as the last expression of a cell; numbers with a fraction get three digits, the rest stays as it is.
 
+    Columns of numbers end at the right, others begin at the left.
+
     Raises:
         InputError: if a row has another length than the header.
     """
-    cells = [[_cell(value) for value in row] for row in rows]
-    if wrong := [row for row in cells if len(row) != len(header)]:
-        raise InputError(f"The header has {len(header)} columns, and this row {len(wrong[0])}: {wrong[0]}")
-    lines = ["".join(f"<th>{html.escape(name)}</th>" for name in header)]
-    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in cells]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *cells]
-    ]
-    return Shown("<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>", "\n".join(text))
+    if wrong := [row for row in rows if len(row) != len(header)]:
+        raise InputError(f"The header has {len(header)} columns, and this row {len(wrong[0])}: {list(wrong[0])}")
+    sides = ["right" if all(map(_is_number, column)) else "left" for column in zip(*rows, strict=True)]
+    sides = sides or ["left"] * len(header)
+    lines = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return Shown(
+        f"<table>{''.join(_html_row(line, sides, 'td' if n else 'th') for n, line in enumerate(lines))}</table>",
+        "\n".join(_text_row(line, sides, widths) for line in lines),
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number)
 
 
 def _cell(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _html_row(cells: Sequence[str], sides: Sequence[str], tag: str) -> str:
+    row = (f'<{tag} style="text-align: {side}">{html.escape(c)}</{tag}>' for c, side in zip(cells, sides, strict=True))
+    return f"<tr>{''.join(row)}</tr>"
+
+
+def _text_row(cells: Sequence[str], sides: Sequence[str], widths: Sequence[int]) -> str:
+    justify = {"left": str.ljust, "right": str.rjust}
+    row = (justify[side](cell, width) for cell, side, width in zip(cells, sides, widths, strict=True))
+    return "  ".join(row).rstrip()

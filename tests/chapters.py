@@ -1,0 +1,340 @@
+"""The chapters in tests: their definitions, their measures, and what is wrong with them.
+
+A test of a chapter takes what the chapter defines without running it:
+
+    recursion = definitions("06_lambda_returns")["lambda_returns"]
+"""
+
+import ast
+import html
+import json
+import re
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+import nbformat
+from course import NOTEBOOKS, RESULTS, bound, chapters, code_cells, has, links, markdown, read, used
+from nbformat import NotebookNode
+from run_notebooks import normalise
+from student import HEADING, stub
+
+import wm_tutorial
+
+__all__ = ["RULES", "chapters", "definitions"]
+
+BOUNDS = {
+    "words": (1500, 3000),
+    "median cell": (1, 8),
+    "longest cell": (1, 40),
+    "lines per check": (0, 15),
+    "exercises": (3, 6),
+    "images": (2, 100),
+    "CPU seconds": (0, 90),
+    "kilobytes": (0, 1500),
+}
+SLOW = {"08": 360}  # CPU seconds; a whole agent learns in chapter 08
+
+DRAWS = ("notebook.figure", "notebook.show", "notebook.table")
+
+SIMPLE = (
+    ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Name, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Starred,
+    ast.operator, ast.unaryop, ast.expr_context,
+)  # fmt: skip
+
+
+MACHINE = re.compile(r"(?<![\w/.])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S*|[A-Z]:\\\S+|0x[0-9a-f]{8,}")
+
+
+# --- What a chapter defines -------------------------------------------------------------------------------------------
+
+
+def definitions(name: str) -> dict[str, Any]:
+    """What the chapter `name`, such as "02_dynamics", defines."""
+    return definitions_of(read(NOTEBOOKS / f"{name}.ipynb"))
+
+
+def definitions_of(notebook: NotebookNode) -> dict[str, Any]:
+    """Run the imports, the constants, the functions and the classes of a notebook, and nothing else.
+
+    A constant is a name for numbers, strings, tuples, lists and dicts of them, and arithmetic with constants.
+    """
+    namespace: dict[str, Any] = {}
+    for cell in code_cells(notebook):
+        for node in ast.parse(cell.source).body:
+            if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef) or _constant(
+                node, namespace
+            ):
+                exec(compile(ast.Module([node], []), f"<cell {cell.id}>", "exec"), namespace)
+    return namespace
+
+
+def _constant(node: ast.stmt, known: dict[str, Any]) -> bool:
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return False
+    value = list(ast.walk(node.value))
+    return all(isinstance(part, SIMPLE) for part in value) and all(
+        part.id in known for part in value if isinstance(part, ast.Name)
+    )
+
+
+def run_cell(source: str, namespace: dict[str, Any]) -> Any:
+    """Run a cell and return the value of its last expression, which a notebook would show."""
+    *before, last = ast.parse(source).body
+    assert isinstance(last, ast.Expr)
+    exec(compile(ast.Module(before, []), "<cell>", "exec"), namespace)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace)
+
+
+# --- What a chapter measures ------------------------------------------------------------------------------------------
+
+
+def measures(notebook: NotebookNode, name: str) -> dict[str, float]:
+    """One row of the table of chapters; code that draws is not counted among the lines that need checks."""
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code_cells(notebook)]
+    drawing = sum(_drawing(cell) for cell in code_cells(notebook))
+    checks = sum(_checks(cell) for cell in code_cells(notebook))
+    recorded = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return {
+        "words": len(prose(notebook).split()),
+        "code cells": len(lines),
+        "median cell": median(lines) if lines else 0,
+        "longest cell": max(lines, default=0),
+        "lines of code": sum(lines),
+        "lines that draw": drawing,
+        "checks": checks,
+        "lines per check": round((sum(lines) - drawing) / max(checks, 1), 1),
+        "exercises": len(HEADING.findall(markdown(notebook))),
+        "images": sum(len(re.findall("<img ", shown)) for shown in shown_html(notebook)),
+        "CPU seconds": recorded.get(name, {}).get("cpu_seconds", float("nan")),
+        "kilobytes": round(len(nbformat.writes(notebook).encode()) / 1000),
+    }
+
+
+def table(measured: dict[str, float]) -> str:
+    """The measures of a chapter beside what they may be."""
+    return "\n".join(f"{what:16}{value:8g}   {BOUNDS.get(what, '')}" for what, value in measured.items())
+
+
+def prose(notebook: NotebookNode) -> str:
+    """The words of the text: no code blocks, formulas, tags or addresses."""
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|<[^>]+>|\]\([^)]+\)", " ", markdown(notebook), flags=re.DOTALL)
+    return " ".join(word for word in text.split() if re.search(r"\w", word))
+
+
+def _drawing(cell: NotebookNode) -> int:
+    """Lines of `with notebook.figure(...)` blocks, and of what shows figures and tables."""
+    drawing = 0
+    for node in ast.walk(ast.parse(cell.source)):
+        called = [item.context_expr for item in node.items] if isinstance(node, ast.With) else []
+        called += [node.value] if isinstance(node, ast.Expr) else []
+        if any(ast.unparse(call).startswith(DRAWS) for call in called):
+            drawing += node.end_lineno - node.lineno + 1
+    return drawing
+
+
+def _checks(cell: NotebookNode) -> int:
+    """Assertions, those of torch and NumPy among them, and the checks of exercises."""
+    nodes = list(ast.walk(ast.parse(cell.source)))
+    calls = [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
+    return (
+        sum(isinstance(node, ast.Assert) for node in nodes)
+        + sum(".testing.assert_" in call for call in calls)
+        + has(cell, "check")
+    )
+
+
+def outputs(notebook: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
+    """Every output, with the id of its cell."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            yield cell.id, output
+
+
+def shown_text(output: NotebookNode) -> str:
+    """What an output says, without the bytes of its pictures."""
+    said = "\n".join([output.get("text", ""), *map(str, output.get("data", {}).values())])
+    return re.sub(r"base64,[^\"]*", "", said)
+
+
+def shown_html(notebook: NotebookNode) -> list[str]:
+    """What the notebook shows as HTML, and its text, which may hold HTML too."""
+    shown = [output.data["text/html"] for _, output in outputs(notebook) if "text/html" in output.get("data", {})]
+    return [*shown, markdown(notebook)]
+
+
+# --- What is wrong with a chapter -------------------------------------------------------------------------------------
+
+
+def bounds(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """As long as a chapter should be, in small pieces, and often checked; `make notebooks` records its CPU seconds."""
+    measured = measures(notebook, name)
+    for what, (low, high) in BOUNDS.items():
+        high = SLOW.get(name[:2], high) if what == "CPU seconds" else high
+        if not low <= measured[what] <= high:
+            yield f"{what}: {measured[what]:g}, and not {low} to {high}"
+
+
+def opening(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """What a reader is told first: what it is, what it takes, and that the right package is there."""
+    head = notebook.cells[0].source if notebook.cells[0].cell_type == "markdown" else ""
+    text = markdown(notebook)
+    if not re.match(rf"# {name[:2]} · \S", head):
+        yield f"the first cell does not begin with a title like '# {name[:2]} · Dynamics'"
+    bullets = re.search(r"What you will be able to do\W*\n+((?:[-*] .+\n(?:  .+\n)*)+)", text + "\n")
+    if not bullets or not 3 <= len(re.findall(r"^[-*] ", bullets[1], re.MULTILINE)) <= 4:
+        yield "'What you will be able to do' is not followed by a list of three or four things"
+    paragraphs = re.sub(r"(?<!\n)\n(?!\n)", " ", text)
+    if not re.search(
+        r"\d+ (minutes|min)\b.*·.*\d+ (seconds|minutes)\b.*·.*builds on.*·.*ends in", paragraphs, re.IGNORECASE
+    ):
+        yield "no line says '.. minutes of study · .. seconds of compute .. · builds on .. · ends in ..'"
+    first = next(iter(code_cells(notebook)), nbformat.v4.new_code_cell())
+    wanted = f'from wm_tutorial import notebook\nnotebook.begin("{wm_tutorial.__version__}")'
+    if ast.dump(ast.parse(first.source)) != ast.dump(ast.parse(wanted)):
+        yield f"the first code cell is not\n{wanted}"
+
+
+def closing(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """What the chapter built, why it goes on, and where it comes from; and questions on the way."""
+    headings = [line for line in markdown(notebook).splitlines() if line.startswith("## ")]
+    last = ["## What you built", "## What it still cannot do", "## References"]
+    if headings[-3:] != last:
+        yield f"it does not end with {', '.join(last)}, but with {', '.join(headings[-3:])}"
+    if (asked := markdown(notebook).count("Predict, then run")) < 2:
+        yield f"it asks {asked} times to predict, and not at least twice: 'Predict, then run.'"
+
+
+def exercises(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """Task, solution and check, one after the other, each complete."""
+    expected = 1
+    for task, solution, check in zip(notebook.cells, notebook.cells[1:], notebook.cells[2:], strict=False):
+        for exercise in HEADING.findall(task.source) if task.cell_type == "markdown" else []:
+            if exercise != (wanted := f"Exercise {int(name[:2])}.{expected}"):
+                yield f"{exercise} should be {wanted}"
+            expected += 1
+            for fault in (*_task(task.source), *_solution(solution, task.source), *_check(check)):
+                yield f"{exercise}: {fault}"
+    for tag in ("solution", "check"):
+        if (tagged := sum(has(cell, tag) for cell in notebook.cells)) != expected - 1:
+            yield f"{expected - 1} exercises, but {tagged} cells with the tag {tag}"
+
+
+def _task(text: str) -> Iterator[str]:
+    if not re.search(r"^### Exercise [\d.]+: .+\n+(★☆☆|★★☆|★★★) · \d+ minutes", text, re.MULTILINE):
+        yield "no line like '★☆☆ · 5 minutes' follows its title"
+    if not re.search(r"```python\n(?:.*\n)*?def \w+\(", text):
+        yield "no signature in a block of Python"
+    hints = re.findall(r"<details><summary>Hint (\d)</summary>\n\n.+?\n\n</details>", text, re.DOTALL)
+    if hints not in (["1", "2"], ["1", "2", "3"]):
+        yield f"hints {hints}, and not two or three, each in <details><summary>Hint 1</summary> with empty lines around"
+
+
+def _solution(cell: NotebookNode, task: str) -> Iterator[str]:
+    if not (has(cell, "solution") and has(cell, "hide-cell") and cell.metadata.get("jupyter", {}).get("source_hidden")):
+        yield "no collapsed cell with the tags solution and hide-cell follows"
+        return
+    try:
+        stub(cell.source, "")
+    except ValueError as error:
+        yield str(error).removeprefix(": ")
+    if missing := set(re.findall(r"^def (\w+)\(", task, re.MULTILINE)) - bound(cell.source):
+        yield f"its solution does not define {', '.join(missing)}"
+
+
+def _check(cell: NotebookNode) -> Iterator[str]:
+    if not (has(cell, "check") and has(cell, "nbval-check-output")):
+        yield "no cell with the tags check and nbval-check-output comes after the solution"
+        return
+    shown = [output.get("text") or output.get("data", {}).get("text/plain") for output in cell.outputs]
+    if len(shown) != 2 or shown[1] != "True":
+        yield f"its check shows {shown}, and not a line and True"
+
+
+def solutions(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """A student finds no solution elsewhere, and the chapter runs without one."""
+    solved = [cell for cell in notebook.cells if has(cell, "solution")]
+    others = [cell for cell in notebook.cells if not has(cell, "solution")]
+    names = {name for cell in solved for name in bound(cell.source)}
+    for cell in others:
+        if cell.cell_type == "code" and not has(cell, "check") and (needed := names & used(cell.source)):
+            yield f"cell {cell.id} needs the solution {', '.join(needed)}"
+    said = {squeezed(line) for cell in others for line in everything(cell).splitlines()}
+    for cell in solved:
+        for line in body_lines(cell.source):
+            if line in said:
+                yield f"a line of the solution {cell.id} stands elsewhere, too: {line}"
+
+
+def everything(cell: NotebookNode) -> str:
+    """Source and outputs of a cell."""
+    return "\n".join([cell.source, *map(shown_text, cell.get("outputs", []))])
+
+
+def squeezed(line: str) -> str:
+    """A line of code without its comment, and with single spaces."""
+    return " ".join(line.partition("  # ")[0].split())
+
+
+def body_lines(source: str) -> list[str]:
+    """The lines of a solution that say how; short ones, and the heads of loops and cases, may stand anywhere."""
+    lines = source.splitlines()
+    bodies = [
+        lines[node.body[1].lineno - 1 : node.end_lineno]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and node.body[1:]
+    ]
+    code = [squeezed(line) for body in bodies for line in body]
+    return [line for line in code if len(line) > 20 and not line.startswith("#") and not line.endswith((":", "("))]
+
+
+def execution(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """It ran from top to bottom without a complaint, as `make notebooks` leaves it."""
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    if counts != list(range(1, len(counts) + 1)):
+        yield f"its cells did not run from top to bottom: {counts}"
+    for cell_id, output in outputs(notebook):
+        if output.output_type == "error":
+            yield f"cell {cell_id} shows an error: {output.ename}: {output.evalue}"
+        if output.get("name") == "stderr":
+            yield f"cell {cell_id} complains: {output.text}"
+        shown = " ".join([output.get("text", ""), *map(str, output.get("data", {}).values())])
+        if found := re.search(
+            r"(?<![\w/.])/(?:home|root|Users|tmp|work|mnt|var|usr)/\S*|[A-Z]:\\\S+|0x[0-9a-f]{8,}", shown
+        ):
+            yield f"cell {cell_id} shows a place on one machine: {found[0]}"
+    tidy = nbformat.from_dict(notebook)
+    normalise(tidy, name[:2])
+    if tidy != notebook:
+        yield "its metadata or cell ids are not as `make notebooks` writes them"
+
+
+def pictures(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """Who cannot see a picture can read what it shows."""
+    for cell_id, output in outputs(notebook):
+        for kind in output.get("data", {}):
+            if kind.startswith("image/"):
+                yield f"cell {cell_id} shows a bare {kind}: use notebook.show(figure, caption=..., alt=...)"
+    for shown in shown_html(notebook):
+        for tag in re.findall(r"<img [^>]*>", shown):
+            if not re.search(r'alt="[^"]{20,}"', tag):
+                yield f"a picture has no alternative text: {html.escape(tag[:60])}"
+        for figure in re.findall(r"<figure.*?</figure>", shown, re.DOTALL):
+            if not re.search(r"<figcaption[^>]*>[^<]+</figcaption>", figure):
+                yield "a figure has no caption"
+    if "![](" in markdown(notebook):
+        yield "a picture in the text has no alternative text"
+
+
+def plain(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """The text reads the same in JupyterLab and in the book, and its links lead somewhere."""
+    for link in sorted(links(notebook)):
+        if not (NOTEBOOKS / link).exists():
+            yield f"the link {link} leads nowhere"
+    if found := re.search(r"^(```|:::)\{.*|\{\w+\}`", markdown(notebook), re.MULTILINE):
+        yield f"plain Jupyter shows directives and roles as they are: {found[0]}"
+
+
+RULES: tuple[Callable[[NotebookNode, str], Iterator[str]], ...] = (
+    bounds, opening, closing, exercises, solutions, execution, pictures, plain,
+)  # fmt: skip

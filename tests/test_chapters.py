@@ -1,0 +1,102 @@
+"""Every chapter has the rhythm of the course, its text keeps its promises, and its exercises can be handed out."""
+
+import contextlib
+import importlib
+import inspect
+import io
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from chapters import (
+    RULES,
+    body_lines,
+    bounds,
+    chapters,
+    definitions_of,
+    everything,
+    measures,
+    run_cell,
+    squeezed,
+    table,
+)
+from course import NOTEBOOKS, bound, code_cells, has, read
+from nbformat import NotebookNode
+from student import student
+
+import wm_tutorial
+
+CHAPTERS = pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+
+
+# --- Each chapter -----------------------------------------------------------------------------------------------------
+
+
+@CHAPTERS
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_chapter_keeps_the_rules(path: Path, rule: Callable[[NotebookNode, str], Iterator[str]]) -> None:
+    notebook = read(path)
+    print(table(measures(notebook, path.stem)) if rule is bounds else rule.__doc__)
+    complaints = list(rule(notebook, path.stem))
+    assert not complaints, "\n".join(complaints)
+
+
+@CHAPTERS
+def test_checks_tell_a_student_what_is_still_to_be_written(path: Path) -> None:
+    """A student's notebook runs through without an error, and differs from the committed one in its checks alone.
+
+    To see this, the checks are run with the stubs, upon what the notebook imports and defines. Nothing else needs to
+    run again: a cell that mentions no solution (RULES: solutions) does the same without one, and nbval runs it.
+    """
+    notebook = student(read(path))
+    namespace = definitions_of(notebook)
+    for cell in (cell for cell in code_cells(notebook) if has(cell, "check")):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            answer = run_cell(cell.source, namespace)
+        assert answer is False and "still to be written" in printed.getvalue()
+
+
+@CHAPTERS
+def test_a_student_gets_the_chapter_without_its_solutions(path: Path) -> None:
+    given, whole = student(read(path)), read(path)
+    hidden = [line for cell in whole.cells if has(cell, "solution") for line in body_lines(cell.source)]
+    text = "\n".join(map(everything, given.cells))
+    assert not [line for line in hidden if line in {squeezed(line) for line in text.splitlines()}]
+    for cell, original in zip(given.cells, whole.cells, strict=True):
+        if has(original, "solution"):
+            assert "raise NotImplementedError" in cell.source and not cell.outputs and not cell.metadata
+        elif has(original, "check"):
+            assert not cell.outputs and cell | {"outputs": 0, "execution_count": 0} == original | {
+                "outputs": 0,
+                "execution_count": 0,
+            }
+        else:
+            assert cell == original
+
+
+def public_names() -> set[str]:
+    """Functions and classes that a room of the package defines."""
+    rooms = [room.name for room in pkgutil.iter_modules(wm_tutorial.__path__) if not room.ispkg]
+    return {
+        name
+        for room in rooms
+        for name, value in vars(importlib.import_module(f"wm_tutorial.{room}")).items()
+        if (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__ == f"wm_tutorial.{room}"
+    }
+
+
+@CHAPTERS
+def test_a_function_named_like_one_of_the_package_has_a_test_that_both_agree(path: Path) -> None:
+    shared = {name for cell in code_cells(read(path)) for name in bound(cell.source)} & public_names()
+    tests = Path(__file__).with_name(f"test_chapter_{path.name[:2]}.py")
+    written = re.findall(r"^def (test_\w+_agrees)\(", tests.read_text() if tests.exists() else "", re.MULTILINE)
+    there = {test.replace("_", "").lower() for test in written}
+    missing = {name for name in shared if f"test{name}agrees".replace("_", "").lower() not in there}
+    assert not missing, f"{tests.name} needs {', '.join(f'test_{name}_agrees' for name in sorted(missing))}"
+
+
+def test_the_list_of_chapters_is_complete() -> None:
+    listed = re.findall(r"\[(.+?)\]\((\d\d_\w+\.ipynb)\)", (NOTEBOOKS / "README.md").read_text())
+    assert listed == [(read(path).cells[0].source.splitlines()[0].lstrip("# "), path.name) for path in chapters()]

@@ -1,0 +1,183 @@
+"""What notebooks share: the first cell fails or fixes, and what is shown carries its words and its bytes."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from importlib.metadata import version
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+import wm_tutorial
+from wm_tutorial import notebook, plotting
+from wm_tutorial.errors import InputError
+from wm_tutorial.notebook import Shown
+from wm_tutorial.plotting import Dream
+
+
+class Read(HTMLParser):
+    """The tags of a page, with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def picture(shown: Shown) -> tuple[Image.Image, str]:
+    """The picture of a figure, as a browser decodes it, and its alternative text."""
+    (attributes,) = (attributes for tag, attributes in Read(shown.as_html).tags if tag == "img")
+    kind, data = str(attributes["src"]).split(";base64,")
+    image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+    assert kind == f"data:image/{image.format}".lower()
+    return image, str(attributes["alt"])
+
+
+# --- The first cell ---------------------------------------------------------------------------------------------------
+
+
+def test_begin_tells_the_versions_and_the_device(capsys: pytest.CaptureFixture[str]) -> None:
+    notebook.begin(wm_tutorial.__version__)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"wm_tutorial {version('wm_tutorial')}, Python 3.") and printed.endswith("device: cpu\n")
+    assert f"torch {version('torch')}, numpy {version('numpy')}, gymnasium {version('gymnasium')};" in printed
+
+
+def test_begin_starts_every_notebook_from_the_same_random_numbers_and_one_thread() -> None:
+    def draw(**seed: int) -> tuple[float, float]:
+        notebook.begin(wm_tutorial.__version__, **seed)
+        return torch.rand(()).item(), float(np.random.rand())
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert draw() == draw(seed=0) and torch.get_num_threads() == 1
+        assert set(draw()).isdisjoint(draw(seed=1))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_begin_refuses_another_version_of_the_package_and_says_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"written for wm_tutorial 0\.0\.9, but \S+ is installed\. Install the other"):
+        notebook.begin("0.0.9")
+
+
+# --- Figures and films ------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_drawn_in_the_style_of_the_house_and_leaves_the_reader_s_alone() -> None:
+    mine = dict(mpl.rcParams)
+    with notebook.figure(height=2.0) as (figure, axes):
+        axes.plot([0.0, 1.0], color=plotting.BLUE)
+    shown = notebook.show(figure, caption="It rises.", alt="A line from 0 to 1.")
+    assert dict(mpl.rcParams) == mine
+    image, _ = picture(shown)
+    assert image.size == (7 * notebook.DPI, 2 * notebook.DPI)
+    pixels = np.asarray(image.convert("RGB")) / 255
+    assert np.allclose(pixels[0, 0], to_rgb(plotting.PAPER), atol=1 / 255)  # opaque: can be read on dark pages
+    assert (np.abs(pixels - to_rgb(plotting.BLUE)).max(-1) < 2 / 255).sum() > 100
+
+
+def test_nothing_is_cut_off_and_a_margin_is_left() -> None:
+    with notebook.figure(1, 2, height=2.0, sharey=True) as (figure, axes):
+        for one in axes:
+            one.set(title="gjy" * 5, xlabel="gjy (s)", ylabel="gjy (m)")
+    pixels = np.asarray(picture(notebook.show(figure, "Two.", "Two."))[0].convert("RGB")).astype(int)
+    margin = round(0.04 * notebook.DPI)
+    drawn = (np.abs(pixels - pixels[0, 0]).max(-1) > 8).nonzero()
+    for place, length in zip(drawn, pixels.shape[:2], strict=True):
+        assert place.min() >= margin and place.max() < length - margin
+
+
+def test_rows_columns_and_options_are_those_of_subplots() -> None:
+    with notebook.figure(2, 3, height=4.0, width_ratios=[2, 1, 1], sharex=True) as (figure, axes):
+        axes[0, 0].set_xlim(0, 7)
+    assert axes.shape == (2, 3) and axes[1, 0].get_xlim() == (0, 7)
+    assert axes[0, 0].get_gridspec().get_width_ratios() == [2, 1, 1]
+    assert figure.get_size_inches().tolist() == [7.0, 4.0]
+
+
+def test_words_of_a_figure_are_words_whatever_signs_are_in_them() -> None:
+    with notebook.figure() as (figure, _):
+        pass
+    shown = notebook.show(figure, caption='a < b & "c"', alt='KL > 0.1, "so" & <b>')
+    page = Read(shown.as_html)
+    assert [tag for tag, _ in page.tags] == ["figure", "img", "figcaption"]
+    assert page.text == ['a < b & "c"'] and picture(shown)[1] == 'KL > 0.1, "so" & <b>'
+    assert shown._repr_mimebundle_(include=None, exclude=None) == {
+        "text/html": shown.as_html,
+        "text/plain": 'a < b & "c"\n[KL > 0.1, "so" & <b>]',
+    }
+
+
+def test_a_figure_of_the_package_brings_its_own_words_unless_told_otherwise() -> None:
+    figure = plotting.open_loop(DREAM)
+    assert picture(notebook.show(figure, "A dream."))[1] == plotting.alt_text(figure) != ""
+    assert picture(notebook.show(figure, "A dream.", alt="Mine."))[1] == "Mine."
+
+
+@pytest.mark.parametrize(("caption", "alt"), [("", "what it shows"), ("what to see", " "), ("what to see", None)])
+def test_a_figure_without_words_is_refused(caption: str, alt: str | None) -> None:
+    with notebook.figure() as (figure, _):
+        pass
+    with pytest.raises(InputError, match="needs a caption and an alternative text: give caption="):
+        notebook.show(figure, caption, alt)
+
+
+T = 5
+DREAM = Dream(
+    np.arange(T * 2, dtype=np.float32).reshape(T, 2), np.zeros((T, 2)), *np.ones((4, T)), context=2, environment=""
+)
+
+
+def test_a_film_has_a_frame_for_each_row_and_its_own_words() -> None:
+    shown = notebook.show_film(DREAM, "It moves.", fps=5.0)
+    image, alt = picture(shown)
+    assert (image.format, image.n_frames, image.info["duration"]) == ("GIF", T, 200)
+    assert alt.startswith("Film, one frame for each row.") and Read(shown.as_html).text == ["It moves."]
+
+
+def test_any_other_gif_is_shown_byte_for_byte() -> None:
+    gif = io.BytesIO()
+    Image.new("P", (3, 2)).save(gif, "GIF")
+    shown = notebook.show_gif(gif.getvalue(), "Small.", "Six black pixels.")
+    assert f"data:image/gif;base64,{base64.b64encode(gif.getvalue()).decode()}" in shown.as_html
+    assert picture(shown)[1] == "Six black pixels."
+
+
+# --- Tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_rounds_fractions_lines_numbers_up_at_the_right_and_escapes_words() -> None:
+    shown = notebook.table(["what", "nats"], [["KL(q<p)", 1.23456], ["long name", np.float32(0.5)], ["count", 12345]])
+    assert shown.as_text == "what        nats\nKL(q<p)     1.23\nlong name    0.5\ncount      12345"
+    page = Read(shown.as_html)
+    assert page.text == ["what", "nats", "KL(q<p)", "1.23", "long name", "0.5", "count", "12345"]
+    assert [tag for tag, _ in page.tags] == ["table", "tr", "th", "th", *["tr", "td", "td"] * 3]
+    sides = re.findall("text-align: (left|right)", shown.as_html)
+    assert sides == ["left", "right"] * 4
+
+
+def test_a_column_with_a_word_among_its_numbers_begins_at_the_left() -> None:
+    assert notebook.table(["a", "b"], [[1, 1.5], ["-", 10]]).as_text == "a    b\n1  1.5\n-   10"
+
+
+def test_a_table_without_rows_has_its_header() -> None:
+    assert notebook.table(["a", "b"], []).as_text == "a  b"
+
+
+def test_a_row_of_another_length_is_refused() -> None:
+    with pytest.raises(InputError, match=r"The header has 2 columns, and this row 3: \[3, 4, 5\]"):
+        notebook.table(["a", "b"], [[1, 2], (3, 4, 5)])

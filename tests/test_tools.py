@@ -1,0 +1,372 @@
+"""The tools of the course and the rules for its chapters, tried on a chapter in small: `sample.py`."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import chapters as chapter_rules
+import nbformat
+import pytest
+import torch
+from chapters import RULES, bounds, definitions_of
+from course import chapters, code_cells, has, links, read, write
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from run_notebooks import execute, main, normalise
+from sample import NAME, SYMEXP, sample
+from student import build, stub, student
+
+Spoil: TypeAlias = Callable[[NotebookNode], object]
+Complaints: TypeAlias = Callable[[NotebookNode], list[tuple[str, str]]]
+
+BROKEN = new_notebook(cells=[new_markdown_cell("# 08"), new_code_cell("x = 0"), new_code_cell("y = 1\ny / x")])
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sample and a chapter that breaks off, after `make notebooks` ran in it."""
+    folder = tmp_path_factory.mktemp("course")
+    write(sample(), folder / f"{NAME}.ipynb")
+    write(BROKEN, folder / "08_broken.ipynb")
+    assert main([], folder, folder / "chapters.json") == 1
+    return folder
+
+
+@pytest.fixture
+def ran(course: Path) -> NotebookNode:
+    return read(course / f"{NAME}.ipynb")
+
+
+# --- make notebooks ---------------------------------------------------------------------------------------------------
+
+
+def test_a_chapter_that_ran_shows_what_its_cells_say(ran: NotebookNode) -> None:
+    cells = code_cells(ran)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(sample().cells) - 7))
+    assert cells[4].outputs[0].text == "1.5\n"
+    assert [output.data["text/plain"] for cell in cells if has(cell, "check") for output in cell.outputs[1:]] == [
+        "True"
+    ] * 3
+
+
+def test_what_it_cost_is_recorded_for_chapters_that_ran(course: Path) -> None:
+    costs = json.loads((course / "chapters.json").read_text())
+    assert list(costs) == [NAME]
+    assert 0.5 < costs[NAME]["cpu_seconds"] < 60 and costs[NAME]["wall_seconds"] > 0.5
+    assert 100 < costs[NAME]["peak_megabytes"] < 3000  # torch alone takes more than 100
+
+
+def test_a_chapter_that_breaks_off_stays_as_it_was_and_its_error_is_told(
+    course: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert read(course / "08_broken.ipynb") == BROKEN
+    write(BROKEN, tmp_path / "08_broken.ipynb")
+    assert main(["08"], tmp_path, tmp_path / "chapters.json") == 1
+    printed = capfd.readouterr().err
+    assert printed == "08_broken.ipynb: cell 3 raised ZeroDivisionError: division by zero\n    y = 1\n    y / x\n"
+
+
+def test_names_choose_chapters(course: Path) -> None:
+    assert [path.stem for path in chapters(folder=course)] == [NAME, "08_broken"]
+    assert [path.stem for path in chapters(["08"], course)] == ["08_broken"]
+    with pytest.raises(SystemExit, match=r"No chapter begins with '09'; there are: 07_sample, 08_broken\."):
+        chapters(["07", "09"], course)
+
+
+def test_normalising_leaves_what_readers_see_and_tools_need(ran: NotebookNode) -> None:
+    assert [cell.id for cell in ran.cells] == [f"07-{number:02d}" for number in range(1, len(ran.cells) + 1)]
+    assert [cell.source for cell in ran.cells] == [cell.source for cell in sample().cells]
+    kept = [
+        {name: value for name, value in cell.metadata.items() if name != "lines_to_next_cell"}
+        for cell in sample().cells
+    ]
+    assert [cell.metadata for cell in ran.cells] == kept
+    assert ran.metadata.kernelspec.name == "python3" and "version" not in ran.metadata.language_info
+
+
+# --- make student, make solutions -------------------------------------------------------------------------------------
+
+
+def test_a_stub_keeps_imports_decorators_signature_and_docstring() -> None:
+    assert (
+        stub("import os\nfrom math import (\n    e,\n)\n\n" + SYMEXP, "Exercise 7.2")
+        == '''\
+import os
+from math import (
+    e,
+)
+
+
+@torch.no_grad()
+def nothing():
+    """Do nothing: (H,) to None."""
+    raise NotImplementedError("Exercise 7.2")
+
+
+def my_symexp(
+    x,  # any shape
+):
+    """Stretch x.
+
+    The inverse of my_symlog.
+    """
+    raise NotImplementedError("Exercise 7.2")'''
+    )
+
+
+@pytest.mark.parametrize("source", ['def f():\n    """Do it."""\n    return 1\n\n\nf()', "def f():\n    return 1"])
+def test_a_solution_that_cannot_be_taken_out_is_refused(source: str) -> None:
+    with pytest.raises(ValueError, match=r"Exercise 7\.2: a solution cell may hold only imports and functions with a"):
+        stub(source, "Exercise 7.2")
+
+
+def test_the_two_builds_differ_in_solutions_and_the_output_of_checks(course: Path, tmp_path: Path) -> None:
+    for solutions in (False, True):
+        build(tmp_path / str(solutions), solutions, course)
+    given, solved = (read(tmp_path / name / "notebooks" / f"{NAME}.ipynb") for name in ("False", "True"))
+    assert solved == read(course / f"{NAME}.ipynb")
+    differ = [cell for cell, other in zip(solved.cells, given.cells, strict=True) if cell != other]
+    assert differ == [cell for cell in solved.cells if has(cell, "solution") or has(cell, "check")]
+    assert not [cell for cell in given.cells if has(cell, "solution") or has(cell, "hide-cell")]
+    assert [re.findall(r"Exercise [\d.]+(?=\")", cell.source) for cell in given.cells if "NotImpl" in cell.source] == [
+        ["Exercise 7.1"], ["Exercise 7.2", "Exercise 7.2"], ["Exercise 7.3"],
+    ]  # fmt: skip
+
+
+def test_each_folder_stands_alone(course: Path, tmp_path: Path) -> None:
+    build(tmp_path, solutions=False, notebooks=course)
+    readme = (tmp_path / "README.md").read_text()
+    assert "- [07 · Sample: squeezing numbers](notebooks/07_sample.ipynb)" in readme
+    assert all((tmp_path / target).exists() for target in re.findall(r"\]\((.+?)\)", readme))
+    needed = links(read(course / f"{NAME}.ipynb"))
+    assert "../wm_tutorial/transforms.py" in needed
+    assert all((tmp_path / "notebooks" / link).exists() for link in needed)
+    assert {"pyproject.toml", "constraints.txt", "LICENSE"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_with_stubs_a_chapter_runs_through_and_only_its_checks_say_something_else(course: Path) -> None:
+    whole, given = (read(course / f"{NAME}.ipynb") for _ in range(2))
+    execute(student(given))
+    for cell, solved in zip(code_cells(given), code_cells(whole), strict=True):
+        if has(cell, "check"):
+            said, value = cell.outputs
+            assert said.text.endswith("still to be written; it raises NotImplementedError.\n")
+            assert value.data["text/plain"] == "False"
+        else:
+            assert cell.outputs == solved.outputs
+
+
+# --- What a test takes from a chapter ---------------------------------------------------------------------------------
+
+
+def test_definitions_are_imports_constants_and_functions_and_nothing_runs(ran: NotebookNode) -> None:
+    for cell in code_cells(ran):
+        cell.source = cell.source.replace("assert", "never = [].pop()\nassert")
+    ran.cells.append(new_code_cell("TWICE = 2 * SIZE\nnever = unknown"))
+    defined = definitions_of(ran)
+    assert (defined["SIZE"], defined["STEPS"], defined["TWICE"]) == (10, [1, 2], 20)
+    assert defined["halved"](5.0) == 2.5 and defined["my_symexp"](torch.zeros(2)).tolist() == [0.0, 0.0]
+    names = {"math", "torch", "notebook", "check", "halved", "nothing", "my_symlog", "my_symexp", "my_returns"}
+    assert defined.keys() - {"__builtins__"} == {"SIZE", "STEPS", "TWICE", *names}
+
+
+# --- The rules --------------------------------------------------------------------------------------------------------
+
+
+def replace(old: str, new: str) -> Spoil:
+    """Change the text or the code, wherever it stands."""
+
+    def spoil(notebook: NotebookNode) -> None:
+        assert any(old in cell.source for cell in notebook.cells)
+        for cell in notebook.cells:
+            cell.source = cell.source.replace(old, new)
+
+    return spoil
+
+
+def output(old: str, new: str) -> Spoil:
+    """Change what the cells show."""
+
+    def spoil(notebook: NotebookNode) -> None:
+        before = nbformat.writes(notebook)
+        for cell in code_cells(notebook):
+            for shown in cell.outputs:
+                if "text" in shown:
+                    shown.text = shown.text.replace(old, new)
+                for kind, value in shown.get("data", {}).items():
+                    shown.data[kind] = value.replace(old, new)
+        assert before != nbformat.writes(notebook)
+
+    return spoil
+
+
+def shows(**fields: Any) -> Spoil:
+    """Let the third code cell show one thing more."""
+    return lambda notebook: code_cells(notebook)[2].outputs.append(nbformat.from_dict(fields))
+
+
+def cell(tag: str, **change: Any) -> Spoil:
+    """Change the metadata of the first cell with this tag."""
+    return lambda notebook: next(cell for cell in notebook.cells if has(cell, tag)).metadata.update(change)
+
+
+def move(first: int, second: int) -> Spoil:
+    """Let two cells change places, ids and execution counts aside."""
+
+    def spoil(notebook: NotebookNode) -> None:
+        notebook.cells.insert(second, notebook.cells.pop(first))
+        normalise(notebook, "07")
+
+    return spoil
+
+
+def without(first: int, last: int) -> Spoil:
+    """Leave cells out."""
+
+    def spoil(notebook: NotebookNode) -> None:
+        del notebook.cells[first:last]
+        normalise(notebook, "07")
+        for number, cell in enumerate(code_cells(notebook), 1):
+            cell.execution_count = number
+
+    return spoil
+
+
+def longer(notebook: NotebookNode) -> None:
+    """Five more lines in every cell."""
+    for cell in code_cells(notebook):
+        cell.source += 5 * "\npass"
+
+
+HINT = "<details><summary>Hint 2</summary>"
+SPOILED: dict[str, tuple[str, str, Spoil]] = {
+    "too short": ("bounds", "words: ", replace("words of prose " * 500, "few ")),
+    "code blocks are no prose": ("bounds", "words: ", replace("words of prose " * 500, f"```\n{'words ' * 2000}\n```")),
+    "too long": ("bounds", "words: ", replace("words of prose", "words of a prose that goes on")),
+    "long cells": ("bounds", "longest cell: ", replace("SIZE, STEPS", "\n".join(["pass"] * 40 + ["SIZE, STEPS"]))),
+    "cells are no small pieces": ("bounds", "median cell: ", longer),
+    "few checks": ("bounds", "lines per check: ", longer),
+    "two exercises": ("bounds", "exercises: 2, and not 3 to 6", without(9, 12)),
+    "one picture": ("bounds", "images: 1, and not 2", without(4, 5)),
+    "large": ("bounds", "kilobytes: ", shows(output_type="stream", name="stdout", text="1" * 1_500_000)),
+    "no title": ("opening", "title like '# 07 ·", replace("# 07 · Sample", "# Sample")),
+    "two aims": ("opening", "list of three or four", replace("- stretch them again\n", "")),
+    "no minutes": ("opening", "minutes of study ·", replace("20 minutes", "some time")),
+    "no module": ("opening", "minutes of study ·", replace(" · ends in", " · and")),
+    "another version": ("opening", 'notebook.begin("0.1.0")', replace("0.1.0", "0.0.9")),
+    "no limits": ("closing", "does not end with", replace("## What it still cannot do", "## Outlook")),
+    "not at the end": ("closing", "does not end with", replace("## What you built", "## What you built\n\n## More")),
+    "asks once": ("closing", "asks 0 times", replace("Predict, then run", "Run")),
+    "wrong number": ("exercises", "Exercise 7.1 should be Exercise 7.2", replace("Exercise 7.2", "Exercise 7.1")),
+    "no stars": ("exercises", "no line like '★☆☆ · 5 minutes'", replace("★★☆ · 5 minutes", "easy")),
+    "no signature": ("exercises", "no signature", replace("def my_symexp(x): ...", "my_symexp(x)")),
+    "one hint": ("exercises", "hints ['1']", replace(HINT, "<details><summary>Hint</summary>")),
+    "hint without empty line": ("exercises", "hints ['1']", replace(f"{HINT}\n", HINT)),
+    "solution in sight": ("exercises", "no collapsed cell", cell("solution", jupyter={})),
+    "solution not hidden in the book": ("exercises", "no collapsed cell", cell("solution", tags=["solution"])),
+    "solution elsewhere": ("exercises", "no collapsed cell", move(10, 8)),
+    "solution with a call": (
+        "exercises",
+        "may hold only imports",
+        replace("import torch\n", "import torch\n\ntorch.ones(1)\n"),
+    ),
+    "another function": (
+        "exercises",
+        "does not define my_other",
+        replace("def my_symlog(x): ...", "def my_other(x): ..."),
+    ),
+    "unchecked": ("exercises", "no cell with the tags check", cell("check", tags=["nbval-check-output"])),
+    "wrong": ("exercises", "and not a line and True", output("True", "False")),
+    "tag astray": (
+        "exercises",
+        "3 exercises, but 4 cells with the tag check",
+        lambda notebook: code_cells(notebook)[1].metadata.update(tags=["check"]),
+    ),
+    "needs a solution": ("solutions", "needs the solution my_symlog", replace("halved(3.0) == 1.5", "my_symlog(3.0)")),
+    "told in the text": (
+        "solutions",
+        "stands elsewhere, too: size = torch.expm1(x.abs())",
+        replace("words of prose " * 500, "\n    size  = torch.expm1(x.abs())  # so\n"),
+    ),
+    "told in an output": (
+        "solutions",
+        "stands elsewhere, too: size = torch.expm1(x.abs())",
+        output("1.5\n", "size = torch.expm1(x.abs())\n"),
+    ),
+    "not run": (
+        "execution",
+        "did not run from top to bottom",
+        lambda notebook: code_cells(notebook)[3].update(execution_count=None),
+    ),
+    "run in another order": ("execution", "did not run from top to bottom", move(4, 6)),
+    "error": (
+        "execution",
+        "shows an error: KeyError: 1",
+        shows(output_type="error", ename="KeyError", evalue="1", traceback=[]),
+    ),
+    "warning": ("execution", "complains: careful", shows(output_type="stream", name="stderr", text="careful")),
+    "home": (
+        "execution",
+        "a place on one machine: /home/me/x.py",
+        shows(output_type="stream", name="stdout", text="at /home/me/x.py"),
+    ),
+    "address": ("execution", "a place on one machine: 0x7f00deadbeef", output("1.5", "<object at 0x7f00deadbeef>")),
+    "cell id": (
+        "execution",
+        "not as `make notebooks` writes them",
+        lambda notebook: notebook.cells[0].update(id="abc"),
+    ),
+    "editor's metadata": ("execution", "not as `make notebooks` writes them", cell("check", collapsed=True)),
+    "bare picture": (
+        "pictures",
+        "shows a bare image/png",
+        shows(output_type="display_data", metadata={}, data={"image/png": "iVBO"}),
+    ),
+    "no alternative text": ("pictures", "no alternative text", output('alt="', 'title="')),
+    "empty alternative text": ("pictures", "no alternative text", output('alt="', 'alt="" title="')),
+    "no caption": ("pictures", "a figure has no caption", output("figcaption", "div")),
+    "picture in the text": ("pictures", "in the text has no alternative", replace("See [the room]", "See ![]")),
+    "dead link": ("plain", "../wm_tutorial/nowhere.py leads nowhere", replace("transforms.py)", "nowhere.py)")),
+    "directive": ("plain", "directives and roles as they are: ```{note", replace("Which one", "\n```{note}\n")),
+    "role": ("plain", "directives and roles as they are: {doc}`", replace("Which one", "See {doc}`x`, which")),
+}
+
+
+@pytest.fixture
+def complaints(course: Path, monkeypatch: pytest.MonkeyPatch) -> Complaints:
+    """Every complaint about a notebook, beside the rule that makes it."""
+    monkeypatch.setattr(chapter_rules, "RESULTS", course / "chapters.json")
+    return lambda notebook: [(rule.__name__, said) for rule in RULES for said in rule(notebook, NAME)]
+
+
+def test_nothing_is_wrong_with_the_sample(ran: NotebookNode, complaints: Complaints) -> None:
+    assert complaints(ran) == []
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_spoiled_sample_is_caught_by_its_rule(name: str, ran: NotebookNode, complaints: Complaints) -> None:
+    rule, expected, spoil = SPOILED[name]
+    spoil(ran)
+    assert any(by == rule and expected in said for by, said in complaints(ran)), complaints(ran)
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule for rule, _, _ in SPOILED.values()} == {rule.__name__ for rule in RULES}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chapter", "fine"), [(90, NAME, True), (91, NAME, False), (360, "08_x", True), (361, "08_x", False)]
+)
+def test_a_chapter_may_take_90_seconds_and_chapter_08_six_minutes(
+    seconds: int, chapter: str, fine: bool, ran: NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chapters.json").write_text(json.dumps({chapter: {"cpu_seconds": seconds}}))
+    monkeypatch.setattr(chapter_rules, "RESULTS", tmp_path / "chapters.json")
+    assert (list(bounds(ran, chapter)) == []) is fine
+
+
+def test_a_chapter_whose_cost_is_not_recorded_is_caught(ran: NotebookNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chapter_rules, "RESULTS", Path("nowhere.json"))
+    assert list(bounds(ran, NAME)) == ["CPU seconds: nan, and not 0 to 90"]

@@ -1,0 +1,124 @@
+"""`make notebooks`: run chapters from top to bottom, each in a fresh kernel, and keep what they show.
+
+    python tools/run_notebooks.py         every chapter
+    python tools/run_notebooks.py 02 05   some of them
+
+A notebook on disk changes only if all of its cells ran. What would differ from one run to the next without meaning
+anything (times of day, versions of the editor, random cell ids) is left out. CPU seconds, seconds on the clock and
+the memory that the kernel needed at most go to book/results/chapters.json.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import DEVNULL
+from time import monotonic
+
+import nbformat
+from course import NOTEBOOKS, RESULTS, chapters, read, write
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+AT_ONCE = 2  # more would compete for the cores and for memory
+TIMEOUT = 3600  # seconds, for one cell
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
+
+# ru_maxrss counts kilobytes on Linux, and bytes on macOS.
+MEASURE = """\
+import json, resource, sys
+_ = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({
+    "cpu_seconds": round(sum(used.ru_utime + used.ru_stime for used in _), 1),
+    "peak_megabytes": round(max(used.ru_maxrss for used in _) / (1e6 if sys.platform == "darwin" else 1e3)),
+}))
+"""
+
+
+class CellFailed(Exception):
+    """A chapter did not run through: the message names the cell and the error."""
+
+
+def execute(notebook: NotebookNode, folder: Path = NOTEBOOKS) -> dict[str, float]:
+    """Run every cell in a fresh kernel, fill in the outputs, and return what it cost.
+
+    Raises:
+        CellFailed: if a cell raises an error.
+    """
+    began = monotonic()
+    measure = nbformat.v4.new_code_cell(MEASURE)
+    notebook.cells.append(measure)
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        kernel_name=KERNEL["name"],
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    try:
+        asyncio.run(client.async_execute(stderr=DEVNULL))  # of the kernel itself; what cells write there is an output
+    except CellExecutionError as error:
+        failed = next(
+            (number, cell)
+            for number, cell in enumerate(notebook.cells, 1)
+            if any(output.output_type == "error" for output in cell.get("outputs", []))
+        )
+        raise CellFailed(_tell(*failed, error)) from error
+    finally:
+        notebook.cells.remove(measure)
+    return {"wall_seconds": round(monotonic() - began, 1)} | json.loads(measure.outputs[0].text)
+
+
+def _tell(number: int, cell: NotebookNode, error: CellExecutionError) -> str:
+    code = "\n".join(f"    {line}" for line in cell.source.splitlines())
+    return f"cell {number} raised {error.ename}: {error.evalue}\n{code}"
+
+
+def normalise(notebook: NotebookNode, number: str) -> None:
+    """Leave only what a reader sees or a tool of the course needs; cells are numbered through as `number`-01, ..."""
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
+    for position, cell in enumerate(notebook.cells, 1):
+        cell.id = f"{number}-{position:02d}"
+        tags, hidden = cell.metadata.get("tags"), cell.metadata.get("jupyter", {}).get("source_hidden")
+        kept: Mapping[str, object] = ({"tags": tags} if tags else {}) | (
+            {"jupyter": {"source_hidden": True}} if hidden else {}
+        )
+        cell.metadata = nbformat.from_dict(kept)
+        for output in cell.get("outputs", []):
+            output.pop("transient", None)
+
+
+def run(path: Path) -> dict[str, float]:
+    """Run one chapter, write it, and return what it cost."""
+    notebook = read(path)
+    cost = execute(notebook, path.parent)
+    normalise(notebook, path.name[:2])
+    write(notebook, path)
+    return cost
+
+
+def main(names: list[str], folder: Path = NOTEBOOKS, results: Path = RESULTS) -> int:
+    """Run the chapters named, or all, and record what they cost; returns how many failed."""
+    costs: dict[str, dict[str, float]] = json.loads(results.read_text()) if results.exists() else {}
+    failed = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for path, outcome in [(path, pool.submit(run, path)) for path in chapters(names, folder)]:
+            try:
+                costs[path.stem] = outcome.result()
+                print(f"{path.name}: {costs[path.stem]['cpu_seconds']:.0f} CPU seconds", flush=True)
+            except CellFailed as failure:
+                failed += 1
+                print(f"{path.name}: {failure}", file=sys.stderr, flush=True)
+    here = {path.stem: costs[path.stem] for path in chapters(folder=folder) if path.stem in costs}
+    results.write_text(json.dumps(here, indent=2) + "\n")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(sys.argv[1:]) else 0)

@@ -1,0 +1,115 @@
+"""`make student` and `make solutions`: the course as folders that stand alone, made from the one set of notebooks.
+
+    python tools/student.py                 build/student: solutions are stubs that a student fills in
+    python tools/student.py --solutions     build/solutions: the notebooks as they are
+
+Each folder holds the notebooks, the package and whatever else the text links to. The two differ in nothing but the
+cells with solutions and the output of the cells that check them.
+"""
+
+import ast
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from course import NOTEBOOKS, ROOT, chapters, has, links, read, write
+from nbformat import NotebookNode
+
+HEADING = re.compile(r"^### (Exercise \d+\.\d+)\b", re.MULTILINE)
+BESIDE = ["LICENSE", "constraints.txt", "pyproject.toml", "wm_tutorial"]
+README = """\
+# wm_tutorial: {title}
+
+{about}
+
+With Python 3.11 or newer, in this folder:
+
+    python3 -m venv .venv
+    .venv/bin/pip install -c constraints.txt -e ".[notebooks]"
+    .venv/bin/jupyter lab notebooks
+
+On Windows, write `.venv\\Scripts\\` for `.venv/bin/`. Nothing is downloaded once this is done. Begin with the first
+notebook:
+
+{contents}
+"""
+STUDENT = """\
+The exercises are yours to write: each is a function that raises `NotImplementedError`, followed by a check. The check
+says in one line that your function is right, or what is wrong with it. Everything else runs as it is, whether an
+exercise is solved or not."""
+SOLUTIONS = """\
+The exercises are solved. The solutions are collapsed: click on the bar at the left of such a cell to see one."""
+
+
+def stub(source: str, exercise: str) -> str:
+    """A solution cell whose functions are still to be written: imports, signatures and docstrings stay as they are.
+
+    Raises:
+        ValueError: if the cell holds anything but imports and functions with a docstring.
+    """
+    lines = source.splitlines()
+    kept = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            kept.append("\n".join(lines[node.lineno - 1 : node.end_lineno]))
+        elif isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            docstring = node.body[0]
+            head = "\n".join(lines[first - 1 : docstring.end_lineno])
+            indent = " " * docstring.col_offset
+            kept.append(f'\n\n{head}\n{indent}raise NotImplementedError("{exercise}")')
+        else:
+            raise ValueError(
+                f"{exercise}: a solution cell may hold only imports and functions with a docstring, but line "
+                f"{node.lineno} is {lines[node.lineno - 1]!r}."
+            )
+    return "\n".join(kept).strip()
+
+
+def student(notebook: NotebookNode) -> NotebookNode:
+    """The notebook (changed in place) as a student gets it: solutions are stubs in plain sight, checks have not run."""
+    exercise = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (headings := HEADING.findall(cell.source)):
+            exercise = headings[-1]
+        if has(cell, "solution"):
+            cell.source = stub(cell.source, exercise)
+            del cell.metadata["tags"]
+            cell.metadata.pop("jupyter", None)
+        elif not has(cell, "check"):
+            continue
+        cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def build(folder: Path, solutions: bool, notebooks: Path = NOTEBOOKS) -> None:
+    """Write the course into `folder`, which is emptied first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    beside = set(BESIDE)
+    titles = []
+    for path in chapters(folder=notebooks):
+        notebook = read(path)
+        write(notebook if solutions else student(notebook), folder / "notebooks" / path.name)
+        inside = ((NOTEBOOKS / link).resolve() for link in links(notebook))
+        beside |= {str(found.relative_to(ROOT)) for found in inside if found.suffix != ".ipynb"}
+        titles.append(f"- [{notebook.cells[0].source.splitlines()[0].lstrip('# ')}](notebooks/{path.name})")
+    for name in sorted(beside):
+        copy(ROOT / name, folder / name)
+    title, about = ("the course, with solutions", SOLUTIONS) if solutions else ("the course", STUDENT)
+    (folder / "README.md").write_text(README.format(title=title, about=about, contents="\n".join(titles)))
+
+
+def copy(source: Path, target: Path) -> None:
+    """A file or a folder, without what Python leaves behind."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    else:
+        shutil.copy(source, target)
+
+
+if __name__ == "__main__":
+    wanted = ROOT / "build" / ("solutions" if "--solutions" in sys.argv else "student")
+    build(wanted, solutions="--solutions" in sys.argv)
+    print(f"{wanted.relative_to(ROOT)}: {len(chapters())} notebooks and all they need; begin with its README.md")
