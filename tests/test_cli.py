@@ -23,7 +23,7 @@ from wm_tutorial import config as config_module
 from wm_tutorial.config import PRESETS, SIZES, Config, Preset, make_config, sizes_of
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
-COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "bench", "presets"]
+COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "zoo", "bench", "presets"]
 
 Main = Callable[..., tuple[str, str]]
 

@@ -41,7 +41,7 @@ from torch import Tensor
 from wm_tutorial import actor_critic, checkpoint
 from wm_tutorial.agent import Agent
 from wm_tutorial.envs import EnvSource
-from wm_tutorial.errors import NonFiniteError, OutputError
+from wm_tutorial.errors import EnvironmentFailure, NonFiniteError, OutputError
 from wm_tutorial.replay import Batch, Place
 from wm_tutorial.trainer import CHECKPOINT, METRICS, Evaluation, Trainer, evaluate
 
@@ -756,6 +756,15 @@ def test_evaluation_repeats_itself_and_changes_nothing(greedy: bool) -> None:
     assert_same(snapshot(trainer), before)
     assert_same(global_state(), outside)
     assert trainer.evaluate(6, greedy) == trainer.evaluate(6, greedy, seed=trainer.config.seed)
+
+
+def test_an_episode_without_end_is_told_from_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wm_tutorial.trainer.LONGEST_EPISODE", 50)
+    assert Trainer(Troupe([50]), tiny()).evaluate(2).lengths == (50, 50)
+    trainer = Trainer(Troupe([51]), tiny(), tmp_path / "run")
+    with pytest.raises(EnvironmentFailure, match=r"not ended after 50 steps.*TimeLimit.*Saved at step 60"):
+        trainer.run()  # evaluates at its end
+    assert Trainer.load(tmp_path / "run", Troupe([51])).steps == 60
 
 
 def test_a_run_is_the_same_with_and_without_evaluations_on_the_way() -> None:

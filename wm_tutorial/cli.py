@@ -1,4 +1,4 @@
-"""The command line: wm-tutorial train | resume | evaluate | dream | measure | bench | presets."""
+"""The command line: wm-tutorial train | resume | evaluate | dream | measure | zoo | bench | presets."""
 
 import dataclasses
 import json
@@ -19,6 +19,8 @@ from wm_tutorial.errors import WorldModelError
 from wm_tutorial.measure import as_table, measure
 from wm_tutorial.rows import Spaces
 from wm_tutorial.run import Run, resume, train
+from wm_tutorial.zoo.experiment import as_table as as_table_of_bugs
+from wm_tutorial.zoo.experiment import experiment, usable_bugs
 
 
 def announce(run: Run) -> None:
@@ -118,6 +120,28 @@ class Measure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Zoo:
+    """Train with known mistakes, one at a time, and write what each does to losses, open-loop errors and return."""
+
+    env: tyro.conf.Positional[str]
+    """Id of a Gymnasium environment, such as CartPole-v1."""
+    out: Path
+    """Where the data goes; runs already measured there are kept."""
+    bugs: tuple[str, ...]
+    """Names of mistakes, or `all`; the finished code is always measured beside them."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run each."""
+    episodes: int = 100
+    """Episodes of each final evaluation."""
+    config: tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]] = dataclasses.field(default_factory=Config)
+
+    def __call__(self) -> None:
+        """Train, evaluate, compare."""
+        bugs = usable_bugs(self.config) if self.bugs == ("all",) else self.bugs
+        print(as_table_of_bugs(experiment(self.env, self.config, bugs, self.seeds, self.out, self.episodes)))
+
+
+@dataclasses.dataclass(frozen=True)
 class Bench:
     """Measure what one gradient update costs, and how the cost grows with the sizes; no environment is needed."""
 
@@ -169,13 +193,14 @@ def sizes(preset: str) -> str:
     return "; ".join(counts)
 
 
-def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Bench | Presets:
+def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Zoo | Bench | Presets:
     """What was asked for; where options can be given, their defaults are those of the preset and size named."""
     line = " ".join(arguments)
     named = {name: match[1] for name in ("preset", "size") if (match := re.search(rf"--{name}[= ](\S+)", line))}
     config = make_config(**named)
     training = tyro.conf.subcommand("train", default=Train(env=tyro.MISSING, config=config))
     measuring = tyro.conf.subcommand("measure", default=Measure(env=tyro.MISSING, out=tyro.MISSING, config=config))
+    breaking = tyro.conf.subcommand("zoo", default=Zoo(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=config))
     benching = tyro.conf.subcommand("bench", default=Bench(config=config))
     commands = (
         Annotated[Train, training]
@@ -183,6 +208,7 @@ def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream 
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Dream, tyro.conf.subcommand("dream")]
         | Annotated[Measure, measuring]
+        | Annotated[Zoo, breaking]
         | Annotated[Bench, benching]
         | Annotated[Presets, tyro.conf.subcommand("presets")]
     )

@@ -1,5 +1,8 @@
 """A real episode, and the same episode dreamed: the model sees the beginning, then goes on from the actions alone."""
 
+import dataclasses
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -54,14 +57,14 @@ def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
 
 
 def as_batch(agent: Agent, episode: list[tuple[Row, torch.Tensor]]) -> Batch:
-    """Rows and the actions chosen after them -> a batch of one sequence, (1, T, ...)."""
+    """Rows of B streams and the actions chosen after them -> a batch of B sequences, (B, T, ...)."""
     rows, actions = zip(*episode, strict=True)
 
     def column(name: str) -> torch.Tensor:
         return torch.from_numpy(np.stack([getattr(row, name) for row in rows], axis=1)).to(actions[0].device)
 
     action = torch.stack(actions, dim=1)
-    carry = agent.initial(1)
+    carry = agent.initial(len(action))
     return Batch(
         obs=column("obs"),
         action=action,
@@ -113,3 +116,87 @@ def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, 
         environment=environment,
         names=OBSERVATION_NAMES.get(environment, ()),
     )
+
+
+@dataclass(frozen=True)
+class OpenLoopErrors:
+    """Root mean squared errors of open-loop predictions, each after 1, 2, ... H steps without an observation (H,).
+
+    obs          of the observation, in standard deviations of each of its entries
+    reward       of the reward, in its own unit
+    persistence  of the last observation seen, taken for a prediction; in the unit of `obs`
+    """
+
+    obs: tuple[float, ...]
+    reward: tuple[float, ...]
+    persistence: tuple[float, ...]
+
+
+def open_loop_errors(
+    agent: Agent, source: EnvSource, episodes: int = 100, context: int = 5, horizon: int = 15, seed: int = 0
+) -> OpenLoopErrors:
+    """How far predictions from actions alone are from what happened, in episodes of random actions.
+
+    Random actions, because the episodes are then the same for every agent: one that plays well visits other states,
+    and its errors could not be compared. The model sees `context` rows from the beginning of each episode.
+
+    Raises:
+        InputError: if `episodes`, `context` or `horizon` is below 1, or `seed` below 0.
+        EpisodesTooShort: if hardly any episode of random actions has context + horizon rows.
+    """
+    if min(episodes, context, horizon) < 1 or seed < 0:
+        raise InputError(
+            f"open_loop_errors was asked for {episodes} episodes, a context of {context}, a horizon of {horizon} and "
+            f"seed {seed}; give at least 1 of each, and a seed of 0 or more."
+        )
+    batch = random_episodes(agent, source, episodes, context + horizon, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        predicted = agent.world_model.open_loop(batch, context)
+    truth = batch.obs / 255.0 if batch.obs.dtype == torch.uint8 else batch.obs
+    unit = truth.flatten(0, 1).std(0)
+    unit = unit.where(unit > 0, 1.0)  # what never changes cannot be measured by how much it does
+    last_seen = truth[:, context - 1 : context].expand_as(truth)
+
+    def errors(difference: torch.Tensor) -> tuple[float, ...]:
+        return tuple(difference[:, context:].square().movedim(1, 0).flatten(1).mean(1).sqrt().tolist())
+
+    return OpenLoopErrors(
+        obs=errors((predicted.obs - truth) / unit),
+        reward=errors(predicted.reward - batch.reward),
+        persistence=errors((last_seen - truth) / unit),
+    )
+
+
+def random_episodes(agent: Agent, source: EnvSource, episodes: int, rows: int, seed: int) -> Batch:
+    """The first `rows` rows of as many episodes of random actions, (B, T, ...): the first long enough in each stream.
+
+    Raises:
+        EpisodesTooShort: if a stream has none in 100 * `rows` rows.
+    """
+    environments = Environments(source, episodes, (DREAM, seed))
+    agent.check_fits(environments.spaces)
+    rng, device = np.random.default_rng([DREAM, seed]), agent.initial(1).action.device
+    lived: list[tuple[Row, torch.Tensor]] = []
+    begun, chosen = np.zeros(episodes, int), np.full(episodes, -1)  # where the running episode, and the one kept, begin
+    row = environments.reset()
+    while (chosen < 0).any():
+        if len(lived) == 100 * rows:
+            raise EpisodesTooShort(
+                f"Of {episodes} streams of random actions {int((chosen < 0).sum())} have no episode of {rows} rows; "
+                "lower context or horizon."
+            )
+        begun[row.is_first] = len(lived)
+        action = environments.random_action(rng)
+        lived.append((row, torch.from_numpy(action).to(device)))
+        chosen = np.where((chosen < 0) & (len(lived) - begun == rows), begun, chosen)
+        row = environments.step(row, action)
+    environments.close()
+    everything = as_batch(agent, lived)
+    columns = torch.from_numpy(chosen)[:, None] + torch.arange(rows)
+
+    def kept(x: torch.Tensor) -> torch.Tensor:
+        return x[torch.arange(episodes)[:, None], columns]
+
+    fields = {f.name: kept(getattr(everything, f.name)) for f in dataclasses.fields(Batch) if f.name != "start"}
+    return Batch(**fields, start=everything.start)

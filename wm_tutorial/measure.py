@@ -16,7 +16,7 @@ from wm_tutorial import plotting
 from wm_tutorial.config import Config
 from wm_tutorial.envs import EnvSource, name_of
 from wm_tutorial.errors import InputError
-from wm_tutorial.run import train
+from wm_tutorial.run import Run, train
 
 BOOTSTRAP_DRAWS = 10_000
 
@@ -35,23 +35,28 @@ def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, 
         path = folder / f"seed-{seed}.json"
         if path.exists():
             continue
-        wall, cpu = time.perf_counter(), time.process_time()
-        options = dataclasses.asdict(config) | {"seed": seed}
-        run = train(env, **options)
-        seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-        final = run.evaluate(episodes)
-        record = {
-            "environment": name_of(env),
-            "command": shlex.join(["wm-tutorial", *sys.argv[1:]]),
-            "versions": {name: version(name) for name in ("wm_tutorial", "torch", "gymnasium", "numpy")},
-            "config": options,
-            "seconds": {name: round(value, 1) for name, value in seconds.items()},
-            "episodes": [[r["step"], r["return"]] for r in run.records if r["kind"] == "episode"],
-            "evaluations": [[r["step"], r["mean"]] for r in run.records if r["kind"] == "evaluation"],
-            "final_returns": final.returns,
-        }
+        record, _ = train_and_record(env, dataclasses.replace(config, seed=seed), episodes)
         path.write_text(json.dumps(record) + "\n")
     return summarise(folder)
+
+
+def train_and_record(env: EnvSource, config: Config, episodes: int) -> tuple[dict[str, Any], Run]:
+    """Train once, and say all that a reader needs to check or repeat it; `episodes` are those of the evaluation."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    options = dataclasses.asdict(config)
+    run = train(env, draw=False, **options)
+    seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    record = {
+        "environment": name_of(env),
+        "command": shlex.join(["wm-tutorial", *sys.argv[1:]]),
+        "versions": {name: version(name) for name in ("wm_tutorial", "torch", "gymnasium", "numpy")},
+        "config": options,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "episodes": [[r["step"], r["return"]] for r in run.records if r["kind"] == "episode"],
+        "evaluations": [[r["step"], r["mean"]] for r in run.records if r["kind"] == "evaluation"],
+        "final_returns": run.evaluate(episodes).returns,
+    }
+    return record, run
 
 
 def summarise(folder: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ PNG_DPI, FILM_DPI = 150, 100
 MAX_PANELS = 8  # more entries of an observation than this are left out
 IMAGE_COLUMNS = 8
 RUNNING_MEAN = 20  # episodes
+MISTAKE_NONE = "no mistake"
 
 STYLE: dict[str, Any] = {
     "figure.facecolor": PAPER,
@@ -1042,3 +1043,50 @@ def _draw_threshold(axes: Axes, threshold: float | None, means: Sequence[Array])
     axes.text(0.01, threshold, f"threshold {_text(threshold)}", transform=axes.get_yaxis_transform(), va="bottom")
     reached = sum(bool((own >= threshold).any()) for own in means)
     return f" {reached} of {len(means)} seeds reached the threshold of {_text(threshold)} at least once."
+
+
+# --- What mistakes do -------------------------------------------------------------------------------------------------
+
+
+@_styled
+def mistakes(summary: Mapping[str, Any]) -> Plot:
+    """Losses, open-loop errors and return of agents that learned with a mistake: one line each, one dot per seed.
+
+    summary: of `wm_tutorial.zoo.experiment.summarise`, the finished code first. A band marks its seeds, a dotted line
+    what one gets without a model, by expecting no change.
+    """
+    rows: Mapping[str, Any] = summary["bugs"]
+    panels = {
+        "loss": "world model loss",
+        "error_1": "1-step error (sd)",
+        "error_15": "15-step error (sd)",
+        "return": "return",
+    }
+    figure = Plot(figsize=(WIDTH, 1.3 + 0.32 * len(rows)), layout="constrained")
+    every = figure.subplots(1, len(panels), sharey=True)
+    for axes, (key, title) in zip(every, panels.items(), strict=True):
+        healthy = next(iter(rows.values()))[key]["seeds"]
+        axes.axvspan(min(healthy), max(healthy), color=BLUE, alpha=0.15, lw=0)
+        if key in summary["persistence"]:
+            axes.axvline(summary["persistence"][key], color=PERSISTENCE, lw=1.2, ls=":")
+        for line, (name, row) in enumerate(rows.items()):
+            color = BLUE if name == next(iter(rows)) else VERMILION
+            seeds = row[key]["seeds"]
+            axes.plot(seeds, [line] * len(seeds), "o", color=color, ms=4.5, mec="none", alpha=0.55)
+            axes.plot(row[key]["mean"], line, "|", color=color, ms=13, mew=2)
+        axes.set_title(title)
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        if key != "return":
+            axes.set_xlim(left=0.0)
+    every[0].set_yticks(range(len(rows)), [MISTAKE_NONE, *list(rows)[1:]])
+    every[0].set_ylim(len(rows) - 0.5, -0.5)
+    first, *others = (
+        f"{name}: " + ", ".join(f"{panels[k]} {_text(row[k]['mean'])}" for k in panels) for name, row in rows.items()
+    )
+    figure.alt = (
+        f"What mistakes do to an agent on {summary['environment']} in {summary['steps']:,} steps, means over seeds. "
+        f"{MISTAKE_NONE}, {first}. " + ". ".join(others) + "."
+    )
+    return figure

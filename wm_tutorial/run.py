@@ -72,6 +72,7 @@ def train(
     steps: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    draw: bool = True,
     **options: Any,
 ) -> Run:
     """Train an agent on any Gymnasium environment.
@@ -83,6 +84,7 @@ def train(
         steps: environment steps; the preset's own number if None.
         seed: of everything random in the run.
         out: the run folder; a new one below `runs/` if None.
+        draw: whether to draw the figures of the run into its folder at the end, which takes some seconds.
         options: any other field of `wm_tutorial.config.Config`, such as `horizon=10`.
 
     Returns:
@@ -98,7 +100,7 @@ def train(
     name = "-".join([name_of(env), preset, *([config.size] if config.size else []), f"seed{seed}"])
     trainer.folder = new_folder(out, name)
     write_settings(trainer)
-    return finish(trainer)
+    return finish(trainer, draw)
 
 
 def resume(path: str | Path, env: EnvSource | None = None, **changes: Any) -> Run:
@@ -114,13 +116,14 @@ def resume(path: str | Path, env: EnvSource | None = None, **changes: Any) -> Ru
     return finish(trainer)
 
 
-def finish(trainer: Trainer) -> Run:
+def finish(trainer: Trainer, draw: bool = True) -> Run:
     """Run to the end and draw the figures."""
     assert trainer.folder is not None
     print(trainer.replay)
     trainer.run()
     run = Run(trainer, trainer.folder)
-    run.report()
+    if draw:
+        run.report()
     return run
 
 

@@ -22,7 +22,14 @@ from wm_tutorial.agent import Agent, Carry, agent_spaces
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.dynamics import State
 from wm_tutorial.envs import Environments, EnvSource
-from wm_tutorial.errors import CheckpointError, InputError, NonFiniteError, OutputError, WorldModelError
+from wm_tutorial.errors import (
+    CheckpointError,
+    EnvironmentFailure,
+    InputError,
+    NonFiniteError,
+    OutputError,
+    WorldModelError,
+)
 from wm_tutorial.imagination import imagine
 from wm_tutorial.optim import make_optimizer
 from wm_tutorial.replay import Batch, Replay
@@ -30,6 +37,9 @@ from wm_tutorial.rows import Row
 
 # Seeds are lists of numbers; the first one keeps these apart, so that no evaluation repeats a training episode.
 COLLECT, EVALUATE, DREAM = 0, 1, 2
+
+# An episode of an evaluation with more steps than this has no end: Atari's, the longest in use, have 27,000.
+LONGEST_EPISODE = 30_000
 
 # The files of a run folder.
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
@@ -73,6 +83,7 @@ def evaluate(agent: Agent, source: EnvSource, episodes: int, seed: int, greedy: 
 
     Raises:
         InputError: if `episodes` is below 1, `seed` below 0, or the environment does not fit the agent.
+        EnvironmentFailure: if an episode does not end within 30,000 steps.
     """
     if episodes < 1 or seed < 0:
         raise InputError(
@@ -91,6 +102,11 @@ def evaluate(agent: Agent, source: EnvSource, episodes: int, seed: int, greedy: 
             carry = agent.policy(row, carry, greedy)
             row = environments.step(row, carry.action.numpy(force=True))
             running += np.where(row.is_first, 0.0, [row.reward, np.ones(streams)])
+            if (running[1] > LONGEST_EPISODE).any():
+                raise EnvironmentFailure(
+                    f"An episode has not ended after {LONGEST_EPISODE:,} steps, and only whole episodes have a return. "
+                    "Give the environment a time limit: gymnasium.wrappers.TimeLimit(env, max_episode_steps=1000)."
+                )
             for i in np.flatnonzero(row.is_last & (left > 0)):
                 returns.append(float(running[0, i]))
                 lengths.append(int(running[1, i]))

@@ -8,7 +8,7 @@ from torch import Tensor
 from wm_tutorial.check.asking import Arguments, Function, Mistake, Part, Rule
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.inputs import uniform, variations
-from wm_tutorial.latents import LOGVAR_RANGE
+from wm_tutorial.latents import LOGVAR_RANGE, OneHot
 from wm_tutorial.returns import lambda_returns as right_lambda_returns
 
 # The dynamics step ----------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ DYNAMICS_STEP = Part(
         *(_step_case(seed, shape, dtype) for seed, shape, dtype in variations()),
     ),
     mistakes={
-        "dynamics_ignore_action": Mistake(
+        "action_ignored": Mistake(
             "the prediction does not depend on the action, so imagination cannot compare actions.",
             "the loss falls all the same wherever the next state is much like this one.",
             (lambda latent, action, net: right_dynamics_step(latent, torch.zeros_like(action), net),),
@@ -480,7 +480,7 @@ LAMBDA_RETURNS = Part(
             "the discount is the only input that can be left out while everything keeps its size.",
             (_with(lambda r, d, v, lam: (r, torch.ones_like(d), v, lam)),),
         ),
-        "continue_missing": Mistake(
+        "continue_ignored": Mistake(
             "the discount is the same everywhere, so a future counts that comes after an end.",
             "a constant gamma is what the formula of an endless task has; here d = gamma * continue, 0 at an end.",
             (_with(lambda r, d, v, lam: (r, d.amax().expand_as(d), v, lam)),),
@@ -591,6 +591,11 @@ def _one_hot(index: Tensor, logits: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(index, logits.shape[-1]).to(logits)
 
 
+def _drawn_by_torch(logits: Tensor) -> Tensor:
+    index: Tensor = torch.distributions.Categorical(logits=logits).sample()  # type: ignore[no-untyped-call]
+    return _one_hot(index, logits)
+
+
 def _policy_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
     logits = uniform(seed, *shape, 3, dtype=dtype)
     return {
@@ -637,10 +642,13 @@ POLICY_LOSS = Part(
             (_policy_loss(likelihood=lambda logits, action: 1.0),
              _without_log_prob(lambda returns, value: (returns - value).detach())),
         ),
-        "log_prob_other_action": Mistake(
+        "log_prob_of_another_action": Mistake(
             "the log-probability is that of another action than the one that was taken.",
-            "argmax is the policy's favourite, not what it did; and actions that are shifted a step keep their shape.",
-            (_policy_loss(likelihood=lambda logits, action: _log_prob(logits, _one_hot(logits.argmax(-1), logits))),
+            "argmax is the policy's favourite and a new sample its next try, neither is what it did; and actions that "
+            "are shifted a step keep their shape.",
+            (_policy_loss(likelihood=lambda logits, action: _log_prob(logits, OneHot.mixed(logits, 0.0).sample())),
+             _policy_loss(likelihood=lambda logits, action: _log_prob(logits, _drawn_by_torch(logits))),
+             _policy_loss(likelihood=lambda logits, action: _log_prob(logits, _one_hot(logits.argmax(-1), logits))),
              _policy_loss(likelihood=lambda logits, action: _log_prob(logits, action.roll(1, 1))),
              _policy_loss(likelihood=lambda logits, action: _log_prob(logits, action.roll(-1, 1))),
              _policy_loss(likelihood=lambda logits, action: logits.log_softmax(-1).mean(-1)),

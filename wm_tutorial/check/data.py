@@ -142,12 +142,12 @@ ALIGNMENT = Part(
             (_moved(_later, "reward"), _edited(lambda rows: {
                 "reward": _later(rows["reward"]).masked_fill(rows["is_first"], 0)})),
         ),
-        "terminal_early": Mistake(
+        "continue_early": Mistake(
             "the end is flagged one row early, where the last action was chosen.",
             "`done` comes back from the step with that action, and is stored beside it.",
             (_moved(_sooner, "is_terminal"), _moved(_sooner, "is_terminal", "is_last")),
         ),
-        "terminal_late": Mistake(
+        "continue_late": Mistake(
             "the end is flagged one row late, in the first row of the next episode.",
             "the flag is stored with the reset that follows it.",
             (_moved(_later, "is_terminal"), _moved(_later, "is_terminal", "is_last")),
@@ -172,12 +172,12 @@ ALIGNMENT = Part(
             "environments that reset themselves return the new observation and put the last one elsewhere.",
             (_edited(_next_reset_for_last),),
         ),
-        "previous_action_not_reset": Mistake(
+        "action_not_reset": Mistake(
             "the first row of an episode has the last action of the episode before as its previous action.",
             "the column is shifted by one as a whole; an episode begins with no action behind it.",
             (_edited(_previous_of_other_episode),),
         ),
-        "previous_action_is_action": Mistake(
+        "action_departing": Mistake(
             "previous_action is the action chosen in this row; it must be the one that led to it.",
             "the two columns hold the same numbers, one row apart.",
             (_edited(lambda rows: {"previous_action": rows["action"]}),),

@@ -181,7 +181,7 @@ TWO_HOT = Part(
             "with evenly spaced bins targets are squashed first; bins that are symexp-spaced have done that already.",
             (lambda x, bins: right_two_hot(right_symlog(x), bins),),
         ),
-        "two_hot_bin_off_by_one": Mistake(
+        "two_hot_off_by_one": Mistake(
             "the weights are right, one bin beside their place.",
             "searchsorted gives the bin above; the one below is that minus 1.",
             (_shifted(1), _shifted(-1), lambda x, bins: right_two_hot(x, bins).roll(1, 1),
@@ -355,7 +355,7 @@ SAMPLE = Part(
     expected=_expected_statistics,
     tolerance=(0.15, 0.1),
     mistakes={
-        "sample_variance_for_std": Mistake(
+        "variance_for_deviation": Mistake(
             "the noise is scaled with exp(logvar), the variance.",
             "exp undoes the log, and the square root that turns a variance into a standard deviation is forgotten.",
             (_of_std(torch.exp),),
@@ -390,7 +390,7 @@ SAMPLE = Part(
             "the mean predicts best; but a model that never sees noise need not make its latents robust to it.",
             (lambda mean, logvar: mean, lambda mean, logvar: mean + 0.0 * logvar),
         ),
-        "sample_detached": Mistake(
+        "sample_without_gradient": Mistake(
             "the sample carries no gradient, so decoder and rewards teach the encoder nothing.",
             "torch.normal and Normal.sample() draw without gradient; mean + std * noise, or rsample(), keeps it.",
             (lambda mean, logvar: right_sample(mean, logvar).detach(),
@@ -440,6 +440,11 @@ def _gaussian_kl(
     return kl
 
 
+def _summed(kl: Tensor) -> Tensor:
+    """The sum over the batch, in every row of it."""
+    return kl.sum().expand_as(kl)
+
+
 def _elementwise_gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
     split = (x.unsqueeze(-1) for x in (mean_p, logvar_p, mean_q, logvar_q))
     return right_gaussian_kl(*split)
@@ -469,7 +474,7 @@ GAUSSIAN_KL = Part(
             "the bars look symmetric, the divergence is not; the first one is where samples come from.",
             (lambda mean_p, logvar_p, mean_q, logvar_q: right_gaussian_kl(mean_q, logvar_q, mean_p, logvar_p),),
         ),
-        "kl_sign": Mistake(
+        "kl_negative": Mistake(
             "the sign is the other one; a divergence is never negative.",
             "the bound that is maximised has a minus in front of the KL, the loss that is minimised has a plus.",
             (lambda *given: -right_gaussian_kl(*given),),
@@ -509,7 +514,7 @@ GAUSSIAN_KL = Part(
             "that is the formula of the variational autoencoder; here the prior is predicted.",
             (lambda mean_p, logvar_p, mean_q, logvar_q: _gaussian_kl()(mean_p, logvar_p, 0 * mean_q, 0 * logvar_q),),
         ),
-        "kl_mean_over_latents": Mistake(
+        "kl_averaged_over_latents": Mistake(
             "the mean over the latents in place of their sum.",
             "losses are averaged, mostly; but information of independent latents adds up, and free nats count the sum.",
             (lambda *given: _elementwise_gaussian_kl(*given).mean(-1),),
@@ -519,11 +524,11 @@ GAUSSIAN_KL = Part(
             "each latent's divergence is right, and a mean taken later hides that they were never added.",
             (_elementwise_gaussian_kl,),
         ),
-        "kl_summed_over_batch": Mistake(
+        "kl_over_batch": Mistake(
             "the sum runs over the batch too.",
             "sum() without an axis sums everything; the weight of the KL then grows with the batch.",
             (lambda *given: right_gaussian_kl(*given).sum(), lambda *given: right_gaussian_kl(*given).mean(),
-             lambda *given: _elementwise_gaussian_kl(*given).mean()),
+             lambda *given: _elementwise_gaussian_kl(*given).mean(), lambda *given: _summed(right_gaussian_kl(*given))),
         ),
         "kl_posterior_detached": Mistake(
             "no gradient reaches p.",
@@ -650,7 +655,7 @@ CATEGORICAL_KL = Part(
             "torch's kl_div takes the second one first.",
             (lambda p, q, unimix: right_categorical_kl(q, p, unimix),),
         ),
-        "kl_sign": Mistake(
+        "kl_negative": Mistake(
             "the sign is the other one; a divergence is never negative.",
             "the bound that is maximised has a minus in front of the KL, the loss that is minimised has a plus.",
             (lambda p, q, unimix: -right_categorical_kl(p, q, unimix),),
@@ -671,7 +676,7 @@ CATEGORICAL_KL = Part(
             "(S, K) and (K, S) look alike, most of all when S equals K.",
             (_mixed_by(_mixed_over_variables, _mixed_over_variables),),
         ),
-        "kl_mean_over_latents": Mistake(
+        "kl_averaged_over_latents": Mistake(
             "the mean over the variables in place of their sum.",
             "losses are averaged, mostly; but information of independent latents adds up, and free nats count the sum.",
             (lambda p, q, unimix: _each_categorical_kl(p, q, unimix).mean(-1),
@@ -682,11 +687,12 @@ CATEGORICAL_KL = Part(
             "the sum over the classes is part of the formula, the one over the variables is not written there.",
             (_each_categorical_kl,),
         ),
-        "kl_summed_over_batch": Mistake(
+        "kl_over_batch": Mistake(
             "the sum runs over the batch too.",
             "sum() without an axis sums everything; the weight of the KL then grows with the batch.",
             (lambda p, q, unimix: right_categorical_kl(p, q, unimix).sum(),
-             lambda p, q, unimix: right_categorical_kl(p, q, unimix).mean()),
+             lambda p, q, unimix: right_categorical_kl(p, q, unimix).mean(),
+             lambda p, q, unimix: _summed(right_categorical_kl(p, q, unimix))),
         ),
         "kl_posterior_detached": Mistake(
             "no gradient reaches p.",

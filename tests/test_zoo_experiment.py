@@ -1,0 +1,90 @@
+"""The experiment with the zoo: every mistake is out for its own runs and no others, and the numbers are those found."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scripted import tiny, tree
+
+from wm_tutorial import measure, plotting, zoo
+from wm_tutorial.config import make_config
+from wm_tutorial.errors import InputError
+from wm_tutorial.zoo.experiment import as_table, experiment, missing_options, summarise, usable_bugs
+
+BUGS = ["reward_late", "reset_missing"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two mistakes, two seeds."""
+    folder = tmp_path_factory.mktemp("zoo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        experiment("CartPole-v1", tiny(), BUGS, [0, 1], folder / "result", episodes=3)
+    return folder / "result"
+
+
+def runs(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in folder.glob("*/seed-*.json")]
+    return {(record["bug"], record["config"]["seed"]): record for record in found}
+
+
+def test_every_mistake_is_made_in_its_own_runs_only(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = runs(folder)
+    assert set(found) == {(name, seed) for name in ["none", *BUGS] for seed in (0, 1)}
+    for seed in (0, 1):
+        plain, _ = measure.train_and_record("CartPole-v1", tiny(seed=seed), episodes=3)
+        assert found["none", seed]["final_returns"] == list(plain["final_returns"])
+    for name in BUGS:
+        assert [found[name, seed]["losses"] for seed in (0, 1)] != [found["none", seed]["losses"] for seed in (0, 1)]
+
+
+def test_the_summary_is_of_what_was_found(folder: Path) -> None:
+    summary, found = json.loads((folder / "summary.json").read_text()), runs(folder)
+    assert list(summary["bugs"]) == ["none", "reward_late", "reset_missing"]
+    for name, row in summary["bugs"].items():
+        records = [found[name, seed] for seed in (0, 1)]
+        assert row["return"]["seeds"] == pytest.approx([np.mean(r["final_returns"]) for r in records], abs=0.01)
+        assert row["error_1"]["seeds"] == pytest.approx([r["open_loop_errors"]["obs"][0] for r in records], abs=1e-4)
+        assert row["error_15"]["seeds"] == pytest.approx([r["open_loop_errors"]["obs"][14] for r in records], abs=1e-4)
+        config = records[0]["config"]
+        losses = [r["losses"][-1][1] for r in records]  # one line is logged in the last fifth of these short runs
+        weighted = [sum(config[f"{k}_scale"] * loss[k] for k in loss if f"{k}_scale" in config and k != "replay critic")
+                    for loss in losses]  # fmt: skip
+        assert row["loss"]["seeds"] == pytest.approx(weighted, rel=1e-3)
+        assert row["return"]["mean"] == pytest.approx(np.mean(row["return"]["seeds"]), abs=1e-3)
+    table = as_table(summary)
+    assert table.count("\n") == 4 and f"| none | {summary['bugs']['none']['loss']['mean']:.3g} |" in table
+    assert (folder / "figure.png").exists()
+    alt = plotting.alt_text(plotting.mistakes(summary))
+    assert "reset_missing" in alt and "CartPole-v1" in alt
+
+
+def test_nothing_is_trained_twice(folder: Path) -> None:
+    before = tree(folder)
+    experiment("CartPole-v1", tiny(), ["reward_late"], [1], folder, episodes=3)
+    assert tree(folder) == before
+
+
+def test_names_that_do_nothing_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no bug 'reward_lost'"):
+        experiment("CartPole-v1", tiny(), ["reward_late", "reward_lost"], [0], tmp_path)
+    with pytest.raises(InputError, match="does nothing with these options; it needs memory='rssm'"):
+        experiment("CartPole-v1", tiny(), [next(n for n, b in zoo.BUGS.items() if "memory" in b.needs)], [0], tmp_path)
+    with pytest.raises(InputError, match="no runs of the finished code"):
+        summarise(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_mistake_needs_of_numbers_is_to_be_zero_or_not() -> None:
+    small = make_config("dreamer_v3", "nano")  # its replay critic loss has another weight than the reference's
+    name = next(n for n, b in zoo.BUGS.items() if "replay_critic_scale" in b.needs)
+    assert missing_options(name, small) == {}
+    assert missing_options(name, make_config("guide")) != {}
+    for config in (small, make_config("guide")):
+        usable = usable_bugs(config)
+        assert 40 < len(usable) < len(zoo.BUGS)
+        assert {"reward_late", "value_unshifted", "kl_reversed", "time_limit_is_death", "reset_missing"} <= set(usable)

@@ -1,0 +1,164 @@
+"""What a mistake does to an agent that learns with it: the same losses, perhaps, and another return.
+
+Every mistake is let out for a whole run and its evaluation, as in the code of somebody who has made it. What is
+measured of the agent afterwards: its losses, how far its model is from what happens after 1 and after 15 steps
+without an observation, and its return.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wm_tutorial import plotting, zoo
+from wm_tutorial.config import Config
+from wm_tutorial.dream import open_loop_errors
+from wm_tutorial.envs import EnvSource
+from wm_tutorial.errors import InputError
+from wm_tutorial.measure import bootstrap_interval, train_and_record
+
+NONE = "none"  # the finished code, which everything else is compared with
+HORIZON = 15
+MODEL_LOSSES = ("decoder", "reward", "continue", "dynamics", "representation")
+
+
+def experiment(
+    env: EnvSource, config: Config, bugs: Iterable[str], seeds: Iterable[int], folder: Path, episodes: int = 100
+) -> dict[str, Any]:
+    """Train the finished code, and the code with each mistake alone, once per seed, and write everything down.
+
+    Each run leaves NAME/seed-N.json in `folder`; one that is there already is not made again.
+
+    Args:
+        env: the environment.
+        config: the options of all runs but their seed.
+        bugs: names of the zoo; the finished code always comes first.
+        seeds: one run of each.
+        folder: where the data go.
+        episodes: of the final evaluation.
+
+    Returns:
+        The summary, also written to summary.json, and drawn in figure.png.
+
+    Raises:
+        InputError: for a name that is not in the zoo, or a mistake that does nothing with these options.
+    """
+    names, seeds = [NONE, *bugs], list(seeds)
+    for name in names[1:]:
+        check_bug(name, config)
+    for seed in seeds:
+        for name in names:
+            path = folder / name / f"seed-{seed}.json"
+            if not path.exists():
+                record = one_run(env, dataclasses.replace(config, seed=seed), name, episodes)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(record) + "\n")
+    return summarise(folder)
+
+
+def missing_options(name: str, config: Config) -> dict[str, Any]:
+    """The options without which a mistake does nothing, as far as `config` has others; of numbers, 0 or not counts."""
+
+    def kind(value: Any) -> Any:
+        return bool(value) if isinstance(value, int | float) else value
+
+    needs = zoo.BUGS[name].needs
+    return {option: value for option, value in needs.items() if kind(getattr(config, option)) != kind(value)}
+
+
+def usable_bugs(config: Config) -> list[str]:
+    """Every mistake that makes a difference with these options."""
+    return [name for name in zoo.BUGS if not missing_options(name, config)]
+
+
+def check_bug(name: str, config: Config) -> None:
+    """Raise InputError unless there is such a mistake, and it makes a difference with these options."""
+    if name not in zoo.BUGS:
+        raise InputError(f"There is no bug {name!r} in the zoo; there are {', '.join(zoo.BUGS)}.")
+    if needed := missing_options(name, config):
+        options = ", ".join(f"{option}={value!r}" for option, value in needed.items())
+        raise InputError(f"The bug {name!r} does nothing with these options; it needs {options}.")
+
+
+def one_run(env: EnvSource, config: Config, name: str, episodes: int) -> dict[str, Any]:
+    """Train with one mistake, or none, and measure the agent; the mistake stays out for all of it."""
+    with zoo.bug(name) if name != NONE else nullcontext():
+        record, run = train_and_record(env, config, episodes)
+        errors = open_loop_errors(run.agent, env, episodes=100, horizon=HORIZON)
+    logged = [r for r in run.records if r["kind"] == "train"]
+    losses = [[r["step"], {key: float(f"{value:.5g}") for key, value in r["losses"].items()}] for r in logged]
+    return {"bug": name, **record, "losses": losses, "open_loop_errors": dataclasses.asdict(errors)}
+
+
+def summarise(folder: Path) -> dict[str, Any]:
+    """Put all runs found in `folder` into one table and figure.
+
+    Of each run: the mean of the world model's weighted losses over the last fifth of it, the open-loop error after
+    1 and 15 steps, and the mean return of the final evaluation.
+
+    Raises:
+        InputError: if there are none of the finished code, with which all others are compared.
+    """
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*/seed-*.json"))]
+    names = sorted({record["bug"] for record in found}, key=[NONE, *zoo.BUGS].index)
+    if NONE not in names:
+        raise InputError(f"There are no runs of the finished code in {folder}; measure at least one seed first.")
+    rows = {name: [outcome(record) for record in found if record["bug"] == name] for name in names}
+    summary = {
+        "environment": found[0]["environment"],
+        "preset": found[0]["config"]["preset"],
+        "size": found[0]["config"]["size"],
+        "steps": found[0]["config"]["steps"],
+        "persistence": {
+            f"error_{step}": round(float(np.mean([r["open_loop_errors"]["persistence"][step - 1] for r in found])), 4)
+            for step in (1, HORIZON)
+        },
+        "bugs": {
+            name: {
+                key: {
+                    "mean": round(float(np.mean(values)), 4),
+                    "interval": [round(bound, 4) for bound in bootstrap_interval(values)],
+                    "seeds": values,
+                }
+                for key in outcomes[0]
+                if (values := [run[key] for run in outcomes])
+            }
+            for name, outcomes in rows.items()
+        },
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    plotting.save(plotting.mistakes(summary), folder / "figure.png")
+    return summary
+
+
+def outcome(record: dict[str, Any]) -> dict[str, float]:
+    """The four numbers of a run."""
+    config, errors = record["config"], record["open_loop_errors"]
+    scales = {name: config[f"{name}_scale"] for name in MODEL_LOSSES}
+    late = [losses for step, losses in record["losses"] if step > 0.8 * config["steps"]]
+    loss = float(np.mean([sum(scales[name] * losses[name] for name in MODEL_LOSSES) for losses in late]))
+    return {
+        "loss": round(loss, 4),
+        "error_1": round(errors["obs"][0], 4),
+        f"error_{HORIZON}": round(errors["obs"][-1], 4),
+        "reward_error": round(float(np.sqrt(np.mean(np.square(errors["reward"])))), 4),
+        "return": round(float(np.mean(record["final_returns"])), 2),
+    }
+
+
+def as_table(summary: dict[str, Any]) -> str:
+    """The summary as a Markdown table of means over seeds."""
+    titles = {
+        "loss": "model loss", "error_1": "1-step error", f"error_{HORIZON}": f"{HORIZON}-step error",
+        "reward_error": "reward error", "return": "return",
+    }  # fmt: skip
+    lines = ["| mistake | " + " | ".join(titles.values()) + " |", "|---" * (len(titles) + 1) + "|"]
+    for name, row in summary["bugs"].items():
+        low, high = row["return"]["interval"]
+        numbers = [f"{row[key]['mean']:.3g}" for key in titles if key != "return"]
+        lines.append(f"| {name} | {' | '.join(numbers)} | {row['return']['mean']:.1f} ({low:.1f} to {high:.1f}) |")
+    return "\n".join(lines)
