@@ -23,6 +23,14 @@ from wm_tutorial.check.behaviour import (
     policy_loss,
 )
 from wm_tutorial.check.data import ALIGNMENT, REPLAY_SAMPLE, alignment, replay_sample
+from wm_tutorial.check.gradients import (
+    BANDIT_GRADIENT,
+    IMAGINED_RETURN,
+    IMAGINED_WEIGHT,
+    bandit_gradient,
+    imagined_return,
+    imagined_weight,
+)
 from wm_tutorial.check.mathematics import (
     CATEGORICAL_KL,
     GAUSSIAN_KL,
@@ -46,11 +54,12 @@ PARTS: Mapping[str, Part] = {
     for part in (
         SYMLOG, SYMEXP, TWO_HOT, TWO_HOT_MEAN, SAMPLE, GAUSSIAN_KL, CATEGORICAL_KL, DYNAMICS_STEP, ALIGNMENT,
         IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE, LAMBDA_WEIGHTS, N_STEP_RETURN,
+        BANDIT_GRADIENT, IMAGINED_RETURN, IMAGINED_WEIGHT,
     )
 }  # fmt: skip
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "critic_loss", "dynamics_step", "gaussian_kl",
-    "imagination", "lambda_returns", "lambda_weights", "n_step_return", "policy_loss", "replay_sample", "sample",
-    "symexp", "symlog", "two_hot", "two_hot_mean",
+    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "categorical_kl", "critic_loss", "dynamics_step",
+    "gaussian_kl", "imagination", "imagined_return", "imagined_weight", "lambda_returns", "lambda_weights",
+    "n_step_return", "policy_loss", "replay_sample", "sample", "symexp", "symlog", "two_hot", "two_hot_mean",
 ]  # fmt: skip
