@@ -77,7 +77,7 @@ def imagined_weight(function: Function) -> bool:
     return examine(IMAGINED_WEIGHT, function)
 
 
-# What a dream pays -----------------------------------------------------------------------------------------------------
+# What a dream pays ----------------------------------------------------------------------------------------------------
 
 
 def right_imagined_return(reward: Tensor, continue_: Tensor) -> Tensor:
