@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,15 +10,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import Through
+from helpers import SMALL, VECTORS, Through, random_batch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wm_tutorial import actor_critic, check, kl, returns, transforms, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.dynamics import FeedForward, State
 from wm_tutorial.envs import Environments
-from wm_tutorial.heads import SquaredError
+from wm_tutorial.heads import Bernoulli, SquaredError
 from wm_tutorial.imagination import Trajectory, imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.replay import Replay
@@ -141,6 +143,49 @@ def package_replay_sample(
     return np.concatenate([number[:, :1] - 1, number], 1) % len(is_first)
 
 
+def package_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor, alpha: float) -> Tensor:
+    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+    return alpha * teaches_prior + (1 - alpha) * teaches_posterior
+
+
+def package_teaching_share(divergence: Tensor, free_nats: float) -> Tensor:
+    """A state teaches where the gradient of the package's own divergence is not zero."""
+    mean = (2 * divergence).sqrt().requires_grad_()  # of unit variance and so far apart: these divergences
+    with torch.enable_grad():
+        posterior, prior = Gaussian(mean, mean * 0), Gaussian(mean.detach() * 0, mean.detach() * 0)
+        (gradient,) = torch.autograd.grad(kl.balanced_kl(posterior, prior, free_nats)[1].sum(), mean)
+    return gradient.any(-1).to(divergence.dtype).mean()
+
+
+def package_continue_target(is_last: Tensor, is_terminal: Tensor, discount: float) -> Tensor:
+    """What the world model hands to its continue head."""
+    config = replace(SMALL, discount=discount, discount_in_continue=True)
+    batch, heard = random_batch(VECTORS, *is_last.shape), []
+    model = world_model.WorldModel(VECTORS, config)
+
+    def hear(target: Tensor) -> Tensor:
+        heard.append(target)
+        return target * 0
+
+    model.continues = lambda feature: SimpleNamespace(loss=hear)  # type: ignore[assignment,method-assign,return-value]
+    model.losses(replace(batch, is_last=is_last, is_terminal=is_terminal))
+    return heard[0]
+
+
+def package_prior_inputs(
+    latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the prior is asked, while a sequence is observed whose latents are known."""
+    asked = []
+    dynamics = FeedForward(1, previous_action.shape[-1], GaussianLatent(latent.shape[-1]), hidden=4, layers=1)
+    known = SimpleNamespace(sample=lambda: latent)
+    dynamics.posterior = lambda embedding: known  # type: ignore[assignment, method-assign, return-value]
+    dynamics.prior = lambda *given: asked.append(given)  # type: ignore[assignment, method-assign, return-value]
+    dynamics.observe(latent, previous_action, is_first, State(start[:, :0], start))
+    state, action = asked[0]
+    return state.latent, action
+
+
 PACKAGE = {
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
@@ -156,6 +201,15 @@ PACKAGE = {
     "policy_loss": package_policy_loss,
     "critic_loss": package_critic,
     "replay_sample": package_replay_sample,
+    "continue_target": package_continue_target,
+    "continue_loss": lambda logit, target: Bernoulli(logit).loss(target),
+    "false_death_value": lambda reward, limit, discount: reward * (1 + limit) / (1 + limit * (1 - discount)),
+    "kl_balance": package_kl_balance,
+    "sampled_kl": lambda log_p, log_q: ((log_q - log_p).exp() - 1 + log_p - log_q).mean(0),
+    "teaching_share": package_teaching_share,
+    "prior_inputs": package_prior_inputs,
+    "signal_share": lambda mean, logvar: mean.var(0, correction=0) / (mean.var(0, correction=0) + logvar.exp().mean(0)),
+    "useful_horizon": lambda model, persistence: (model < persistence).long().cummin(1).values.sum(1),
 }
 
 
@@ -284,6 +338,30 @@ def dynamics_step_by_index(latent: Tensor, action: Tensor, net: Function) -> tup
     return raw[:, :size], -10 + 12 / (1 + torch.exp(-raw[:, size:]))
 
 
+def prior_inputs_in_a_loop(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    state, states, actions = start, [], []
+    for t in range(latent.shape[1]):
+        keep = (~is_first[:, t]).to(latent)[:, None]
+        states.append(state * keep)
+        actions.append(action[:, t] * keep)
+        state = latent[:, t]
+    return torch.stack(states, 1), torch.stack(actions, 1)
+
+
+def useful_horizon_in_a_loop(model_error: Tensor, persistence_error: Tensor) -> Tensor:
+    counts = []
+    for model, persistence in zip(model_error.tolist(), persistence_error.tolist(), strict=True):
+        better = [m < p for m, p in zip(model, persistence, strict=True)]
+        counts.append(better.index(False) if False in better else len(better))
+    return torch.tensor(counts)
+
+
+def signal_share_of_total(mean: Tensor, logvar: Tensor) -> Tensor:
+    """One minus the share of the noise in the variance of all samples."""
+    noise = torch.exp(logvar).mean(0)
+    return 1 - noise / ((mean**2 + torch.exp(logvar)).mean(0) - mean.mean(0) ** 2)
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
     ("symlog", lambda x: torch.sign(x) * torch.log(1 + torch.abs(x))),
     ("symlog", lambda x: torch.where(x > 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))),
@@ -306,6 +384,17 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("policy_loss", policy_loss_with_distribution),
     ("critic_loss", critic_loss_of_torch),
     ("replay_sample", replay_sample_in_a_loop),
+    ("continue_target", lambda last, terminal, discount: torch.where(terminal, 0.0, discount)),
+    ("continue_loss", lambda logit, target: -target * F.logsigmoid(logit) - (1 - target) * F.logsigmoid(-logit)),
+    ("false_death_value", lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(3000))),
+    ("sampled_kl", lambda log_p, log_q: (log_p - log_q).mean(0) + torch.expm1(log_q - log_p).mean(0)),
+    (
+        "teaching_share",
+        lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
+    ),
+    ("prior_inputs", prior_inputs_in_a_loop),
+    ("signal_share", signal_share_of_total),
+    ("useful_horizon", useful_horizon_in_a_loop),
 ]
 
 
@@ -455,6 +544,11 @@ def within_episodes(is_first: np.ndarray, added: int, batch: int, length: int, r
     return np.stack(picked)
 
 
+def prior_inputs_rolled(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    keep = (~is_first)[..., None]
+    return torch.roll(latent, 1, dims=1) * keep, action * keep
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
     ("symlog", "symlog_abs_missing", lambda x: torch.log(1 + x)),
     ("symlog", "symlog_sign_lost", lambda x: torch.log(1 + torch.abs(x))),
@@ -483,7 +577,23 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("critic_loss", "value_not_squeezed", lambda v, t, w: (w.detach() * (v - t.detach()) ** 2).mean()),
     ("critic_loss", "target_leaks", lambda v, t, w: w.detach() * (v[:, 0] - t).square()),
     ("replay_sample", "ring_seam", starts_anywhere),
+    ("continue_target", "time_limit_is_death", lambda last, terminal, discount: discount * (~last).float()),
+    (
+        "continue_loss",
+        "logarithm_of_nothing",
+        lambda x, y: -y * (1 / (1 + (-x).exp())).log() - (1 - y) * (1 / (1 + x.exp())).log(),
+    ),
+    ("false_death_value", "no_death", lambda reward, limit, discount: reward / (1 - discount)),
+    ("kl_balance", "stop_gradient_missing", lambda a, b, c, d, alpha: kl.gaussian_kl(a, b, c, d)),
+    ("sampled_kl", "estimator_plain", lambda log_p, log_q: log_p.mean(0) - log_q.mean(0)),
+    ("teaching_share", "free_nats_of_mean", lambda each, free: each.sum(2).mean().gt(free).to(each)),
     ("replay_sample", "whole_episode_bias", within_episodes),
+    ("prior_inputs", "episodes_joined", lambda z, a, first, start: (torch.cat([start[:, None], z], 1)[:, :-1], a)),
+    ("prior_inputs", "last_row_rolled_in", prior_inputs_rolled),
+    ("signal_share", "share_correction", lambda m, v: 1 - (n := v.exp().mean(0)) / (m.var(0) + n)),
+    ("signal_share", "share_axis", lambda m, v: (s := m.var(1, correction=0)) / (s + v.exp().mean(1))),
+    ("useful_horizon", "horizon_never_worse", lambda m, p: (m >= p).int().argmax(1)),
+    ("useful_horizon", "horizon_ties_count", lambda m, p: (m <= p).long().cumprod(1).sum(1)),
 ]
 
 

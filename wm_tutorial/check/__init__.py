@@ -23,6 +23,23 @@ from wm_tutorial.check.behaviour import (
     policy_loss,
 )
 from wm_tutorial.check.data import ALIGNMENT, REPLAY_SAMPLE, alignment, replay_sample
+from wm_tutorial.check.divergences import (
+    KL_BALANCE,
+    SAMPLED_KL,
+    TEACHING_SHARE,
+    kl_balance,
+    sampled_kl,
+    teaching_share,
+)
+from wm_tutorial.check.dynamics import PRIOR_INPUTS, USEFUL_HORIZON, prior_inputs, useful_horizon
+from wm_tutorial.check.heads import (
+    CONTINUE_LOSS,
+    CONTINUE_TARGET,
+    FALSE_DEATH_VALUE,
+    continue_loss,
+    continue_target,
+    false_death_value,
+)
 from wm_tutorial.check.mathematics import (
     CATEGORICAL_KL,
     GAUSSIAN_KL,
@@ -39,17 +56,22 @@ from wm_tutorial.check.mathematics import (
     two_hot,
     two_hot_mean,
 )
+from wm_tutorial.check.representation import SIGNAL_SHARE, signal_share
 
 PARTS: Mapping[str, Part] = {
     part.name: part
     for part in (
         SYMLOG, SYMEXP, TWO_HOT, TWO_HOT_MEAN, SAMPLE, GAUSSIAN_KL, CATEGORICAL_KL, DYNAMICS_STEP, ALIGNMENT,
         IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE,
+        KL_BALANCE, SAMPLED_KL, TEACHING_SHARE,
+        CONTINUE_LOSS, CONTINUE_TARGET, FALSE_DEATH_VALUE,
+        PRIOR_INPUTS, SIGNAL_SHARE, USEFUL_HORIZON,
     )
 }  # fmt: skip
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "critic_loss", "dynamics_step", "gaussian_kl",
-    "imagination", "lambda_returns", "policy_loss", "replay_sample", "sample", "symexp", "symlog", "two_hot",
-    "two_hot_mean",
+    "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "continue_loss", "continue_target", "critic_loss",
+    "dynamics_step", "false_death_value", "gaussian_kl", "imagination", "kl_balance", "lambda_returns", "policy_loss",
+    "prior_inputs", "replay_sample", "sample", "sampled_kl", "signal_share", "symexp", "symlog", "teaching_share",
+    "two_hot", "two_hot_mean", "useful_horizon",
 ]  # fmt: skip

@@ -1,0 +1,251 @@
+"""What the continue head is taught, what it pays, and what a wrong belief about ends does to a value."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wm_tutorial.check.asking import Function, Mistake, Part
+from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.check.inputs import uniform, variations
+
+# Targets --------------------------------------------------------------------------------------------------------------
+
+
+def right_continue_target(is_last: Tensor, is_terminal: Tensor, discount: float) -> Tensor:
+    """discount (1 - terminal_t): the probability to be learned, with the discount folded in."""
+    return discount * (1.0 - is_terminal.float())
+
+
+def _sooner(x: Tensor) -> Tensor:
+    return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], 1)
+
+
+def _later(x: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+
+
+def _flags(seed: int, batch: int, length: int) -> dict[str, Tensor]:
+    kind = uniform(seed, batch, length, dtype=torch.float32, low=0, high=3).long()  # 0, 1: no end, a time limit
+    return {"is_last": kind > 0, "is_terminal": kind > 1}
+
+
+CONTINUE_TARGET = Part(
+    name="continue_target",
+    right=right_continue_target,
+    batched=("is_last", "is_terminal"),
+    cases=(
+        {
+            "is_last": torch.tensor([[False, False, True, False], [False, True, False, False]]),
+            "is_terminal": torch.tensor([[False, False, True, False], [False, False, False, False]]),
+            "discount": 0.5,
+        },
+        *(_flags(seed, *shape) | {"discount": 0.9} for seed, shape, _ in variations()),
+        _flags(97, 6, 8) | {"discount": 0.75},
+    ),
+    mistakes={
+        "time_limit_is_death": Mistake(
+            "every last row counts as the end of all reward; a time limit is last, but not terminal.",
+            "`done` used to mean both, and is_last is easily taken for it.",
+            (lambda is_last, is_terminal, discount: right_continue_target(is_last, is_last, discount),),
+        ),
+        "continue_inverted": Mistake(
+            "this is the probability that the episode ends; the head is asked whether it goes on.",
+            "the flag that arrives says `terminal`, and the 1 - in front of it is forgotten.",
+            (lambda is_last, is_terminal, discount: discount * is_terminal.float(),),
+        ),
+        "continue_early": Mistake(
+            "row t is told whether row t + 1 ends the episode.",
+            "the departing state is thought of: will it go on from here? But the flag belongs to the arriving one.",
+            (lambda is_last, is_terminal, discount: right_continue_target(is_last, _sooner(is_terminal), discount),),
+        ),
+        "continue_late": Mistake(
+            "row t is told whether row t - 1 ended the episode.",
+            "the flags are shifted although they already arrive with their row.",
+            (lambda is_last, is_terminal, discount: right_continue_target(is_last, _later(is_terminal), discount),),
+        ),
+        "discount_missing": Mistake(
+            "the discount is left out.",
+            "most programs multiply by it later, in the return; here it is asked for in the target.",
+            (lambda is_last, is_terminal, discount: right_continue_target(is_last, is_terminal, 1.0),),
+        ),
+        "discount_of_the_end": Mistake(
+            "an end gets 1 - discount, not 0: what is terminal goes on with no probability at all.",
+            "1 - discount * terminal and discount * (1 - terminal) look alike.",
+            (lambda is_last, is_terminal, discount: 1.0 - discount * is_terminal.float(),),
+        ),
+        "truncated_is_certain": Mistake(
+            "rows cut off by a time limit are left at 1 without the discount.",
+            "a time limit is treated as a case of its own, though it is an ordinary row.",
+            (lambda is_last, is_terminal, discount: torch.where(
+                is_last & ~is_terminal, torch.ones(()), right_continue_target(is_last, is_terminal, discount)),),
+        ),
+    },
+)  # fmt: skip
+
+
+def continue_target(function: Function) -> bool:
+    """Check `continue_target(is_last, is_terminal, discount)`: what the continue head learns, the discount folded in.
+
+    is_last      (B, T) bool, an episode ends in this row, for whatever reason
+    is_terminal  (B, T) bool, it ends because nothing more can be earned
+    discount     what a reward one step later is worth
+    ->           (B, T) float32: the discount where life goes on, 0 where it is over
+
+    check.continue_target(my_continue_target)
+    """
+    return examine(CONTINUE_TARGET, function)
+
+
+# Its loss -------------------------------------------------------------------------------------------------------------
+
+
+def right_continue_loss(logit: Tensor, target: Tensor) -> Tensor:
+    """ln(1 + e^logit) - target logit: the cross-entropy, finite for every logit."""
+    return functional.softplus(logit) - target * logit
+
+
+CONTINUE_LOSS = Part(
+    name="continue_loss",
+    right=right_continue_loss,
+    batched=("logit", "target"),
+    gradient_to=("logit",),
+    cases=(
+        {"logit": torch.tensor([[0.0, 2.0, -2.0]]), "target": torch.tensor([[1.0, 0.0, 0.5]])},
+        *(
+            {
+                "logit": uniform(seed, *shape, dtype=dtype, low=-4, high=4),
+                "target": uniform(seed + 1, *shape, dtype=dtype, low=0, high=1),
+            }
+            for seed, shape, dtype in variations()
+        ),
+        {"logit": torch.tensor([[200.0, -200.0]]), "target": torch.tensor([[0.0, 1.0]])},
+    ),
+    mistakes={
+        "sigmoid_twice": Mistake(
+            "the probability is handed to a function that takes a logit, and is squashed again.",
+            "binary_cross_entropy and binary_cross_entropy_with_logits differ in what they are given, not in how.",
+            (lambda logit, target: right_continue_loss(torch.sigmoid(logit), target),),
+        ),
+        "continue_inverted": Mistake(
+            "the two outcomes are exchanged: the loss is lowest for the wrong answer.",
+            "the two halves of the formula differ in one 1 -.",
+            (lambda logit, target: right_continue_loss(logit, 1 - target), lambda logit, target:
+             right_continue_loss(-logit, target)),
+        ),
+        "logarithm_of_nothing": Mistake(
+            "it is right until the head is certain and wrong: then a probability rounds to 0, and its logarithm is "
+            "infinite.",
+            "the formula is written down as it stands in the book; ln(sigmoid) must be computed in one piece.",
+            (lambda logit, target:
+             -(target * torch.sigmoid(logit).log() + (1 - target) * (1 - torch.sigmoid(logit)).log()),),
+        ),
+        "probability_clamped": Mistake(
+            "a probability is clamped away from 0 and 1: the loss is finite, but a head that is certain and wrong "
+            "learns nothing.",
+            "a clamp makes the infinity go away, and with it the gradient.",
+            tuple(
+                lambda logit, target, tiny=tiny: functional.binary_cross_entropy(
+                    torch.sigmoid(logit).clamp(tiny, 1 - tiny), target, reduction="none")
+                for tiny in (1e-4, 1e-5, 1e-6, 1e-7)),
+        ),
+        "second_half_missing": Mistake(
+            "only -target ln(p) is there: nothing is paid for saying 1 where the answer is 0.",
+            "for classes that are one-hot that half is enough; a single probability needs both.",
+            (lambda logit, target: -target * functional.logsigmoid(logit),),
+        ),
+        "loss_negative": Mistake(
+            "the sign is the other one; a loss is low where the probability is right.",
+            "the log-likelihood is maximised, the loss is minimised.",
+            (lambda logit, target: -right_continue_loss(logit, target),),
+        ),
+        "loss_averaged": Mistake(
+            "the mean is taken; each row keeps a loss of its own.",
+            "the functions of torch average unless they are told not to.",
+            (lambda logit, target: right_continue_loss(logit, target).mean(),),
+        ),
+    },
+)  # fmt: skip
+
+
+def continue_loss(function: Function) -> bool:
+    """Check `continue_loss(logit, target)`: binary cross-entropy in nats, finite for every logit.
+
+    logit   (B, T) of the probability that the episode goes on
+    target  (B, T) in 0..1
+    ->      (B, T), with gradient to the logit
+
+    check.continue_loss(my_continue_loss)
+    """
+    return examine(CONTINUE_LOSS, function)
+
+
+# A false death --------------------------------------------------------------------------------------------------------
+
+
+def right_false_death_value(reward: Tensor, limit: Tensor, discount: float) -> Tensor:
+    """r / (1 - discount L / (L + 1)): one row in L + 1 is believed to be the last of all."""
+    return reward / (1.0 - discount * limit / (limit + 1.0))
+
+
+FALSE_DEATH_VALUE = Part(
+    name="false_death_value",
+    right=right_false_death_value,
+    batched=("reward", "limit"),
+    cases=(
+        {"reward": torch.tensor([1.0, 2.0]), "limit": torch.tensor([9.0, 99.0]), "discount": 0.9},
+        *(
+            {
+                "reward": uniform(seed, shape[1], dtype=dtype),
+                "limit": uniform(seed + 1, shape[1], dtype=dtype, low=1, high=500),
+                "discount": 0.99,
+            }
+            for seed, shape, dtype in variations()
+        ),
+    ),
+    mistakes={
+        "no_death": Mistake(
+            "this is the true value; the model that is asked for believes in ends.",
+            "r / (1 - discount) is the sum everybody knows.",
+            (lambda reward, limit, discount: reward / (1 - discount) + 0 * limit,),
+        ),
+        "limit_as_horizon": Mistake(
+            "this is the sum of the first L rewards, after which nothing is counted.",
+            "an agent that knows the clock would think so; this one only knows how often ends come.",
+            (lambda reward, limit, discount: reward * (1 - discount**limit) / (1 - discount),),
+        ),
+        "rows_are_steps": Mistake(
+            "the believed chance to go on is (L - 1) / L; an episode of L steps has L + 1 rows, one of them the last.",
+            "steps are counted, but the head is taught in rows, and the first row is one of them.",
+            (lambda reward, limit, discount: reward / (1 - discount * (limit - 1) / limit),),
+        ),
+        "discount_missing": Mistake(
+            "the discount is left out.",
+            "the believed end already makes the sum finite.",
+            (lambda reward, limit, discount: reward * (limit + 1),),
+        ),
+        "end_unpaid": Mistake(
+            "a step that is believed to end the episode is not paid; but its reward arrives together with the end.",
+            "the continue probability is multiplied to the reward as well as to what follows.",
+            (lambda reward, limit, discount:
+             reward * limit / (limit + 1) / (1 - discount * limit / (limit + 1)),),
+        ),
+        "value_discounted": Mistake(
+            "the first reward is discounted once; a value counts from the reward that arrives next, at full weight.",
+            "discount ** t is counted from the present row, whose reward has been paid already.",
+            (lambda reward, limit, discount: discount * right_false_death_value(reward, limit, discount),),
+        ),
+    },
+)  # fmt: skip
+
+
+def false_death_value(function: Function) -> bool:
+    """Check `false_death_value(reward, limit, discount)`: the value a model believes in that takes limits for deaths.
+
+    reward    (B,) what every step pays, for ever
+    limit     (B,) steps after which episodes are cut off, and stored as terminal
+    discount  what a reward one step later is worth
+    ->        (B,) r + discount c (r + discount c (r + ...)), with the c that its continue head learns
+
+    check.false_death_value(my_false_death_value)
+    """
+    return examine(FALSE_DEATH_VALUE, function)
