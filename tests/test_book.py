@@ -211,9 +211,8 @@ def test_every_entry_of_the_bibliography_can_be_found() -> None:
 
 def test_every_preprint_that_is_named_somewhere_is_in_the_bibliography() -> None:
     texts = [path.read_text() for path in [*(ROOT / "wm_tutorial").rglob("*.py"), *chapters()]]
-    named = {
-        number for text in texts for number in re.findall(r"arXiv[: ]*(?:\[|abs/)?(\d{4}\.\d{4,5})", text, re.IGNORECASE)
-    }
+    preprint = re.compile(r"arXiv[: ]*(?:\[|abs/)?(\d{4}\.\d{4,5})", re.IGNORECASE)
+    named = {number for text in texts for number in preprint.findall(text)}
     assert named <= set(re.findall(r"arxiv\.org/abs/([\d.]+)", BIBLIOGRAPHY))
 
 
