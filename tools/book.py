@@ -42,6 +42,12 @@ PAGES = {
     "benchmarks": "results.md",
 }
 LINK = re.compile(r"(?<!\\)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+# Jupyter Book always includes Thebe, which runs cells on a server far away. It is not offered, and complains.
+THEBE = re.compile(
+    r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe\.js[^>]*></script>|<link[^>]*sphinx-thebe\.css[^>]*>"
+    r'|<script type="text/x-thebe-config">.*?</script>|<script>kernelName = .*?</script>',
+    re.DOTALL,
+)
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CODE = re.compile(r"(^ {0,3}(```+|~~~+|\$\$).*?^ {0,3}\2[^\n]*$|`+[^`\n]+`+|\$[^$\n]+\$)", re.M | re.S)
 
@@ -196,7 +202,7 @@ def gather(source: Path = SOURCE) -> None:
     terms = book_pages.terms(texts["book/glossary.md"])
     for path, text in (texts | reference).items():
         text = relink(text, path, source, url)
-        if path in ("book/convention.md", "book/results.md"):
+        if path == "book/convention.md":
             (text,) = link_terms([text], terms)
         (source / page_of(path)).write_text(text)
     for chapter in chapters:
@@ -226,7 +232,7 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
 def phone_ready(html: str) -> str:
     """Wide tables scroll inside themselves; pictures are decoded when they come into view."""
     html = re.sub(r"(<table.*?</table>)", r'<div class="wide">\1</div>', html, flags=re.S)
-    return html.replace("<img ", '<img loading="lazy" ')
+    return html.replace("<img ", '<img decoding="async" ')
 
 
 def configuration(url: str | None) -> dict[str, Any]:
@@ -266,6 +272,8 @@ def build() -> int:
         return 1
     shutil.rmtree(HTML, ignore_errors=True)
     shutil.move(SOURCE / "_build" / "html", HTML)
+    for page in book_check.html_pages(HTML):
+        page.write_text(THEBE.sub("", page.read_text()))
     faults = list(book_check.faults(HTML, address()))
     for fault in faults:
         print(fault, file=sys.stderr)

@@ -152,7 +152,7 @@ def chapters_taught(chapters: list[Chapter]) -> str:
 
 def dependencies(chapters: list[Chapter]) -> str:
     """A drawing of which chapter needs which: one line for each chapter, an arc from each it builds on."""
-    row, left, width = 44, 118, 470
+    row, left, width = 44, 134, 470
     place = {chapter.number: 30 + row * i for i, chapter in enumerate(chapters)}
     arcs, lines = [], []
     for chapter in chapters:
