@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from wm_tutorial import actor_critic, check, kl, returns, transforms, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.config import make_config
 from wm_tutorial.dynamics import FeedForward, State
 from wm_tutorial.envs import Environments
 from wm_tutorial.heads import Bernoulli, SquaredError
@@ -24,6 +25,7 @@ from wm_tutorial.imagination import Trajectory, imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.replay import Replay
 from wm_tutorial.rows import Spaces
+from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
 
 Function = Callable[..., Any]
@@ -186,6 +188,20 @@ def package_prior_inputs(
     return state.latent, action
 
 
+def package_discounted_return(reward: Tensor, gamma: float) -> Tensor:
+    discount = torch.full_like(reward, gamma)
+    return returns.lambda_returns(reward[None], discount[None], torch.zeros_like(reward)[None], 1.0)[0, 0]
+
+
+def package_updates_due(steps: Tensor, prefill: int, ratio: float, batch: int, length: int) -> Tensor:
+    config = make_config(prefill=prefill, updates_per_step=ratio / (batch * length), envs=1, sequence_length=length)
+    due = []
+    for taken in steps.tolist():
+        trainer = SimpleNamespace(config=config, steps=taken, replay=range(10**6))
+        due.append(Trainer.updates_due.fget(trainer))  # type: ignore[attr-defined]
+    return torch.tensor(due)
+
+
 PACKAGE = {
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
@@ -210,6 +226,10 @@ PACKAGE = {
     "prior_inputs": package_prior_inputs,
     "signal_share": lambda mean, logvar: mean.var(0, correction=0) / (mean.var(0, correction=0) + logvar.exp().mean(0)),
     "useful_horizon": lambda model, persistence: (model < persistence).long().cummin(1).values.sum(1),
+    "discounted_return": package_discounted_return,
+    "episode_returns": lambda *given: episode_returns_by_differences(*given),
+    "fair_mean": lambda *given: fair_mean_in_one_pass(*given),
+    "updates_due": package_updates_due,
 }
 
 
@@ -362,6 +382,31 @@ def signal_share_of_total(mean: Tensor, logvar: Tensor) -> Tensor:
     return 1 - noise / ((mean**2 + torch.exp(logvar)).mean(0) - mean.mean(0) ** 2)
 
 
+def episode_returns_by_differences(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    """What was earned up to the end, less what was earned up to the beginning."""
+    earned = reward.cumsum(0)
+    begin, end = is_first.nonzero()[:, 0], is_last.nonzero()[:, 0]
+    end = end[end > begin[0]] if len(begin) else end[:0]
+    return earned[end] - earned[begin[: len(end)]]
+
+
+def discounted_return_from_the_end(reward: Tensor, gamma: float) -> Tensor:
+    total = torch.zeros_like(reward[0])
+    for one in reward.flip(0):
+        total = one + gamma * total
+    return total
+
+
+def fair_mean_in_one_pass(reward: Tensor, is_last: Tensor, quota: int) -> Tensor:
+    """Rewards count while their stream still owes episodes."""
+    before = is_last.long().cumsum(1) - is_last.long()
+    return (reward * (before < quota)).sum() / (quota * len(reward))
+
+
+def updates_due_with_integers(steps: Tensor, prefill: int, ratio: float, batch: int, length: int) -> Tensor:
+    return torch.tensor([max(0, s - prefill) * int(ratio) // (batch * length) for s in steps.tolist()])
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
     ("symlog", lambda x: torch.sign(x) * torch.log(1 + torch.abs(x))),
     ("symlog", lambda x: torch.where(x > 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))),
@@ -395,6 +440,10 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("prior_inputs", prior_inputs_in_a_loop),
     ("signal_share", signal_share_of_total),
     ("useful_horizon", useful_horizon_in_a_loop),
+    ("discounted_return", discounted_return_from_the_end),
+    ("episode_returns", episode_returns_by_differences),
+    ("fair_mean", fair_mean_in_one_pass),
+    ("updates_due", updates_due_with_integers),
 ]
 
 
@@ -594,6 +643,16 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("signal_share", "share_axis", lambda m, v: (s := m.var(1, correction=0)) / (s + v.exp().mean(1))),
     ("useful_horizon", "horizon_never_worse", lambda m, p: (m >= p).int().argmax(1)),
     ("useful_horizon", "horizon_ties_count", lambda m, p: (m <= p).long().cumprod(1).sum(1)),
+    ("discounted_return", "discounted_once_too_often", lambda r, g: sum(g ** (t + 1) * x for t, x in enumerate(r))),
+    ("discounted_return", "discount_forgotten", lambda reward, gamma: reward.sum()),
+    (
+        "episode_returns",
+        "sum_never_reset",
+        lambda r, f, last: (r * (f.cumsum(0) > 0)).cumsum(0)[last & (f.cumsum(0) > 0)],
+    ),
+    ("fair_mean", "unfinished_counted", lambda r, last, quota: r.sum() / (len(r) + last[:, :-1].sum())),
+    ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s * r / (b * t)).floor().long()),
+    ("updates_due", "ratio_per_update", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r).floor().long()),
 ]
 
 

@@ -32,6 +32,7 @@ from wm_tutorial.check.divergences import (
     teaching_share,
 )
 from wm_tutorial.check.dynamics import PRIOR_INPUTS, USEFUL_HORIZON, prior_inputs, useful_horizon
+from wm_tutorial.check.episodes import DISCOUNTED_RETURN, EPISODE_RETURNS, discounted_return, episode_returns
 from wm_tutorial.check.heads import (
     CONTINUE_LOSS,
     CONTINUE_TARGET,
@@ -57,6 +58,7 @@ from wm_tutorial.check.mathematics import (
     two_hot_mean,
 )
 from wm_tutorial.check.representation import SIGNAL_SHARE, signal_share
+from wm_tutorial.check.training import FAIR_MEAN, UPDATES_DUE, fair_mean, updates_due
 
 PARTS: Mapping[str, Part] = {
     part.name: part
@@ -66,12 +68,15 @@ PARTS: Mapping[str, Part] = {
         KL_BALANCE, SAMPLED_KL, TEACHING_SHARE,
         CONTINUE_LOSS, CONTINUE_TARGET, FALSE_DEATH_VALUE,
         PRIOR_INPUTS, SIGNAL_SHARE, USEFUL_HORIZON,
+        IMAGINATION, LAMBDA_RETURNS, POLICY_LOSS, CRITIC_LOSS, REPLAY_SAMPLE, DISCOUNTED_RETURN, EPISODE_RETURNS,
+        FAIR_MEAN, UPDATES_DUE,
     )
 }  # fmt: skip
 
 __all__ = [
     "PARTS", "Mistake", "Part", "alignment", "categorical_kl", "continue_loss", "continue_target", "critic_loss",
-    "dynamics_step", "false_death_value", "gaussian_kl", "imagination", "kl_balance", "lambda_returns", "policy_loss",
-    "prior_inputs", "replay_sample", "sample", "sampled_kl", "signal_share", "symexp", "symlog", "teaching_share",
-    "two_hot", "two_hot_mean", "useful_horizon",
+    "discounted_return", "dynamics_step", "episode_returns", "fair_mean", "false_death_value", "gaussian_kl",
+    "imagination", "kl_balance", "lambda_returns", "policy_loss", "prior_inputs", "replay_sample", "sample",
+    "sampled_kl", "signal_share", "symexp", "symlog", "teaching_share", "two_hot", "two_hot_mean", "updates_due",
+    "useful_horizon",
 ]  # fmt: skip

@@ -1,0 +1,186 @@
+"""Returns: of one episode, and of the episodes in a stream of rows."""
+
+import torch
+from torch import Tensor
+
+from wm_tutorial.check.asking import Arguments, Function, Mistake, Part
+from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.check.inputs import uniform
+
+# One episode ----------------------------------------------------------------------------------------------------------
+
+
+def right_discounted_return(reward: Tensor, gamma: float) -> Tensor:
+    """The first reward counts fully, each later one gamma times as much as the one before: ()."""
+    weight: Tensor = gamma ** torch.arange(len(reward), dtype=reward.dtype)
+    return (weight * reward).sum()
+
+
+def _weighted(weights: Function) -> Function:
+    """The same sum with other weights: those of a reward count and a gamma."""
+
+    def discounted_return(reward: Tensor, gamma: float) -> Tensor:
+        weight: Tensor = weights(torch.arange(len(reward), dtype=reward.dtype), gamma)
+        return (weight * reward).sum()
+
+    return discounted_return
+
+
+DISCOUNTED_RETURN = Part(
+    name="discounted_return",
+    right=right_discounted_return,
+    cases=(
+        {"reward": torch.tensor([8.0, 0.0, 4.0, 16.0]), "gamma": 0.5},
+        {"reward": uniform(20, 7, dtype=torch.float64), "gamma": 0.9},
+        {"reward": uniform(21, 1, dtype=torch.float32), "gamma": 0.75},
+    ),
+    mistakes={
+        "discounted_once_too_often": Mistake(
+            "every reward is multiplied by gamma once too often; the first one must count fully.",
+            "the exponent is taken from the index of the row the reward arrives in, which is 1 for the first.",
+            (_weighted(lambda k, gamma: gamma ** (k + 1)),),
+        ),
+        "discount_forgotten": Mistake(
+            "rewards are simply summed.",
+            "that is the return an evaluation reports; the one that is learned from is discounted.",
+            (_weighted(lambda k, gamma: torch.ones_like(k)),),
+        ),
+        "discounted_backwards": Mistake(
+            "the last reward counts fully and the first one least.",
+            "the sum was run from the end without multiplying what had been summed so far.",
+            (_weighted(lambda k, gamma: gamma ** k.flip(0)),),
+        ),
+        "discounted_once": Mistake(
+            "every reward but the first is multiplied by gamma once, however late it comes.",
+            "gamma stands beside the reward; it belongs beside all that follows.",
+            (_weighted(lambda k, gamma: torch.where(k > 0, gamma, 1.0).to(k)),),
+        ),
+    },
+)
+
+
+def discounted_return(function: Function) -> bool:
+    """Check `discounted_return(reward, gamma)`: what an episode is worth at its beginning.
+
+    reward  (n,) the rewards of an episode in order, r_1 .. r_n
+    gamma   worth of a reward one step later
+    ->      () r_1 + gamma r_2 + gamma^2 r_3 + ...
+
+    check.discounted_return(my_discounted_return)
+    """
+    return examine(DISCOUNTED_RETURN, function)
+
+
+# Many episodes in one stream of rows ----------------------------------------------------------------------------------
+
+
+def right_episode_returns(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    """The return of every episode that both begins and ends within the rows: (E,)."""
+    returns: list[Tensor] = []
+    running: Tensor | None = None
+    for t in range(len(reward)):
+        if is_first[t]:
+            running = torch.zeros_like(reward[0])
+        elif running is not None:
+            running = running + reward[t]
+        if is_last[t] and running is not None:
+            returns.append(running)
+            running = None
+    return _stacked(returns, reward)
+
+
+def _stacked(returns: list[Tensor], reward: Tensor) -> Tensor:
+    return torch.stack(returns) if returns else reward[:0]
+
+
+def _summed(unfinished: bool = False, headless: bool = False, one_row_early: bool = False) -> Function:
+    """The sum in one pass, with slips to choose from."""
+
+    def episode_returns(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+        returns: list[Tensor] = []
+        running = torch.zeros_like(reward[0])
+        begun = headless
+        for t in range(len(reward)):
+            if is_first[t]:
+                running, begun = torch.zeros_like(reward[0]), True
+            elif not (one_row_early and is_last[t]):
+                running = running + reward[t]
+            if is_last[t] and begun:
+                returns.append(running)
+                running, begun = torch.zeros_like(reward[0]), False
+        if unfinished and begun:
+            returns.append(running)
+        return _stacked(returns, reward)
+
+    return episode_returns
+
+
+def _never_reset(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    begun = is_first.cumsum(0) > 0
+    return (reward * begun).cumsum(0)[is_last & begun]
+
+
+def _stream(seed: int, dtype: torch.dtype, letters: str) -> Arguments:
+    """Rows, one for each letter: f first, l last, . neither; the reward of a first row is 0, as it always is."""
+    reward = uniform(seed, len(letters), dtype=dtype)
+    first = torch.tensor([letter == "f" for letter in letters])
+    return {
+        "reward": reward.masked_fill(first, 0.0),
+        "is_first": first,
+        "is_last": torch.tensor([letter == "l" for letter in letters]),
+    }
+
+
+EPISODE_RETURNS = Part(
+    name="episode_returns",
+    right=right_episode_returns,
+    cases=(
+        {
+            "reward": torch.tensor([4.0, 2.0, 0.0, 1.0, 8.0, 0.0, 16.0]),
+            "is_first": torch.tensor([False, False, True, False, False, True, False]),
+            "is_last": torch.tensor([False, True, False, False, True, False, False]),
+        },
+        _stream(30, torch.float32, "..lf...lflf..lf."),
+        _stream(40, torch.float64, "l" + "f.l" * 3 + "f....."),
+    ),
+    mistakes={
+        "unfinished_counted": Mistake(
+            "the episode that has not ended yet is counted with what it has earned so far.",
+            "whatever is left in the sum after the loop is appended; its return is not known yet.",
+            (_summed(unfinished=True),),
+        ),
+        "headless_counted": Mistake(
+            "an episode that began before these rows is counted with the rest of its rewards.",
+            "a return is stored at every last row; only a first row tells that nothing is missing.",
+            (_summed(headless=True),),
+        ),
+        "headless_and_unfinished_counted": Mistake(
+            "episodes are counted of which the beginning or the end lies outside of these rows.",
+            "the rows are cut wherever a reward is summed; only first to last is an episode.",
+            (_summed(unfinished=True, headless=True),),
+        ),
+        "last_reward_lost": Mistake(
+            "the reward of each last row is missing.",
+            "the sum stops on seeing `is_last`; the last row carries the reward for the last action.",
+            (_summed(one_row_early=True), _summed(one_row_early=True, headless=True)),
+        ),
+        "sum_never_reset": Mistake(
+            "the sum goes on from one episode into the next.",
+            "it is set to zero once, before the loop, and not at each first row.",
+            (_never_reset,),
+        ),
+    },
+)
+
+
+def episode_returns(function: Function) -> bool:
+    """Check `episode_returns(reward, is_first, is_last)`: the returns of the episodes in a stream of rows.
+
+    reward    (R,) on arriving in each row
+    is_first  (R,) bool, an episode begins
+    is_last   (R,) bool, an episode ends
+    ->        (E,) the return of every episode that both begins and ends within these rows, in order, not discounted
+
+    check.episode_returns(my_episode_returns)
+    """
+    return examine(EPISODE_RETURNS, function)
