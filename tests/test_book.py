@@ -172,10 +172,12 @@ def test_the_map_stands_on_its_page_with_numbers_in_order(gathered: Path) -> Non
 # --- The reference ----------------------------------------------------------------------------------------------------
 
 
-def test_every_room_is_in_one_group_of_the_reference() -> None:
-    grouped = [room for group in book_api.GROUPS.values() for room in group]
-    assert len(grouped) == len(set(grouped))
-    assert {room.name for room in book_api.modules(ROOT / "wm_tutorial")} == set(grouped)
+def test_every_room_is_in_one_group_of_the_reference_and_has_a_page(gathered: Path) -> None:
+    rooms = [room.name for room in book_api.modules(ROOT / "wm_tutorial")]
+    grouped = [room for group in book_api.grouped([*rooms, "newest"]).values() for room in group]
+    assert sorted(grouped) == sorted([*rooms, "newest"])
+    index = (gathered / "api" / "index.md").read_text()
+    assert all((gathered / "api" / f"{room}.md").exists() and f"]({room}.md)" in index for room in rooms)
 
 
 def test_every_name_of_the_guide_has_an_anchor_in_the_reference(gathered: Path) -> None:

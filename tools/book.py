@@ -44,8 +44,9 @@ PAGES = {
 LINK = re.compile(r"(?<!\\)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 # Jupyter Book always includes Thebe, which runs cells on a server far away. It is not offered, and complains.
 THEBE = re.compile(
-    r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe\.js[^>]*></script>|<link[^>]*sphinx-thebe\.css[^>]*>"
-    r'|<script type="text/x-thebe-config">.*?</script>|<script>kernelName = .*?</script>',
+    r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe\.js[^>]*></script>"
+    r'|<link[^>]*sphinx-thebe\.css[^>]*>|<script type="text/x-thebe-config">.*?</script>'
+    r"|<script>kernelName = .*?</script>",
     re.DOTALL,
 )
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -73,8 +74,9 @@ def table_of_contents(source: Path) -> dict[str, Any]:
         part["chapters"] = [entry for entry in part["chapters"] if there(entry)]
         for entry in part["chapters"]:
             if entry["file"] == "api/index":
-                rooms = [room for group in book_api.GROUPS.values() for room in group]
-                entry["sections"] = [{"file": f"api/{room}"} for room in rooms if there({"file": f"api/{room}"})]
+                rooms = sorted(path.stem for path in (source / "api").glob("*.md") if path.stem != "index")
+                listed = [room for group in book_api.grouped(rooms).values() for room in group]
+                entry["sections"] = [{"file": f"api/{room}"} for room in listed]
     contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
     return contents
 
