@@ -179,19 +179,14 @@ def described_fields(node: ast.ClassDef) -> list[tuple[ast.AnnAssign, str]]:
 
 
 def fields(node: ast.ClassDef, known: dict[str, str]) -> list[str]:
-    """A table of the fields that are described one by one."""
-    if not (listed := described_fields(node)):
-        return []
-    rows = ["| option | default | what it is |", "|---|---|---|"]
-    for part, doc in listed:
-        default = ast.unparse(part.value) if part.value else ""
-        kind = ast.unparse(part.annotation)
-        meaning = inline(" ".join(doc.split()), known)
-        cells = [f"`{ast.unparse(part.target)}`", f"`{default}`", meaning]
-        if "Literal" in kind:
-            cells[2] += f" One of `{kind.replace('Literal', '').strip('[]').replace(' | ', ' or ')}`."
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return [*rows, ""]
+    """A list of the fields that are described one by one."""
+    rows = []
+    for part, doc in described_fields(node):
+        default = f" = {ast.unparse(part.value)}" if part.value else ""
+        choices = re.findall(r"Literal\[(.+?)\]", ast.unparse(part.annotation))
+        one_of = f" One of {', '.join(f'`{choice}`' for choice in choices[0].split(', '))}." if choices else ""
+        rows.append(f"- `{ast.unparse(part.target)}{default}`: {inline(' '.join(doc.split()), known)}{one_of}")
+    return [*rows, ""] if rows else []
 
 
 # --- Docstrings -------------------------------------------------------------------------------------------------------

@@ -295,7 +295,9 @@ def paper_map(chapters: dict[str, Chapter], url: str | None) -> str:
             f"- Paper: {row['paper']}\n"
             f"- Chapter: {', '.join(link(chapter) for chapter in found)}\n"
             f"- Function: {', '.join(to_reference(f'`{name}`') for name in row['functions'])}\n"
-            f"- Tests: {', '.join(tests)}\n" + (f"- Reference: {', '.join(reference)}\n" if reference else "")
+            + "- Tests:\n"
+            + "".join(f"  - {test}\n" for test in tests)
+            + (f"- Reference: {', '.join(reference)}\n" if reference else "")
         )
     head = (BOOK / "paper_map.md").read_text()
     return head + "\n" + "\n".join(text)
