@@ -58,6 +58,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     "acrobot-v3": Experiment("Acrobot-v1", f"{V3} --steps 50000 --updates-per-step 0.1", "-90 in 50,000"),
     "catch-in-the-dark-v3": Experiment("wm_tutorial/CatchInTheDark-v0", f"{V3} --steps 20000", "9 of 10"),
 }
+ZOO = (
+    "wm-tutorial zoo CartPole-v1 --out book/results/zoo --preset dreamer_v3 --size nano --steps 6000 "
+    "--seeds 100 101 102 --bugs reward_late value_unshifted kl_reversed time_limit_is_death reset_missing"
+)
 
 
 def measure(name: str, jobs: int) -> None:
@@ -95,7 +99,9 @@ def write_table() -> None:
     """Write book/results/README.md: one line for each experiment that was measured, then the commands."""
     done = [name for name in EXPERIMENTS if list((RESULTS / name).glob("seed-*.json"))]
     commands = "\n".join("    " + " ".join(EXPERIMENTS[name].command(name, EXPERIMENTS[name].seeds)) for name in done)
-    (RESULTS / "README.md").write_text(TEXT.format(table="\n".join(row(name) for name in done), commands=commands))
+    (RESULTS / "README.md").write_text(
+        TEXT.format(table="\n".join(row(name) for name in done), commands=commands, zoo=ZOO)
+    )
 
 
 TEXT = """# Learning results
@@ -113,6 +119,10 @@ as few as five. CPU minutes are of one run on one core, and depend on the machin
 Each with its own command:
 
 {commands}
+
+What mistakes of the bug zoo do to losses, errors and return is in [zoo](zoo), from
+
+    {zoo}
 """
 
 

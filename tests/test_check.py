@@ -202,6 +202,40 @@ def package_updates_due(steps: Tensor, prefill: int, ratio: float, batch: int, l
     return torch.tensor(due)
 
 
+def weights_of_package(horizon: int, lam: float) -> Tensor:
+    """How far the return of s_0 moves with the return of each length: reward 0, and a value of 1 in one place."""
+    values, nothing = torch.eye(horizon), torch.zeros(horizon, horizon)
+    return returns.lambda_returns(nothing, torch.ones_like(nothing), values, lam)[:, 0]
+
+
+def bandit_gradient_of_package(logits: Tensor, reward: Tensor) -> Tensor:
+    """The actor's loss of every action, averaged as often as the policy takes it; a loss is to fall."""
+    logits = logits.clone().requires_grad_()
+    policy = OneHot.mixed(logits, 0.0)
+    for_sure = torch.eye(logits.shape[-1]).to(logits)
+    losses = [
+        actor_critic.actor_loss(policy.log_prob(action.expand_as(logits)), 0 * r, r, torch.ones_like(r), 0.0)
+        for action, r in zip(for_sure, reward.unbind(-1), strict=True)
+    ]
+    average = (policy.probabilities.detach() * torch.stack(losses, -1)).sum()
+    return -torch.autograd.grad(average, logits)[0]
+
+
+def imagined_return_of_package(reward: Tensor, continue_: Tensor) -> Tensor:
+    """Without discount, and with nothing to come after the horizon."""
+    return (continue_[:, :1] * returns.lambda_returns(reward, continue_[:, 1:], 0.0 * reward, 1.0))[:, 0]
+
+
+def imagined_weight_of_package(continue_: Tensor, gamma: float) -> Tensor:
+    none = continue_.new_zeros(*continue_.shape, 0)
+    return Trajectory(State(none, none), none, continue_[:, 1:], continue_).weight(gamma)
+
+
+def n_step_of_package(reward: Tensor, discount: Tensor, value: Tensor, n: int) -> Tensor:
+    """A lambda of 1 sums all rewards of a horizon of n."""
+    return returns.lambda_returns(reward[:, :n], discount[:, :n], value[:, :n], 1.0)[:, 0]
+
+
 PACKAGE = {
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
@@ -214,6 +248,11 @@ PACKAGE = {
     "alignment": package_alignment,
     "imagination": package_imagination,
     "lambda_returns": returns.lambda_returns,
+    "bandit_gradient": bandit_gradient_of_package,
+    "imagined_return": imagined_return_of_package,
+    "imagined_weight": imagined_weight_of_package,
+    "lambda_weights": weights_of_package,
+    "n_step_return": n_step_of_package,
     "policy_loss": package_policy_loss,
     "critic_loss": package_critic,
     "replay_sample": package_replay_sample,

@@ -1052,14 +1052,17 @@ def _draw_threshold(axes: Axes, threshold: float | None, means: Sequence[Array])
 def mistakes(summary: Mapping[str, Any]) -> Plot:
     """Losses, open-loop errors and return of agents that learned with a mistake: one line each, one dot per seed.
 
+    The 1-step and 15-step errors are those of observations, in their standard deviations.
+
     summary: of `wm_tutorial.zoo.experiment.summarise`, the finished code first. A band marks its seeds, a dotted line
     what one gets without a model, by expecting no change.
     """
     rows: Mapping[str, Any] = summary["bugs"]
     panels = {
-        "loss": "world model loss",
-        "error_1": "1-step error (sd)",
-        "error_15": "15-step error (sd)",
+        "loss": "model loss",
+        "error_1": "1-step error",
+        "error_15": "15-step error",
+        "reward_error": "reward error",
         "return": "return",
     }
     figure = Plot(figsize=(WIDTH, 1.3 + 0.32 * len(rows)), layout="constrained")
@@ -1077,7 +1080,7 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
-        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.xaxis.set_major_locator(MaxNLocator(2))
         if key != "return":
             axes.set_xlim(left=0.0)
     every[0].set_yticks(range(len(rows)), [MISTAKE_NONE, *list(rows)[1:]])

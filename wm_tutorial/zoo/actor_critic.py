@@ -185,7 +185,7 @@ BUGS = (
     Bug(
         name="advantage_leaks",
         story="The actor's loss is minus the advantage, with no log-probability, no entropy and no stop-gradient.",
-        symptom="The policy never changes, and the critic falls without end.",
+        symptom="The policy never changes, and the critic sinks far below the returns.",
         innocent="The actor's loss goes down beautifully.",
         source=f"{GUIDE}, train_actor_critic",
         breaks="actor_critic.actor_loss, log pi(a_t)",

@@ -77,7 +77,7 @@ BUGS = (
     Bug(
         name="value_departing",
         story="The lambda return mixes v_t where v_{t+1} belongs and loses (1 - lambda) of each reward.",
-        symptom="Values are too low, and an action is credited with what was there before it.",
+        symptom="A part of each value is its own target: the critic is slow, and advantages shrink by lambda.",
         innocent="The critic's loss: it fits the wrong target well.",
         source=f"{GUIDE}, imagined returns",
         breaks="returns.lambda_returns, R_t",
@@ -100,7 +100,7 @@ BUGS = (
     Bug(
         name="value_unshifted",
         story="The lambda return mixes v_t where v_{t+1} belongs, because everything in the code has the index t.",
-        symptom="A part of each value is fed back to itself: the critic is slow, above all for small lambda.",
+        symptom="A part of each value is its own future: wrong wherever values change, above all for small lambda.",
         innocent="The critic's loss: it fits the wrong target well.",
         source=f"{DREAMER_V3}181",
         breaks="returns.lambda_returns, v_{t+1}",
