@@ -220,8 +220,8 @@ def test_every_preprint_that_is_named_somewhere_is_in_the_bibliography() -> None
 
 def test_results_show_every_committed_curve_with_its_command(gathered: Path) -> None:
     page = (gathered / "results.md").read_text()
-    for curves in (BOOK / "results").glob("*/curves.png"):
-        assert f"results/{curves.parent.name}/curves.png" in page
+    for curves in (BOOK / "results").glob("*/*.png"):
+        assert f"results/{curves.parent.name}/{curves.name}" in page
         assert f"--out book/results/{curves.parent.name} " in page
 
 

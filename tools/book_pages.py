@@ -185,6 +185,7 @@ def results(url: str | None) -> str:
     """The committed table, and below it the curves of each row with the command that made them."""
     text = (RESULTS / "README.md").read_text()
     before, _, commands = text.partition("Each with its own command:")
+    commands, _, of_mistakes = commands.partition("\nWhat mistakes")
     table = re.sub(r"\[([\w-]+)\]\(\1\)", r"[\1](#\1)", before)
     parts = [
         table.rstrip()
@@ -209,7 +210,35 @@ def results(url: str | None) -> str:
             + f"```bash\n{command}\n```\n\n"
             + by_seed(RESULTS / folder, summary)
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, mistakes(of_mistakes)])
+
+
+def mistakes(commands: str) -> str:
+    """What the README says of agents that learned with a mistake, their numbers, and the command."""
+    if not (RESULTS / "zoo" / "summary.json").exists():
+        return ""
+    said = (ROOT / "README.md").read_text().split("What does such a mistake do to the agent?")[1].split("\n## ")[0]
+    said = re.sub(r"\s+Data and\s+command:.*", "", said, flags=re.DOTALL).replace("](book/results/", "](results/")
+    summary = json.loads((RESULTS / "zoo" / "summary.json").read_text())
+    columns = {
+        "loss of the model": "loss",
+        "error, one step": "error_1",
+        "error, 15 steps": "error_15",
+        "error of the reward": "reward_error",
+        "return": "return",
+    }
+    rows = [
+        f"| {'the finished code' if name == 'none' else f'`{name}`'} | "
+        + " | ".join(f"{numbers[key]['mean']:.3g}" for key in columns.values())
+        + " |"
+        for name, numbers in summary["bugs"].items()
+    ]
+    head = f"| learned with | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    command = "\n".join(re.findall(r"^ {4}(.+)$", commands, re.M))
+    return (
+        "## What mistakes do to an agent\n\n"
+        f"{said.strip()}\n\n{head}" + "\n".join(rows) + f"\n\nMeans of the seeds.\n\n```bash\n{command}\n```\n"
+    )
 
 
 def by_seed(folder: Path, summary: dict[str, Any]) -> str:
