@@ -196,12 +196,12 @@ def gather(source: Path = SOURCE) -> None:
     shutil.copy(BOOK / "references.bib", source)
     chapters = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     texts = {f"book/{path.name}": path.read_text() for path in sorted(BOOK.glob("*.md"))}
+    terms = book_pages.terms(texts["book/glossary.md"])
     texts |= book_pages.pages(texts, chapters, url)
     reference = {f"book/api/{name}": text for name, text in book_api.pages(ROOT / "wm_tutorial").items()}
     for path in (*texts, *reference, *(f"notebooks/{chapter.name}" for chapter in chapters)):
         (source / page_of(path)).parent.mkdir(parents=True, exist_ok=True)
         (source / page_of(path)).touch()  # so that links to pages still to come are not dead
-    terms = book_pages.terms(texts["book/glossary.md"])
     for path, text in (texts | reference).items():
         text = relink(text, path, source, url)
         if path == "book/convention.md":

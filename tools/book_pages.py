@@ -32,6 +32,7 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "book/results.md": results(url),
         "book/run_times.md": run_times(told),
         "book/guide.md": guide(),
+        "book/glossary.md": without_plurals(texts["book/glossary.md"]),
         "book/paper_map.md": paper_map({chapter.path.stem: chapter for chapter in told}, url),
     }
     return {name: fill(text, filled) for name, text in texts.items() if name not in made} | made
@@ -402,3 +403,14 @@ def terms(glossary: str) -> dict[str, str]:
         for spelling in [name, *(also[1].split(", ") if also else [])]:
             found[spelling.strip("`* ").lower()] = anchor
     return found
+
+
+def without_plurals(glossary: str) -> str:
+    """The glossary for reading: of what a term is also called, only what is not its plural."""
+
+    def shortened(found: re.Match[str]) -> str:
+        name, body, also = found.groups()
+        others = [word for word in also.split(", ") if word not in (f"{name}s", f"{name[:-1]}ies")]
+        return f"### {name}\n{body}" + (f"Also: {', '.join(others)}.\n" if others else "")
+
+    return re.sub(r"^### (.+)\n((?:(?!^#|^Also: ).*\n)*)Also: (.+)\.\n", shortened, glossary, flags=re.M)

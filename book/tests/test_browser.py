@@ -105,10 +105,21 @@ def test_there_is_a_front_page() -> None:
     assert "index" in PAGES and "glossary" in PAGES
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_page_loads_without_complaints_and_everything_on_it_is_there(visit: Visit, name: str) -> None:
-    page = visit.open(name)
-    pictures = page.evaluate(
+@pytest.fixture(scope="module", params=ALL)
+def loaded(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Visit]:
+    """Each page in turn, loaded once for all that is asked of it."""
+    visiting = Visit(browser, address)
+    visiting.open(request.param)
+    yield visiting
+    visiting.context.close()
+
+
+def test_a_page_loads_without_complaints(loaded: Visit) -> None:
+    assert not loaded.complaints
+
+
+def test_every_picture_is_there_and_has_an_alternative_text(loaded: Visit) -> None:
+    pictures = loaded.page.evaluate(
         """async () => {
             const found = [...document.querySelectorAll('article img, main img')];
             for (const image of found) { image.loading = 'eager'; await image.decode().catch(() => null); }
@@ -118,12 +129,32 @@ def test_a_page_loads_without_complaints_and_everything_on_it_is_there(visit: Vi
     for source, words, width in pictures:
         assert words > 0, f"no alternative text: {source}"
         assert width > 0, f"not there: {source}"
-    formulas, rendered = page.evaluate(
+
+
+def test_all_mathematics_is_set(loaded: Visit) -> None:
+    formulas, rendered = loaded.page.evaluate(
         "() => [document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container').length]"
     )
     assert rendered >= formulas
-    assert page.locator("mjx-merror").count() == 0
-    assert not visit.complaints
+    assert loaded.page.locator("mjx-merror").count() == 0
+
+
+def test_nothing_is_wider_than_a_phone(loaded: Visit) -> None:
+    loaded.page.set_viewport_size(PHONE)
+    wide = loaded.page.evaluate(
+        """() => {
+            const root = document.documentElement, scrolls = e => {
+                for (let p = e; p && p !== document.body; p = p.parentElement)
+                    if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(p).overflowX)) return true;
+                return false;
+            };
+            return [...document.querySelectorAll('article *')]
+                .filter(e => e.getBoundingClientRect().right > root.clientWidth + 1 && !scrolls(e))
+                .map(e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 60)).slice(0, 5)
+                .concat(root.scrollWidth > root.clientWidth ? ['the page scrolls sideways: ' + root.scrollWidth] : []);
+        }"""
+    )
+    assert not wide
 
 
 def test_mathematics_is_set_where_there_is_some(visit: Visit) -> None:
@@ -176,24 +207,3 @@ def test_dark_mode_switches_and_stays(browser: Any, address: str) -> None:
     visit.open("glossary")
     assert page.evaluate("() => document.documentElement.dataset.mode") == chosen
     visit.context.close()
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_nothing_is_wider_than_a_phone(browser: Any, address: str, name: str) -> None:
-    visit = Visit(browser, address, viewport=PHONE)
-    page = visit.open(name)
-    wide = page.evaluate(
-        """() => {
-            const root = document.documentElement, scrolls = e => {
-                for (let p = e; p && p !== document.body; p = p.parentElement)
-                    if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(p).overflowX)) return true;
-                return false;
-            };
-            return [...document.querySelectorAll('article *')]
-                .filter(e => e.getBoundingClientRect().right > root.clientWidth + 1 && !scrolls(e))
-                .map(e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 60)).slice(0, 5)
-                .concat(root.scrollWidth > root.clientWidth ? ['the page scrolls sideways: ' + root.scrollWidth] : []);
-        }"""
-    )
-    visit.context.close()
-    assert not wide
