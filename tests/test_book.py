@@ -71,17 +71,22 @@ def test_no_blank_is_left_to_fill(gathered: Path) -> None:
 # --- The address of the repository ------------------------------------------------------------------------------------
 
 
+def theme_options(source: Path) -> dict[str, object]:
+    """What the theme is told, from which it makes the buttons."""
+    return yaml.safe_load((source / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
+
+
 def test_without_an_address_there_are_no_buttons_and_no_links_to_it(gathered: Path) -> None:
-    config = yaml.safe_load((gathered / "_config.yml").read_text())
-    assert "repository" not in config and "launch_buttons" not in config
+    assert not {"repository_url", "launch_buttons"} & set(theme_options(gathered))
     assert "pip install ." in (gathered / "how_to_use.md").read_text()
 
 
 def test_every_button_and_link_is_derived_from_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(book, "address", lambda: ADDRESS)
     book.gather(tmp_path)
-    config = yaml.safe_load((tmp_path / "_config.yml").read_text())
-    assert config["repository"] == {"url": ADDRESS, "branch": "main", "path_to_book": ""}
+    options = theme_options(tmp_path)
+    assert (options["repository_url"], options["repository_branch"], options["path_to_docs"]) == (ADDRESS, "main", "")
+    assert {"colab_url", "binderhub_url"} <= set(options["launch_buttons"])
     assert f'pip install "wm_tutorial @ git+{ADDRESS}"' in (tmp_path / "how_to_use.md").read_text()
     linked = {
         target

@@ -241,12 +241,18 @@ def configuration(url: str | None) -> dict[str, Any]:
     """book/_config.yml and what follows from the address of the repository."""
     config: dict[str, Any] = yaml.safe_load((BOOK / "_config.yml").read_text())
     if url:
-        config["repository"] = {"url": url, "branch": "main", "path_to_book": ""}
-        config["html"] |= {"use_repository_button": True, "use_issues_button": True}
-        config["launch_buttons"] = {
-            "notebook_interface": "jupyterlab",
-            "colab_url": "https://colab.research.google.com",
-            "binderhub_url": "https://mybinder.org",
+        config["sphinx"]["config"]["html_theme_options"] |= {
+            "repository_provider": "github",
+            "repository_url": url,
+            "repository_branch": "main",
+            "path_to_docs": "",
+            "use_repository_button": True,
+            "use_issues_button": True,
+            "launch_buttons": {
+                "notebook_interface": "jupyterlab",
+                "colab_url": "https://colab.research.google.com",
+                "binderhub_url": "https://mybinder.org",
+            },
         }
     return config
 
