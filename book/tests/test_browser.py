@@ -14,18 +14,20 @@ import pytest
 HTML = Path(os.environ.get("WM_BOOK", Path(__file__).parent.parent / "_build" / "html"))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+try:
+    from playwright import sync_api as playwright
+except ImportError:
+    playwright = None
+
 if not (HTML / "index.html").exists():
-    pytest.skip(
-        "The website is not tested in a browser: it is not built. `make book` builds it.", allow_module_level=True
-    )
-if CHROMIUM is None:
-    pytest.skip(
-        "The website is not tested in a browser: there is no Chromium. On Debian `apt install chromium` installs it.",
-        allow_module_level=True,
-    )
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="The website is not tested in a browser: `make browser` installs playwright."
-)
+    MISSING = "it is not built; `make book` builds it"
+elif playwright is None:
+    MISSING = "playwright is not installed; `make browser` installs it"
+elif CHROMIUM is None:
+    MISSING = "there is no Chromium; on Debian `apt install chromium` installs it"
+else:
+    MISSING = ""
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"The website was NOT tested in a browser: {MISSING}.")
 
 CHAPTERS = sorted(path.stem for path in (HTML / "notebooks").glob("*.html"))
 PAGES = [
