@@ -9,10 +9,12 @@ JOBS = 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BOOK := .venv-book
+BOOK_STAMP := $(BOOK)/.installed
 INSTALL := --disable-pip-version-check -c constraints.txt -e ".[test,notebooks]"
 
 .DEFAULT_GOAL := help
-.PHONY: help train test mutants lab notebooks student solutions results bench clean
+.PHONY: help train test mutants lab notebooks student solutions book links browser results bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +54,17 @@ student: $(STAMP) ## Write build/student: the course with exercises to solve, to
 solutions: $(STAMP) ## Write build/solutions: the same with solutions
 	$(BIN)/python tools/student.py --solutions
 
+book: $(BOOK_STAMP) ## Build the website from the notebooks as they are: book/_build/html/index.html
+	$(BOOK)/bin/python tools/book.py
+
+links: book ## Ask every external address of the website whether it answers
+	$(BOOK)/bin/python tools/book.py --links
+
+browser: $(STAMP) ## Try the website that `make book` built in Chromium
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[browser]"
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get install -qq -y chromium >/dev/null; } || true
+	$(BIN)/pytest -rs book/tests $(ARGS)
+
 results: $(STAMP) ## Measure what is missing of the committed learning results (hours), and write their table
 	$(BIN)/python benchmarks/results.py $(ARGS)
 
@@ -59,7 +72,7 @@ bench: $(STAMP) ## Measure what a gradient update costs
 	OMP_NUM_THREADS=1 $(BIN)/wm-tutorial bench --preset dreamer_v3 --size size1m $(ARGS)
 
 clean: ## Remove the virtual environment, caches and built packages (runs/ stays)
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BOOK) book/_build build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is newer than both files as long as the environment holds what they ask for.
@@ -73,4 +86,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing wm_tutorial and its tools into $(VENV) (about a minute, longer where downloads are slow) ..."
 	@$(BIN)/pip install -qq $(INSTALL) || { \
 	    echo 'The installation failed. For the details:  $(BIN)/pip install $(INSTALL)'; exit 1; } >&2
+	@touch $@
+
+# Jupyter Book pins old versions of Sphinx: it has an environment of its own, without the package and torch.
+$(BOOK_STAMP): pyproject.toml constraints.txt
+	@test -x $(BOOK)/bin/pip || $(PYTHON) -m venv $(BOOK)
+	@echo "Installing Jupyter Book into $(BOOK) ..."
+	@$(BOOK)/bin/pip install -qq --disable-pip-version-check -c constraints.txt $$($(PYTHON) -c 'import tomllib; \
+	    print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["book"])')
 	@touch $@

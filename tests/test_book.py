@@ -1,0 +1,259 @@
+"""The sources of the website: every page is there, every name and every number on it comes from somewhere.
+
+That a browser shows it well is tested by `make browser`.
+"""
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import book_api
+import book_check
+import book_pages
+import pytest
+import yaml
+from course import chapters
+
+import book
+from wm_tutorial import zoo
+
+ROOT = Path(__file__).parent.parent
+BOOK = ROOT / "book"
+TOC = yaml.safe_load((BOOK / "_toc.yml").read_text())
+LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
+MAP = json.loads((BOOK / "paper_map.json").read_text())
+GLOSSARY = (BOOK / "glossary.md").read_text()
+BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
+MADE = ("results", "run_times", "guide", "api/index")
+ADDRESS = "https://github.com/someone/somewhere"
+
+
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Jupyter Book reads, without an address of the repository."""
+    source = tmp_path_factory.mktemp("book")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(book, "address", lambda: None)
+        book.gather(source)
+    return source
+
+
+# --- Contents ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_page_and_every_chapter_is_in_the_table_of_contents_once() -> None:
+    pages = {path.stem for path in BOOK.glob("*.md")} | set(MADE) | {f"notebooks/{path.stem}" for path in chapters()}
+    assert len(LISTED) == len(set(LISTED)) and pages <= set(LISTED)
+
+
+def test_what_is_listed_is_a_page_or_a_chapter_still_to_come(gathered: Path) -> None:
+    for name in LISTED:
+        there = any((gathered / f"{name}{end}").exists() for end in (".md", ".ipynb"))
+        assert there or re.fullmatch(r"notebooks/\d\d_\w+", name)
+    kept = yaml.safe_load((gathered / "_toc.yml").read_text())
+    assert f"notebooks/{'99_nothing'}" not in str(kept)
+    assert {f"notebooks/{path.stem}" for path in chapters()} == set(re.findall(r"notebooks/\w+", str(kept)))
+
+
+def test_chapters_on_the_page_for_teachers_say_what_they_teach_and_what_they_take() -> None:
+    for path in chapters():
+        chapter = book_pages.Chapter.read(path)
+        assert 3 <= len(chapter.goals) <= 4 and 10 <= chapter.minutes <= 240 and chapter.compute and chapter.ends_in
+        assert all(before < chapter.number for before in chapter.builds_on)
+
+
+def test_no_blank_is_left_to_fill(gathered: Path) -> None:
+    for page in gathered.rglob("*.md"):
+        assert not re.search(r"\{\{ [\w-]+ \}\}", page.read_text()), page.name
+
+
+# --- The address of the repository ------------------------------------------------------------------------------------
+
+
+def theme_options(source: Path) -> dict[str, object]:
+    """What the theme is told, from which it makes the buttons."""
+    return yaml.safe_load((source / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
+
+
+def test_without_an_address_there_are_no_buttons_and_no_links_to_it(gathered: Path) -> None:
+    assert not {"repository_url", "launch_buttons"} & set(theme_options(gathered))
+    assert "pip install ." in (gathered / "how_to_use.md").read_text()
+
+
+def test_every_button_and_link_is_derived_from_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book, "address", lambda: ADDRESS)
+    book.gather(tmp_path)
+    options = theme_options(tmp_path)
+    assert (options["repository_url"], options["repository_branch"], options["path_to_docs"]) == (ADDRESS, "main", "")
+    assert {"colab_url", "binderhub_url"} <= set(options["launch_buttons"])
+    assert f'pip install "wm_tutorial @ git+{ADDRESS}"' in (tmp_path / "how_to_use.md").read_text()
+    linked = {
+        target
+        for page in tmp_path.glob("*.md")
+        for target in re.findall(rf"{ADDRESS}/blob/main/([^)#\s]+)", page.read_text())
+    }
+    assert linked and all((ROOT / target).exists() for target in linked)
+
+
+# --- Links and terms --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "turned"),
+    [
+        ("[kl](../wm_tutorial/kl.py)", "[kl](../api/kl.md)"),
+        ("[a bug](../wm_tutorial/zoo/kl.py)", "[a bug](../api/zoo.md)"),
+        ("[page](../book/glossary.md#a)", "[page](../glossary.md#a)"),
+        ("[later](99_later.ipynb)", "later"),
+        ("[test](../tests/test_kl.py)", "test"),
+        ("[out](https://example.org/a)", "[out](https://example.org/a)"),
+        ("`[code](nowhere.md)` and $[x](y)$", "`[code](nowhere.md)` and $[x](y)$"),
+    ],
+)
+def test_links_of_a_chapter_become_links_of_the_book(gathered: Path, written: str, turned: str) -> None:
+    assert book.relink(written, "notebooks/00_start.ipynb", gathered, None) == turned
+
+
+def test_a_link_that_leads_nowhere_stops_the_build(gathered: Path) -> None:
+    with pytest.raises(SystemExit, match=r"nowhere\.md leads nowhere"):
+        book.relink("[x](nowhere.md)", "notebooks/00_start.ipynb", gathered, None)
+
+
+def test_the_first_use_of_a_term_is_linked_and_only_that() -> None:
+    terms = {"prior": "term-prior", "priors": "term-prior", "lambda return": "term-lambda-return"}
+    first, second = book.link_terms(
+        ["# The prior\n\nA `prior`, a prior and a **prior**, two priors. Not a-prior.", "A Lambda return."], terms
+    )
+    assert first == "# The prior\n\nA `prior`, a prior and a **[prior](#term-prior)**, two priors. Not a-prior."
+    assert second == "A [Lambda return](#term-lambda-return)."
+
+
+def test_the_glossary_is_in_order_and_has_no_spelling_twice() -> None:
+    entries = re.findall(r"^### (.+)$", GLOSSARY, re.MULTILINE)
+    assert entries == sorted(entries, key=str.lower) and len(entries) > 60
+    spellings = entries + [
+        s for also in re.findall(r"^Also: (.+)\.$", GLOSSARY, re.MULTILINE) for s in also.split(", ")
+    ]
+    assert len({spelling.lower() for spelling in spellings}) == len(spellings)
+    assert len(book_pages.terms(GLOSSARY)) == len(spellings)
+
+
+# --- The paper map ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", MAP, ids=lambda row: row["name"])
+def test_every_target_of_the_paper_map_is_there(row: dict[str, list[str]]) -> None:
+    assert all(f"notebooks/{chapter}" in LISTED for chapter in row["chapters"])
+    said = ""
+    for name in row["functions"]:
+        module, *path = name.split(".")
+        found = importlib.import_module(f"wm_tutorial.{module}")
+        said += (ROOT / "wm_tutorial" / f"{module}.py").read_text()
+        for attribute in path:
+            found = getattr(found, attribute)
+    assert row["functions"] and row["tests"]
+    for test in row["tests"]:
+        file, name = test.split("::")
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text()
+    for place in row["reference"]:
+        assert re.fullmatch(r"(dreamerv3|embodied)/[\w/]+\.(py|yaml)(:\d+(-\d+)?)?", place)
+
+
+def test_every_equation_of_the_map_is_in_a_chapter_and_its_function_is_named_there() -> None:
+    for row in MAP:
+        for path in (path for path in chapters() if path.stem in row["chapters"]):
+            named = path.read_text()
+            assert any(name.split(".")[-1] in named for name in row["functions"]), (row["name"], path.stem)
+
+
+def test_the_map_stands_on_its_page_with_numbers_in_order(gathered: Path) -> None:
+    numbers = re.findall(r"^## \((\d+)\)", (gathered / "paper_map.md").read_text(), re.MULTILINE)
+    there = {path.stem for path in chapters()}
+    assert len(numbers) == sum(bool(there & set(row["chapters"])) for row in MAP)
+    assert numbers == [str(number + 1) for number in range(len(numbers))]
+
+
+# --- The reference ----------------------------------------------------------------------------------------------------
+
+
+def test_every_room_is_in_one_group_of_the_reference_and_has_a_page(gathered: Path) -> None:
+    rooms = [room.name for room in book_api.modules(ROOT / "wm_tutorial")]
+    grouped = [room for group in book_api.grouped([*rooms, "newest"]).values() for room in group]
+    assert sorted(grouped) == sorted([*rooms, "newest"])
+    index = (gathered / "api" / "index.md").read_text()
+    assert all((gathered / "api" / f"{room}.md").exists() and f"]({room}.md)" in index for room in rooms)
+
+
+def test_every_name_of_the_guide_has_an_anchor_in_the_reference(gathered: Path) -> None:
+    anchors = {
+        a for page in (gathered / "api").glob("*.md") for a in re.findall(r"^\(([\w-]+)\)=", page.read_text(), re.M)
+    }
+    asked = set(
+        re.findall(r"\]\(#([\w-]+)\)", (gathered / "guide.md").read_text() + (gathered / "paper_map.md").read_text())
+    )
+    assert len(asked) > 15 and asked <= anchors
+
+
+def test_a_docstring_becomes_lists_code_and_warnings() -> None:
+    doc = (
+        "Adds.\n\n    x + y\n\nCritical: both * count.\n\nArgs:\n    x: (B,)\n        numbers.\n    y: one, see `x`."
+        "\n\na  (B,)\nb  more\n   of it"
+    )
+    assert book_api.prose(doc, {}) == (
+        "Adds.\n\n```text\nx + y\n```\n\n```{warning}\nBoth \\* count.\n```\n\n**Args**\n\n"
+        "- `x`: (B,) numbers.\n- `y`: one, see `x`.\n\n- `a`: (B,)\n- `b`: more of it"
+    )
+
+
+# --- Sources ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_entry_of_the_bibliography_can_be_found() -> None:
+    entries = re.split(r"^@", BIBLIOGRAPHY, flags=re.MULTILINE)[1:]
+    assert len(entries) > 15
+    for entry in entries:
+        assert re.search(r"doi = \{10\.\d+/\S+\}|arxiv\.org/abs/\d{4}\.\d{4,5}\}|isbn = \{\d{13}\}", entry), entry
+
+
+def test_every_preprint_that_is_named_somewhere_is_in_the_bibliography() -> None:
+    texts = [path.read_text() for path in [*(ROOT / "wm_tutorial").rglob("*.py"), *chapters()]]
+    preprint = re.compile(r"arXiv[: ]*(?:\[|abs/)?(\d{4}\.\d{4,5})", re.IGNORECASE)
+    named = {number for text in texts for number in preprint.findall(text)}
+    assert named <= set(re.findall(r"arxiv\.org/abs/([\d.]+)", BIBLIOGRAPHY))
+
+
+def test_results_show_every_committed_curve_with_its_command(gathered: Path) -> None:
+    page = (gathered / "results.md").read_text()
+    for curves in (BOOK / "results").glob("*/*.png"):
+        assert f"results/{curves.parent.name}/{curves.name}" in page
+        assert f"--out book/results/{curves.parent.name} " in page
+
+
+def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:
+    assert book_pages.zoo_size() == str(len(zoo.BUGS))
+
+
+# --- What is checked after the build ----------------------------------------------------------------------------------
+
+
+def test_a_page_is_searched_for_dead_links_dead_anchors_and_pictures_without_words(tmp_path: Path) -> None:
+    (tmp_path / "b.html").write_text('<p id="here">')
+    (tmp_path / "p.png").write_bytes(b"")
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#here"><a href="b.html#gone"><a href="c.html"><a href="https://example.org">'
+        '<img src="p.png" alt="A picture"><img src="q.png" alt="Another"><img src="p.png">'
+    )
+    assert list(book_check.faults(tmp_path)) == [
+        "a.html: the link b.html#gone leads to a page without that anchor",
+        "a.html: the link c.html leads nowhere",
+        "a.html: the picture q.png is not there",
+        "a.html: the picture p.png has no alternative text",
+    ]
+    assert book_check.external(tmp_path) == {"https://example.org"}
+
+
+def test_a_page_may_not_be_heavy(tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(bytes(book_check.HEAVIEST))
+    (tmp_path / "a.html").write_text('<img src="p.png" alt="A picture">')
+    assert list(book_check.faults(tmp_path)) == ["a.html: 3.0 MB with its pictures, and not at most 3"]

@@ -1,0 +1,300 @@
+"""`make book`: gather the pages of the website, build them with Jupyter Book, and check what came out.
+
+    python tools/book.py            build into book/_build/html; a warning is an error
+    python tools/book.py --links    ask every external address of the built book whether it answers (needs a network)
+
+Jupyter Book reads a folder of Markdown and notebooks. This gathers it in book/_build/source: the notebooks as they were
+last executed, the pages in book/, and pages made from what is written elsewhere (docstrings, the README, results), so
+that nothing stands in two places. Links lead to files of the repository, and are turned here into links to pages.
+Chapters in book/_toc.yml that are not written yet are left out, and so are buttons while no address of the repository
+stands in pyproject.toml.
+"""
+
+import json
+import os
+import posixpath
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import book_api
+import book_check
+import book_pages
+import yaml
+
+ROOT = Path(__file__).parent.parent
+BOOK = ROOT / "book"
+BUILD = BOOK / "_build"
+SOURCE = BUILD / "source"
+HTML = BUILD / "html"
+
+PAGES = {
+    "README.md": "index.md",
+    "notebooks": "how_to_use.md",
+    "notebooks/README.md": "how_to_use.md",
+    "book/results": "results.md",
+    "book/results/README.md": "results.md",
+    "benchmarks": "results.md",
+}
+LINK = re.compile(r"(?<!\\)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+# Jupyter Book always includes Thebe, which runs cells on a server far away. It is not offered, and complains.
+THEBE = re.compile(
+    r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe\.js[^>]*></script>"
+    r'|<link[^>]*sphinx-thebe\.css[^>]*>|<script type="text/x-thebe-config">.*?</script>'
+    r"|<script>kernelName = .*?</script>",
+    re.DOTALL,
+)
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+CODE = re.compile(r"(^ {0,3}(```+|~~~+|\$\$).*?^ {0,3}\2[^\n]*$|`+[^`\n]+`+|\$[^$\n]+\$)", re.M | re.S)
+
+
+def address() -> str | None:
+    """Where the repository is, as pyproject.toml has it, or None: every button and link is derived from this."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls", {})
+    found = {name.lower(): url.rstrip("/") for name, url in urls.items()}
+    return found.get("repository")
+
+
+# --- Which pages there are --------------------------------------------------------------------------------------------
+
+
+def table_of_contents(source: Path) -> dict[str, Any]:
+    """book/_toc.yml, with what it lists and is there; a part of which nothing is there is left out."""
+    contents: dict[str, Any] = yaml.safe_load((BOOK / "_toc.yml").read_text())
+
+    def there(entry: dict[str, str]) -> bool:
+        return any((source / (entry["file"] + end)).exists() for end in (".md", ".ipynb"))
+
+    for part in contents["parts"]:
+        part["chapters"] = [entry for entry in part["chapters"] if there(entry)]
+        for entry in part["chapters"]:
+            if entry["file"] == "api/index":
+                rooms = sorted(path.stem for path in (source / "api").glob("*.md") if path.stem != "index")
+                listed = [room for group in book_api.grouped(rooms).values() for room in group]
+                entry["sections"] = [{"file": f"api/{room}"} for room in listed]
+    contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
+    return contents
+
+
+def page_of(path: str) -> str:
+    """Where a file of the repository stands in the gathered source: book/ is its root."""
+    return path.removeprefix("book/")
+
+
+# --- Links ------------------------------------------------------------------------------------------------------------
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """`change` what is neither code nor mathematics."""
+    pieces, end = [], 0
+    for found in CODE.finditer(text):
+        pieces += [change(text[end : found.start()]), found[0]]
+        end = found.end()
+    return "".join([*pieces, change(text[end:])])
+
+
+def relink(text: str, path: str, source: Path, url: str | None) -> str:
+    """Links of the file at `path` of the repository, to files of the repository, as links between pages.
+
+    A module becomes its page of the reference; another file a link to the repository, or plain text without one. A
+    chapter that is not there yet leaves its name.
+
+    Raises:
+        SystemExit: if a link leads nowhere.
+    """
+    here = posixpath.dirname(page_of(path))
+
+    def page(target: str) -> str | None:
+        if target in PAGES:
+            return PAGES[target]
+        if (source / page_of(target)).is_file() and (target.startswith(("book/", "notebooks/"))):
+            return page_of(target)
+        if module := re.fullmatch(r"wm_tutorial/(\w+)(?:\.py|/\w+\.py|/?)", target):
+            return f"api/{module[1]}.md" if module[1] != "__init__" else "api/index.md"
+        return None
+
+    def changed(link: re.Match[str]) -> str:
+        label, target = link.groups()
+        if re.match(r"[a-z]+:|#", target):
+            return link[0]
+        file, _, anchor = target.partition("#")
+        file = posixpath.normpath(posixpath.join(posixpath.dirname(path), file))
+        if found := page(file):
+            keep = f"#{anchor}" if anchor and file.startswith(("book/", "notebooks/")) else ""
+            return f"[{label}]({posixpath.relpath(found, here or '.')}{keep})"
+        if re.fullmatch(r"notebooks/\d\d_\w+\.ipynb", file):
+            return label
+        if (ROOT / file).exists():
+            return f"[{label}]({url}/blob/main/{file})" if url else label
+        raise SystemExit(f"{path}: the link {target} leads nowhere")
+
+    whole = CODE.sub(lambda code: f"\x00{keep(code[0])}\x00", text)
+    return re.sub("\x00(\\d+)\x00", lambda number: kept[int(number[1])], LINK.sub(changed, whole))
+
+
+kept: list[str] = []
+
+
+def keep(code: str) -> str:
+    """Set a piece of code aside, under a number."""
+    kept.append(code)
+    return str(len(kept) - 1)
+
+
+# --- Terms ------------------------------------------------------------------------------------------------------------
+
+
+# Also words of everyday language, or too common to be linked anywhere but where they are defined.
+EVERYDAY = {"action", "agent", "arriving", "both", "context", "departing", "probe", "return", "row", "state", "value"}
+EVERYDAY |= {f"{word}s" for word in EVERYDAY} | {"belief", "beliefs", "head", "heads", "model", "surprise", "variance"}
+
+
+def link_terms(texts: list[str], terms: dict[str, str]) -> list[str]:
+    """Link the first use of each term in the texts of one page to the glossary; the definition, where it is in bold.
+
+    Headings, links, code, mathematics, HTML and tables stay as they are.
+    """
+    spellings = "|".join(sorted(map(re.escape, terms), key=len, reverse=True))
+    spelled = re.compile(rf"(?<![\w\-/.])({spellings})(?![\w/]|-\w)", re.IGNORECASE)
+    bold = re.compile(rf"(?<=\*\*)({spellings})(?=\*\*)", re.IGNORECASE)
+    done: set[str] = set()
+
+    def linked(found: re.Match[str]) -> str:
+        label = terms[found[1].lower()]
+        if label in done or (found.re is spelled and found[1].lower() in EVERYDAY):
+            return found[0]
+        done.add(label)
+        return f"[{found[0]}](#{label})"
+
+    def prose(text: str, which: re.Pattern[str]) -> str:
+        lines = []
+        for line in text.split("\n"):
+            if not line.startswith(("#", "|", "    ", "(")) and not re.match(r"\s*<", line):
+                parts = re.split(r"(\[[^\]]*\]\([^)]*\)|<[^>]+>|https?://\S+)", line)
+                line = "".join(part if i % 2 else which.sub(linked, part) for i, part in enumerate(parts))
+            lines.append(line)
+        return "\n".join(lines)
+
+    defined = [outside_code(text, lambda text: prose(text, bold)) for text in texts]
+    return [outside_code(text, lambda text: prose(text, spelled)) for text in defined]
+
+
+# --- Gathering --------------------------------------------------------------------------------------------------------
+
+
+def gather(source: Path = SOURCE) -> None:
+    """Everything Jupyter Book reads, in `source`."""
+    url = address()
+    shutil.rmtree(source, ignore_errors=True)
+    for folder in ("_static", "images", "results"):
+        shutil.copytree(BOOK / folder, source / folder)
+    shutil.copy(BOOK / "references.bib", source)
+    chapters = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    texts = {f"book/{path.name}": path.read_text() for path in sorted(BOOK.glob("*.md"))}
+    terms = book_pages.terms(texts["book/glossary.md"])
+    texts |= book_pages.pages(texts, chapters, url)
+    reference = {f"book/api/{name}": text for name, text in book_api.pages(ROOT / "wm_tutorial").items()}
+    for path in (*texts, *reference, *(f"notebooks/{chapter.name}" for chapter in chapters)):
+        (source / page_of(path)).parent.mkdir(parents=True, exist_ok=True)
+        (source / page_of(path)).touch()  # so that links to pages still to come are not dead
+    for path, text in (texts | reference).items():
+        text = relink(text, path, source, url)
+        if path == "book/convention.md":
+            (text,) = link_terms([text], terms)
+        (source / page_of(path)).write_text(text)
+    for chapter in chapters:
+        (source / "notebooks" / chapter.name).write_text(json.dumps(chapter_of_the_book(chapter, source, url, terms)))
+    (source / "_toc.yml").write_text(yaml.safe_dump(table_of_contents(source), sort_keys=False))
+    (source / "_config.yml").write_text(yaml.safe_dump(configuration(url), sort_keys=False))
+
+
+def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[str, str]) -> dict[str, Any]:
+    """A notebook with its links and terms as the book needs them."""
+    notebook: dict[str, Any] = json.loads(path.read_text())
+    notebook["metadata"] = {"kernelspec": KERNEL, "language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    texts = [relink("".join(cell["source"]), f"notebooks/{path.name}", source, url) for cell in cells]
+    for cell, text in zip(cells, link_terms(texts, terms), strict=True):
+        cell["source"] = text
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and "solution" in cell["metadata"].get("tags", []):
+            cell["metadata"].setdefault("mystnb", {})["code_prompt_show"] = "Show the solution"
+            cell["metadata"]["mystnb"]["code_prompt_hide"] = "Hide the solution"
+        for output in cell.get("outputs", []):
+            if "text/html" in (data := output.get("data", {})):
+                data["text/html"] = phone_ready("".join(data["text/html"]))
+    return notebook
+
+
+def phone_ready(html: str) -> str:
+    """Wide tables scroll inside themselves; pictures are decoded when they come into view."""
+    html = re.sub(r"(<table.*?</table>)", r'<div class="wide">\1</div>', html, flags=re.S)
+    return html.replace("<img ", '<img decoding="async" ')
+
+
+def configuration(url: str | None) -> dict[str, Any]:
+    """book/_config.yml and what follows from the address of the repository."""
+    config: dict[str, Any] = yaml.safe_load((BOOK / "_config.yml").read_text())
+    if url:
+        config["sphinx"]["config"]["html_theme_options"] |= {
+            "repository_provider": "github",
+            "repository_url": url,
+            "repository_branch": "main",
+            "path_to_docs": "",
+            "use_repository_button": True,
+            "use_issues_button": True,
+            "launch_buttons": {
+                "notebook_interface": "jupyterlab",
+                "colab_url": "https://colab.research.google.com",
+                "binderhub_url": "https://mybinder.org",
+            },
+        }
+    return config
+
+
+# --- Building ---------------------------------------------------------------------------------------------------------
+
+
+def build() -> int:
+    """Gather, build and check; the exit status."""
+    gather()
+    shutil.rmtree(SOURCE / "_build", ignore_errors=True)
+    command = [
+        str(Path(sys.executable).parent / "jupyter-book"),
+        "build",
+        str(SOURCE),
+        "-W",
+        "--keep-going",
+        "-q",
+        "--all",
+    ]
+    settings = {"PYTHONWARNINGS": "ignore", "JUPYTER_PLATFORM_DIRS": "1"}
+    built = subprocess.run(command, cwd=SOURCE, env=os.environ | settings)
+    if built.returncode:
+        print("The book was not built: see the warnings above, each of which counts as an error.", file=sys.stderr)
+        return 1
+    shutil.rmtree(HTML, ignore_errors=True)
+    shutil.move(SOURCE / "_build" / "html", HTML)
+    for page in book_check.html_pages(HTML):
+        page.write_text(THEBE.sub("", page.read_text()))
+    faults = list(book_check.faults(HTML, address()))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    (BUILD / "links.txt").write_text("".join(f"{link}\n" for link in sorted(book_check.external(HTML))))
+    pages = len(list(book_check.html_pages(HTML)))
+    print(f"{pages} pages, {len(faults)} faults. Open {(HTML / 'index.html').relative_to(ROOT)}")
+    return 1 if faults else 0
+
+
+def external_links() -> Iterator[str]:
+    """What the last build found in the book that leads out of it."""
+    yield from (BUILD / "links.txt").read_text().split()
+
+
+if __name__ == "__main__":
+    sys.exit(book_check.ask(list(external_links())) if "--links" in sys.argv[1:] else build())
