@@ -2,7 +2,7 @@
 
 Each experiment trains on five seeds that were never used to choose its options, and leaves its raw data, curves and
 summary in a folder below book/results. Seeds that are there already are not trained again: to measure an experiment
-anew, remove its folder. The table of all of them is book/results/README.md.
+anew, remove its folder. The table of all of them is book/results/README.md, and stands in the README, too.
 
     python benchmarks/results.py                     # everything that is missing, then the table
     python benchmarks/results.py cartpole --jobs 2   # one experiment, two seeds at a time
@@ -10,6 +10,7 @@ anew, remove its folder. The table of all of them is book/results/README.md.
 """
 
 import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from wm_tutorial.measure import bootstrap_interval, summarise
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "book" / "results"
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(<!-- make results writes this -->\n).*?(\n<!-- to here -->)", re.DOTALL)
 SEEDS = (100, 101, 102, 103, 104)
 
 
@@ -50,7 +53,7 @@ class Experiment:
 V3 = "--preset dreamer_v3 --size nano --eval-episodes 100"
 EXPERIMENTS: dict[str, Experiment] = {
     "cartpole-guide": Experiment("CartPole-v1", "--eval-episodes 100", "500"),
-    "cartpole-v3-10k": Experiment("CartPole-v1", f"{V3} --steps 10000", "475 in 10,000 steps, 4 minutes"),
+    "cartpole-v3-10k": Experiment("CartPole-v1", f"{V3} --steps 10000", "475 in 10,000, 4 minutes"),
     "cartpole-v3-20k": Experiment("CartPole-v1", f"{V3} --steps 20000", "475 still at 20,000"),
     "position-only-v3": Experiment("wm_tutorial/PositionOnlyCartPole-v0", f"{V3} --steps 20000", "450 in 30,000"),
     "position-only-guide": Experiment("wm_tutorial/PositionOnlyCartPole-v0", "--steps 20000", "below 200"),
@@ -89,9 +92,11 @@ def row(name: str) -> str:
     minutes = np.mean([record["seconds"]["cpu"] / 60 for record in records])
     config = records[0]["config"]
     agent = " ".join(part for part in (config["preset"], config["size"]) if part)
+    world = experiment.env.removeprefix("wm_tutorial/")
     return (
-        f"| [{name}]({name}) | {experiment.env} | {agent} | {config['steps']:,} | **{np.mean(means):.1f}** | "
-        f"{low:.1f} to {high:.1f} | {min(means):.1f} | {experiment.target} | {len(means)} | {minutes:.1f} |"
+        f"| [{name}]({name})<br>{world} | {agent} | {config['steps']:,} | "
+        f"**{np.mean(means):.1f}**<br>{low:.1f} to {high:.1f} | {min(means):.1f} | {experiment.target} | "
+        f"{len(means)} | {minutes:.1f} |"
     )
 
 
@@ -99,22 +104,26 @@ def write_table() -> None:
     """Write book/results/README.md: one line for each experiment that was measured, then the commands."""
     done = [name for name in EXPERIMENTS if list((RESULTS / name).glob("seed-*.json"))]
     commands = "\n".join("    " + " ".join(EXPERIMENTS[name].command(name, EXPERIMENTS[name].seeds)) for name in done)
-    (RESULTS / "README.md").write_text(
-        TEXT.format(table="\n".join(row(name) for name in done), commands=commands, zoo=ZOO)
-    )
+    table = "\n".join([HEAD, *map(row, done)])
+    (RESULTS / "README.md").write_text(TEXT.format(table=table, commands=commands, zoo=ZOO))
+    linked = re.sub(r"\]\(([\w-]+)\)", r"](book/results/\1)", table)
+    README.write_text(BLOCK.sub(lambda block: f"{block[1]}{linked}{block[2]}", README.read_text()))
 
+
+HEAD = """\
+| result and environment | agent | steps | mean return | worst seed | target | seeds | CPU minutes |
+|---|---|---|---|---|---|---|---|"""
 
 TEXT = """# Learning results
 
 Written by `make results`, which trains what is missing. In every folder: one file per seed with its options, versions,
 training episodes, evaluations and the returns of 100 greedy episodes at the end; `summary.json`; `curves.png`.
 
-| result | environment | agent | steps | mean return | 95 % interval | worst seed | target | seeds | CPU minutes |
-|---|---|---|---|---|---|---|---|---|---|
 {table}
 
-The mean is over seeds, of 100 greedy episodes each; the interval is a percentile bootstrap over seeds, too narrow for
-as few as five. CPU minutes are of one run on one core, and depend on the machine and on what else it does.
+The mean is over seeds, of 100 greedy episodes each; below it stands its 95 % interval, a percentile bootstrap over
+seeds, too narrow for as few as five. CPU minutes are of one run on one core, and depend on the machine and on what else
+it does.
 
 Each with its own command:
 

@@ -195,11 +195,12 @@ def results(url: str | None) -> str:
     ]
     for folder, command in re.findall(r"^ {4}(?=.*book/results/([\w-]+))(.+)$", commands, re.M):
         summary = json.loads((RESULTS / folder / "summary.json").read_text())
-        row = next(line for line in before.splitlines() if line.startswith(f"| [{folder}]"))
-        env, agent, steps, mean, interval = [cell.strip(" *") for cell in row.split("|")[2:7]]
+        agent = next(line for line in before.splitlines() if line.startswith(f"| [{folder}]")).split("|")[2].strip()
+        low, high = summary["interval"]
         alt = (
-            f"Evaluation return of each seed of {agent} on {env} against environment steps, with their mean; after "
-            f"{steps} steps it is {mean}, with a 95 % interval of {interval}."
+            f"Evaluation return of each seed of {agent} on {summary['environment']} against environment steps, with "
+            f"their mean; after {summary['steps']:,} steps it is {summary['mean']:.1f}, with a 95 % interval of "
+            f"{low:.1f} to {high:.1f}."
         )
         parts.append(
             f"## {folder}\n\n"
