@@ -244,6 +244,23 @@ def test_the_scale_of_returns_is_taken_in_before_it_is_used() -> None:
     torch.testing.assert_close(losses["actor"], -math.log(0.5) * rewards / scale, rtol=1e-5, atol=1e-4)
 
 
+def test_the_range_is_that_of_the_returns_of_every_imagined_step() -> None:
+    """Not of advantages, nor of the first step's returns alone; here no episode goes on, so returns are rewards."""
+    behaviour = ActorCritic(4, VECTORS, SMALL)
+    behaviour.normalizer = ReturnNormalizer(decay=0.0)
+    behaviour.critic = Through(lambda feature: SquaredError(1000.0 * feature[..., 0]))
+    rewards = torch.stack([torch.zeros(101), torch.linspace(-500.0, 500.0, 101)], dim=1)  # (N 101, H 2)
+    _, metrics = behaviour.losses(replace(lasting(101, 2), reward=rewards, continue_=torch.zeros(101, 3)))
+    low, high = torch.quantile(rewards.flatten(), torch.tensor([0.05, 0.95])).tolist()
+    assert metrics["return scale"].item() == pytest.approx(high - low, rel=1e-5)
+
+
+def test_gamma_counts_once_in_the_weights_wherever_it_stands() -> None:
+    inside = worked(discount_in_continue=True)[0]["critic"]  # continue 0.8 is gamma and all: s_1 weighs 0.8
+    in_s_1 = (1 - (2 + 0.5 * (0.5 * 6 + 0.5 * 6))) ** 2 + 0.5 * 0.5**2
+    assert inside[0, 1].item() == pytest.approx(0.8 * in_s_1, rel=1e-5)
+
+
 def constant(value: float, behaviour: ActorCritic) -> None:
     """Make both critics say `value` everywhere."""
     for critic in (behaviour.critic, behaviour.slow_critic):
@@ -517,6 +534,12 @@ def test_the_slope_of_the_return_through_a_linear_world(bootstrap: str, scale: f
     losses["actor"].sum().backward()
     expected = -(weights[0] * slope_early + weights[1] * slope_late) / scale
     assert behaviour.actor.action.grad.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_climbing_through_the_dynamics_the_scale_of_returns_leaves_the_entropy_as_it_is() -> None:
+    one, ten = (worked(scale, policy_gradient="dynamics")[0]["actor"] for scale in (1.0, 10.0))
+    bonus = torch.tensor([0.1 * entropy_of(sigmoid(3)), 0.4 * 0.1 * entropy_of(sigmoid(1))])
+    torch.testing.assert_close(ten + bonus, (one + bonus) / 10.0)
 
 
 @BOTH

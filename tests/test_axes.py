@@ -83,6 +83,31 @@ def test_with_memory_a_row_depends_on_all_rows_before_it_and_on_none_after(laten
     assert depends(states.memory, embedding) == before
 
 
+def test_what_a_late_row_needs_is_learned_through_the_memory_alone() -> None:
+    """A latent that passes no gradient on closes the other way back, so only h carries it to earlier rows."""
+    model = dynamics("rssm", "categorical")
+    given = rows(model)
+    action = given["action"].requires_grad_()
+    with patch.object(Categoricals, "sample", lambda self: self.logits.exp().flatten(-2).detach()):
+        states, _, _ = model.observe(**given)
+    assert depends(states.memory, action) == [list(range(t + 1)) for t in range(T)]
+
+
+def test_with_memory_greedy_takes_the_most_likely_latent_and_otherwise_a_sample() -> None:
+    model = dynamics("rssm", "categorical")
+    given = rows(model)
+    embedding, nowhere = (
+        given["embedding"][:, 0].expand(500, B, E).flatten(0, 1),
+        torch.zeros(500 * B, dtype=torch.bool),
+    )
+    arguments = (given["start"][[0] * 500 * B], given["action"][:1, 0].expand(500 * B, A), nowhere, embedding)
+    torch.manual_seed(0)
+    greedy, sampled = model.step(*arguments, greedy=True), model.step(*arguments)
+    mode = model.posterior(greedy.memory, embedding).mode
+    assert torch.equal(greedy.latent, mode)
+    assert not torch.equal(sampled.latent, mode) and torch.equal(sampled.memory, greedy.memory)
+
+
 @pytest.mark.parametrize(("memory", "latent"), AXES)
 @pytest.mark.parametrize("first", range(T))
 def test_nothing_before_the_first_row_of_an_episode_matters(memory: str, latent: str, first: int) -> None:
@@ -300,6 +325,21 @@ def test_only_the_critics_loss_on_real_sequences_reaches_the_world_model() -> No
         "critic": {"critic"},
         "replay critic": {"encoder", "critic"},
     }
+
+
+def test_beyond_each_real_step_stands_the_return_imagined_from_there() -> None:
+    """With lambda 0 every real return is r_{t+1} + gamma R_{t+1}, and R is the first imagined return of that state."""
+    config = replace(SMALL_MODEL, replay_critic_scale=1.0, imagined_starts=0, lam=0.0, slow_critic_scale=0.0)
+    model, behaviour = randomise(WorldModel(VECTORS, config)), randomise(ActorCritic(4, VECTORS, config), seed=1)
+    batch = random_batch(VECTORS, 2, 4)
+    _, states = model.losses(batch)
+    trajectory = imagine(model, behaviour.actor, states.detach().flatten(), 3)
+    losses, _ = behaviour.losses(trajectory, batch, states)
+    with torch.no_grad():
+        imagined = behaviour.returns(trajectory, behaviour.critic(trajectory.state.feature).mean)
+        target = batch.reward[:, 1:] + config.discount * imagined[:, 0].reshape(2, 4)[:, 1:]
+        wanted = behaviour.critic(states.feature[:, :-1]).loss(target)
+    torch.testing.assert_close(losses["replay critic"].detach(), wanted)
 
 
 # --- The reference's architecture -------------------------------------------------------------------------------------

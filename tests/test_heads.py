@@ -149,6 +149,12 @@ def test_each_feature_gets_a_number_of_its_own(head: ScalarHead | ContinueHead) 
             torch.testing.assert_close(head(feature[b, t]).mean, means[b, t])
 
 
+def test_a_new_continue_head_has_opinions() -> None:
+    """Only rewards and values start at zero."""
+    torch.manual_seed(0)
+    assert ContinueHead(5, 64, 1)(uniform(100, 5, seed=0)).logit.std() > 0.1
+
+
 def test_the_continue_head_gives_probabilities() -> None:
     head = ContinueHead(5, 8, 1)
     for logit in (-3.0, 0.0, 3.0):  # nothing cuts a logit off at zero

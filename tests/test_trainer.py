@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from helpers import randomise
+from helpers import randomise, receivers
 from scripted import (
     TINY,
     Array,
@@ -39,6 +39,7 @@ from scripted import (
 from torch import Tensor
 
 from wm_tutorial import actor_critic, checkpoint
+from wm_tutorial import trainer as trainer_module
 from wm_tutorial.agent import Agent
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import EnvironmentFailure, NonFiniteError, OutputError
@@ -638,6 +639,35 @@ def test_imagination_starts_from_states_of_the_batch_each_at_most_once(
     assert len(chosen) == len(set(chosen)) == expected
     assert set(chosen) <= states
     assert seen["trajectory"].reward.shape == (expected, 5)
+
+
+def test_which_states_imagination_starts_from_is_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = ready(imagined_starts=2, batch_size=2, sequence_length=4, horizon=1)
+    chosen = set()
+    imagine = trainer_module.imagine
+
+    def spied(world_model: Any, policy: Any, start: Any, *rest: Any) -> Any:
+        chosen.update(place[tuple(latent)] for latent in start.latent.tolist())
+        return imagine(world_model, policy, start, *rest)
+
+    monkeypatch.setattr(trainer_module, "imagine", spied)
+    batch, _ = trainer.replay.sample(2, 4, np.random.default_rng(0))
+    for seed in range(30):
+        torch.manual_seed(seed)
+        states = trainer.agent.world_model.observe(batch)
+        place = {tuple(latent): n for n, latent in enumerate(states.latent.detach().flatten(0, 1).tolist())}
+        monkeypatch.setattr(trainer.agent.world_model, "losses", lambda batch, states=states: ({}, states))
+        trainer.losses(batch)
+    assert chosen == set(range(8))
+
+
+def test_what_the_actor_climbs_through_the_dynamics_does_not_bend_the_states_it_starts_from() -> None:
+    trainer = ready(policy_gradient="dynamics", imagined_starts=0, batch_size=2, sequence_length=4, horizon=3)
+    randomise(trainer.agent)
+    batch, _ = trainer.replay.sample(2, 4, np.random.default_rng(0))
+    losses, _, _ = trainer.losses(batch)
+    parts = {"model": trainer.agent.world_model, "actor": trainer.agent.behaviour.actor}
+    assert receivers(losses["actor"], parts) == {"actor"}
 
 
 # --- Experience -------------------------------------------------------------------------------------------------------
