@@ -912,6 +912,69 @@ def test_a_difference_is_shown_with_what_was_given_expected_and_got(capsys: Capt
     ]
 
 
+@pytest.mark.parametrize(
+    ("part", "function", "expected"),
+    [
+        ("sample", lambda mean, logvar: torch.randn_like(mean) > 0, "the sample is bool; here it must be float32."),
+        ("sample", lambda mean, logvar: mean + (logvar / 2).exp() * torch.randn_like(mean).sign(), "fourth power"),
+        ("sample", lambda mean, logvar: mean + (3 * logvar.exp()).sqrt() * (2 * torch.rand_like(mean) - 1), "fourth"),
+        ("symlog", lambda x: x.to_sparse(), "it must be a tensor. This one is sparse"),
+        ("symlog", lambda x: x.to("meta"), "it must be a tensor. This one is sparse, or has no numbers in it."),
+        ("symlog", lambda x: exit(3), "it raised SystemExit: 3"),
+        ("replay_sample", lambda *given: np.full((4000, 4), "a"), "it must hold whole numbers."),
+        ("lambda_returns", lambda r, d, v, lam: returns.lambda_returns(r, d.amax() * (d > 0), v, lam), "differs in"),
+        ("lambda_returns", lambda r, d, v, lam: returns.lambda_returns(r, d, v, lam) * (torch.arange(r.shape[1]) < 8),
+         "differs in row 0, columns 8, 9, 10"),
+    ],
+)  # fmt: skip
+def test_what_looks_like_an_answer_is_told_apart(part: str, function: Any, expected: str, capsys: Capture) -> None:
+    right, out = said(capsys, part, function)
+    assert not right and expected in out
+
+
+def test_an_array_may_lie_in_memory_as_it_likes() -> None:
+    def from_the_end(is_first: Any, added: int, batch: int, length: int, rng: np.random.Generator) -> Any:
+        last = rng.integers(max(0, added - len(is_first)) + length - 1, added, size=batch)
+        return ((last[:, None] - np.arange(length)) % len(is_first)).astype(">i4")[:, ::-1]
+
+    assert check.replay_sample(from_the_end)
+
+
+@pytest.mark.parametrize(
+    ("generator", "expected"),
+    [
+        (lambda: np.random.default_rng(0), "it draws the same sequences whatever rng it is given"),
+        (lambda: np.random.default_rng(), "given the same rng it draws other sequences"),
+    ],
+)
+def test_a_replay_that_draws_from_elsewhere_is_told_apart(generator: Any, expected: str, capsys: Capture) -> None:
+    right, out = said(capsys, "replay_sample", lambda *given: PACKAGE["replay_sample"](*given[:-1], generator()))
+    assert not right and expected in out
+
+
+@pytest.mark.parametrize(
+    ("part", "function"),
+    [
+        ("gaussian_kl", lambda mp, vp, mq, vq: kl.gaussian_kl(mp, vp, mq, vq.detach())),
+        ("policy_loss", lambda logits, *given: PACKAGE["policy_loss"](2 * logits - logits.detach(), *given)),
+    ],
+)
+def test_right_numbers_do_not_name_a_mistake_of_other_gradients(part: str, function: Any, capsys: Capture) -> None:
+    right, out = said(capsys, part, function)
+    assert not right and "the numbers are right, but" in out and "Known mistake" not in out
+
+
+def test_one_step_that_is_right_tells_nothing_about_axes(capsys: Capture) -> None:
+    """With two sequences of one step, any mistake that comes later is none yet."""
+
+    def late(start: Tensor, policy: Any, step: Any, reward: Any, horizon: int) -> Any:
+        right = PACKAGE["imagination"](start, policy, step, reward, horizon)
+        return right | {"reward": right["reward"].cumsum(1)}
+
+    right, out = said(capsys, "imagination", late)
+    assert not right and "axes" not in out
+
+
 def test_long_rows_are_cut_around_the_place(capsys: Capture) -> None:
     def wrong_at_the_end(x: Tensor) -> Tensor:
         return transforms.symlog(x) + (torch.arange(x.shape[-1]) == 5) * (x.dtype == torch.float64)

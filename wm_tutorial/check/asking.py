@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -153,7 +154,7 @@ def _call(part: Part, function: Function, arguments: Arguments) -> Answer:
         returned = function(*given.values())
     except NotImplementedError as error:
         raise Unusable("still to be written; it raises NotImplementedError.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Unusable(_tell(error), raised=True) from error
     if changed := [name for name, value in given.items() if _differ(value, arguments[name])]:
         raise Unusable(
@@ -169,7 +170,7 @@ def _differ(value: Any, before: Any) -> bool:
     return isinstance(value, Tensor) and not torch.equal(value, before)
 
 
-def _tell(error: Exception) -> str:
+def _tell(error: BaseException) -> str:
     """Type, message, and the reader's line: the innermost one that belongs to no library."""
     text = f"it raised {type(error).__name__}: {str(error).strip() or '(no message)'}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]
@@ -204,7 +205,7 @@ def _by_name(part: Part, returned: Any) -> Answer:
     if part.container is Tensor:
         return {names[0]: _tensor(returned, "it")}
     if part.container is np.ndarray:
-        return {names[0]: torch.as_tensor(returned) if isinstance(returned, np.ndarray) else _tensor(returned, "it")}
+        return {names[0]: _numbers(returned) if isinstance(returned, np.ndarray) else _tensor(returned, "it")}
     if part.container is dict and isinstance(returned, dict) and set(returned) == set(names):
         return {name: _tensor(returned[name], name) for name in names}
     if part.container is tuple and isinstance(returned, tuple) and len(returned) == len(names):
@@ -214,10 +215,19 @@ def _by_name(part: Part, returned: Any) -> Answer:
     )
 
 
+def _numbers(array: npt.NDArray[Any]) -> Tensor:
+    """An array as a tensor, however it lies in memory."""
+    if array.dtype.kind not in "biuf":
+        raise Unusable(f"it returned an array of {array.dtype}; it must hold whole numbers.")
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+
+
 def _tensor(value: Any, name: str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
     hint = ""
+    if isinstance(value, Tensor):
+        if value.layout is torch.strided and not value.is_meta:
+            return value
+        hint = " This one is sparse, or has no numbers in it."
     if isinstance(value, np.ndarray | np.generic):
         hint = " Stay with torch functions: NumPy loses the gradient."
     if isinstance(value, tuple | list):

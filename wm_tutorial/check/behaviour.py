@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.asking import Arguments, Function, Mistake, Part, Rule
+from wm_tutorial.check.asking import Answer, Arguments, Call, Function, Mistake, Part, Rule
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.inputs import uniform, variations
 from wm_tutorial.latents import LOGVAR_RANGE, OneHot
@@ -228,6 +228,40 @@ def _of_horizon(change: int) -> Function:
     return lambda start, policy, step, reward, horizon: right_imagination(start, policy, step, reward, horizon + change)
 
 
+def _by_chance(call: Call, arguments: Arguments) -> Answer:
+    """The answer, and whether it hangs together where the policy draws: each state less what its action leads to."""
+    answer = call(arguments)
+    policy, step = arguments["policy"], arguments["step"]
+
+    def drawing(z: Tensor) -> Tensor:
+        action: Tensor = policy(z)
+        return action + torch.rand_like(action)
+
+    drawn = call(arguments | {"policy": Rule("one that draws actions by chance", drawing)})
+    before, action, after = drawn["latent"][:, :-1], drawn["action"], drawn["latent"][:, 1:]
+    if action.dim() == 3 and action.shape[:2] == after.shape[:2]:
+        reached = [step(z, a) for z, a in zip(before.unbind(1), action.unbind(1), strict=True)]
+        answer["distance of each state to what its action leads to, where actions are drawn by chance,"] = (
+            after - torch.stack(reached, 1)
+        )
+    return answer
+
+
+def _asking_twice(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> dict[str, Tensor]:
+    latents, actions = [start], []
+    for _ in range(horizon):
+        actions.append(policy(latents[-1]))
+        latents.append(step(latents[-1], policy(latents[-1])))
+    return _trajectory(latents, actions, reward)
+
+
+def _asking_again(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> dict[str, Tensor]:
+    latents = [start]
+    for _ in range(horizon):
+        latents.append(step(latents[-1], policy(latents[-1])))
+    return _trajectory(latents, [policy(z) for z in latents[:-1]], reward)
+
+
 def _imagination_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
     batch, horizon = shape
     actor, mover, mover_of_action = (uniform(seed + i, 2, 2, dtype=dtype) for i in (1, 2, 3))
@@ -247,6 +281,7 @@ IMAGINATION = Part(
     container=dict,
     returns=("latent", "action", "reward"),
     batched=("start",),
+    measure=_by_chance,
     cases=(
         {
             "start": torch.tensor([[1.0]]),
@@ -258,6 +293,11 @@ IMAGINATION = Part(
         *(_imagination_case(seed, shape, dtype) for seed, shape, dtype in variations()),
     ),
     mistakes={
+        "policy_asked_twice": Mistake(
+            "the action that is written down is another draw than the one that was taken.",
+            "asking the policy again looks harmless, and is while it always answers the same; a policy draws.",
+            (_asking_twice, _asking_again),
+        ),
         "start_missing": Mistake(
             "the start is not among the states: there must be H + 1, s_0 .. s_H.",
             "the loop appends what it makes, and the start is not made in it; the actor learns in s_0 too.",
@@ -408,7 +448,7 @@ def _returns_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Argu
     going_on[:, 0] = 1.0
     return {
         "reward": uniform(seed, *shape, dtype=dtype),
-        "discount": 0.9 * going_on,
+        "discount": 0.9 * going_on * uniform(seed + 3, *shape, dtype=dtype, low=0.5, high=1.0),
         "value": uniform(seed + 1, *shape, dtype=dtype, low=-5.0, high=5.0),
         "lam": 0.95 - 0.02 * seed,
     }

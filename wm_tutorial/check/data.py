@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.asking import Answer, Arguments, Call, Function, Mistake, Part
+from wm_tutorial.check.asking import Answer, Arguments, Call, Function, Mistake, Part, Unusable
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.inputs import uniform
 from wm_tutorial.rows import Array
@@ -247,6 +247,11 @@ def shares(call: Call, arguments: Arguments) -> Answer:
     (positions,) = call(arguments).values()
     if positions.is_floating_point() or positions.shape != (DRAWS, length):
         return {"the positions": torch.zeros_like(positions)}
+    several = len(positions.unique(dim=0)) > 1
+    if several and torch.equal(positions, *call(arguments | {"rng": np.random.default_rng(1)}).values()):
+        raise Unusable("it draws the same sequences whatever rng it is given; draw from rng itself.")
+    if not torch.equal(positions, *call(arguments).values()):
+        raise Unusable("given the same rng it draws other sequences, so no run can be repeated; draw from rng alone.")
     positions = positions.long()  # any whole numbers will do
     oldest = max(0, added - capacity)
     number = oldest + (positions - oldest) % capacity  # rows are counted from the first ever added

@@ -63,7 +63,9 @@ def _diagnose(part: Part, function: Function) -> str:
             text = _describe(part, difference, case, right, answer)
             if difference.kind == "dtype":
                 return text
-            return text + (_named(part, function) or _about_sizes(part, function, expected, got))
+            # preferably a mistake whose gradients agree, too
+            asks = (_answers_and_gradients, answers) if part.gradient_to else (answers,)
+            return text + (_named(part, function, asks) or _about_sizes(part, function, expected, got))
     return _diagnose_gradients(part, function) if part.gradient_to else ""
 
 
@@ -84,7 +86,7 @@ def _diagnose_gradients(part: Part, function: Function) -> str:
         else:
             problem = f"the gradient of {', '.join(wrong)} is another one: something was detached on the way."
         if wrong:
-            return f"the numbers are right, but {problem}{_named(part, function)}"
+            return f"the numbers are right, but {problem}{_named(part, function, (_answers_and_gradients,))}"
     return ""
 
 
@@ -128,9 +130,9 @@ def _close(part: Part, right: Tensor, answer: Tensor) -> bool:
     return not _far(part, right, answer).any()
 
 
-def _named(part: Part, function: Function) -> str:
-    """The mistake that answers the same in every case, or nothing; preferably one whose gradients agree, too."""
-    for ask in (_answers_and_gradients, answers) if part.gradient_to else (answers,):
+def _named(part: Part, function: Function, asks: tuple[Ask, ...]) -> str:
+    """The mistake that answers the same in every case, whichever way it is asked, or nothing."""
+    for ask in asks:
         got = [_attempt(ask, part, function, case) for case in part.cases]
         for name, mistake in part.mistakes.items():
             if any(_answers_like(part, ask, form, got) for form in mistake.functions):
@@ -160,7 +162,7 @@ def _about_sizes(part: Part, function: Function, expected: Sequence[Answer], got
 
     verdicts = [right(answer, wanted) for answer, wanted in zip(got, expected, strict=True)]
     shapes = [next(iter(wanted.values())).shape for wanted in expected]
-    square = [len(shape) > 1 and shape[0] == shape[1] for shape in shapes]
+    square = [len(shape) > 1 and shape[0] == shape[1] > 2 for shape in shapes]  # not (2, 2): one step is too easy
     several = [len(shape) > 1 and shape[0] > 1 for shape in shapes]
     if any(square) and all(v == s for v, s, many in zip(verdicts, square, several, strict=True) if many):
         return "\n  It is right where the first two axes are equally long: two axes are mixed up, and only then fit."

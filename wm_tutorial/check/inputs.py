@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-SHAPES = ((3, 5), (4, 4), (2, 1), (1, 6))  # one with equal sides, one of a single step, one of a single sequence
+SHAPES = ((3, 5), (4, 4), (2, 1), (1, 16))  # one with equal sides, one of a single step, one of a single sequence
 
 
 def uniform(seed: int, *shape: int, dtype: torch.dtype, low: float = -2.0, high: float = 2.0) -> Tensor:

@@ -292,7 +292,7 @@ def statistics(call: Call, arguments: Arguments) -> Answer:
         (answer,) = call(batch).values()
         # Of the sample itself only shape and dtype can be compared, and whether it is made of numbers.
         sample = torch.where(answer.isfinite(), 0.0, torch.nan).to(answer)
-        if sample.shape != batch["mean"].shape or sample.isnan().any():
+        if sample.shape != batch["mean"].shape or not sample.is_floating_point() or sample.isnan().any():
             return {"the sample": sample}
         samples.append(answer.double())
     drawn = torch.stack(samples)  # (CALLS, ROWS, Z)
@@ -307,6 +307,7 @@ def statistics(call: Call, arguments: Arguments) -> Answer:
         "the standard deviation from row to row of a batch": drawn.std(1).mean(0),
         "the mean of many samples": drawn.mean((0, 1)),
         "the correlation of the noise of neighbouring latents": together.nan_to_num(),
+        "the mean fourth power of the noise, in standard deviations,": (noise / width).pow(4).mean((0, 1)).nan_to_num(),
         "the gradient in mean": slope_in_mean,
         "the gradient in logvar, divided by (sample - mean) / 2,": slope_in_logvar,
     }
@@ -320,6 +321,7 @@ def _expected_statistics(arguments: Arguments) -> Answer:
         "the standard deviation from row to row of a batch": std,
         "the mean of many samples": mean,
         "the correlation of the noise of neighbouring latents": torch.zeros_like(mean),
+        "the mean fourth power of the noise, in standard deviations,": torch.full_like(mean, 3.0),  # of a Gaussian
         "the gradient in mean": torch.ones_like(mean),
         "the gradient in logvar, divided by (sample - mean) / 2,": torch.ones_like(mean),
     }
