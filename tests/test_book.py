@@ -129,6 +129,12 @@ def test_the_first_use_of_a_term_is_linked_and_only_that() -> None:
     assert second == "A [Lambda return](#term-lambda-return)."
 
 
+def test_no_term_is_linked_inside_a_formula() -> None:
+    formula = "$$\\text{prior} \\quad\n\\text{prior}$$"
+    (text,) = book.link_terms([f"{formula}\n\nThe prior."], {"prior": "term-prior"})
+    assert text == f"{formula}\n\nThe [prior](#term-prior)."
+
+
 def test_the_glossary_is_in_order_and_has_no_spelling_twice() -> None:
     entries = re.findall(r"^### (.+)$", GLOSSARY, re.MULTILINE)
     assert entries == sorted(entries, key=str.lower) and len(entries) > 60

@@ -50,7 +50,7 @@ THEBE = re.compile(
     re.DOTALL,
 )
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-CODE = re.compile(r"(^ {0,3}(```+|~~~+|\$\$).*?^ {0,3}\2[^\n]*$|`+[^`\n]+`+|\$[^$\n]+\$)", re.M | re.S)
+CODE = re.compile(r"(^ {0,3}(```+|~~~+).*?^ {0,3}\2[^\n]*$|\$\$.*?\$\$|`+[^`\n]+`+|\$[^$\n]+\$)", re.M | re.S)
 
 
 def address() -> str | None:

@@ -106,7 +106,7 @@ def pathwise_actor_loss(returns: Tensor, entropy: Tensor, weight: Tensor, entrop
 def critic_loss(
     value: SquaredError | TwoHot, target: Tensor, slow_value: Tensor, weight: Tensor, slow_scale: float
 ) -> Tensor:
-    """Pull the value towards the return, and a little towards its own slow copy, per imagined step.
+    """Pull the value towards the return, and `slow_scale` times as much towards its own slow copy, per imagined step.
 
     Shapes: all (N, H) -> (N, H).
     Source: Hafner et al. 2023 (arXiv 2301.04104), "Critic learning"; danijar/dreamerv3 `dreamerv3/agent.py:417-422`.
