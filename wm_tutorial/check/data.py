@@ -247,7 +247,7 @@ def shares(call: Call, arguments: Arguments) -> Answer:
     (positions,) = call(arguments).values()
     if positions.is_floating_point() or positions.shape != (DRAWS, length):
         return {"the positions": torch.zeros_like(positions)}
-    several = len(positions.unique(dim=0)) > 1
+    several = len(np.unique(positions.numpy(), axis=0)) > 1
     if several and torch.equal(positions, *call(arguments | {"rng": np.random.default_rng(1)}).values()):
         raise Unusable("it draws the same sequences whatever rng it is given; draw from rng itself.")
     if not torch.equal(positions, *call(arguments).values()):
