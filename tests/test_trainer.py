@@ -44,6 +44,7 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import EnvironmentFailure, NonFiniteError, OutputError
 from wm_tutorial.replay import Batch, Place
+from wm_tutorial.rows import Row
 from wm_tutorial.trainer import CHECKPOINT, METRICS, Evaluation, Trainer, evaluate
 
 
@@ -585,6 +586,10 @@ def test_the_slow_critic_follows_the_updated_critic_at_its_rate(rate: float) -> 
     for name in before:
         torch.testing.assert_close(after[name], before[name] + rate * (critic[name] - before[name]))
     assert list(differences(critic, before))
+    trainer.train_step()  # and at every update, not at every other one
+    for name, value in parameters(behaviour.slow_critic).items():
+        newer = parameters(behaviour.critic)[name]
+        torch.testing.assert_close(value, after[name] + rate * (newer - after[name]))
 
 
 def test_inferred_states_are_written_back_to_where_their_rows_lie(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -815,6 +820,36 @@ def test_greedy_evaluation_takes_the_most_likely_action_and_sampling_does_not_al
         taken[greedy] = np.mean([action for env in troupe.built for action in env.taken])
     assert taken[True] == 1.0
     assert 0.5 < taken[False] < 0.75
+
+
+def test_evaluation_remembers_state_and_action_of_the_step_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = agent_for(troupe := Troupe([6, 9]))
+    policy, carried, chosen = agent.policy, [], []
+
+    def spied(row: Any, carry: Any, greedy: bool = False) -> Any:
+        carried.append(carry)
+        chosen.append(policy(row, carry, greedy))
+        return chosen[-1]
+
+    monkeypatch.setattr(agent, "policy", spied)
+    evaluate(agent, troupe, 4, seed=0)
+    assert len(carried) > 5 and not carried[0].action.any()
+    for before, after in zip(chosen, carried[1:], strict=False):
+        assert_same([after.state.feature, after.action], [before.state.feature, before.action])
+
+
+def test_the_actions_of_a_policy_are_whole() -> None:
+    """One-hot where they are classes, and up to the bounds where they are numbers."""
+    discrete, continuous = agent_for(Troupe([5])), ready(source="Pendulum-v1").agent
+    torch.manual_seed(0)
+    for greedy in (True, False):
+        rows = Row(np.ones((50, 2), np.float32), np.zeros(50, np.float32), *np.zeros((3, 50), bool))
+        action = discrete.policy(rows, discrete.initial(50), greedy).action
+        assert set(action.flatten().tolist()) == {0.0, 1.0} and (action.sum(-1) == 1.0).all()
+    with torch.no_grad():
+        continuous.behaviour.actor.net[-1].bias.fill_(10.0)
+    row = Row(np.ones((1, 3), np.float32), np.zeros(1, np.float32), *np.zeros((3, 1), bool))
+    assert continuous.policy(row, continuous.initial(1), True).action.item() == pytest.approx(1.0, abs=1e-6)
 
 
 # --- Numbers that are none --------------------------------------------------------------------------------------------
