@@ -8,7 +8,7 @@ import pytest
 
 from wm_tutorial.config import make_config
 from wm_tutorial.errors import InputError
-from wm_tutorial.measure import as_table, bootstrap_interval, measure, summarise
+from wm_tutorial.measure import as_table, bootstrap_interval, imagined_returns, measure, summarise
 
 TINY = make_config(
     steps=60, prefill=20, hidden=8, layers=1, latent_size=4, batch_size=2, sequence_length=4, imagined_starts=4,
@@ -32,11 +32,22 @@ def test_measure_writes_what_it_found_and_adds_seeds_later(tmp_path: Path, monke
         assert summary["seeds"][str(seed)]["final"] == pytest.approx(np.mean(record["final_returns"]), abs=0.05)
         assert summary["seeds"][str(seed)]["best_on_the_way"] == max(mean for _, mean in record["evaluations"])
         assert record["command"].startswith("wm-tutorial")
+        steps, believed = zip(*record["imagined_returns"], strict=True)
+        assert [step // 20 for step in steps] == [2, 3] and all(map(np.isfinite, believed))
     assert summary["mean"] == pytest.approx(np.mean([np.mean(record["final_returns"]) for record in records]))
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert (folder / "curves.png").stat().st_size > 1000
     table = as_table(summary)
     assert table.count("\n") == 4 and f"{summary['mean']:.1f}" in table
+
+
+def test_what_was_believed_comes_from_the_lines_of_losses_that_have_it() -> None:
+    records = [
+        {"kind": "train", "step": 20, "losses": {"imagined return": 1.26}},
+        {"kind": "episode", "step": 25, "return": 9.0},
+        {"kind": "train", "step": 40, "losses": {"decoder": 0.1}},  # of a run that acts by chance
+    ]
+    assert imagined_returns(records) == [[20, 1.3]]
 
 
 def test_nothing_measured_is_an_error(tmp_path: Path) -> None:

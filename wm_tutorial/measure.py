@@ -54,9 +54,19 @@ def train_and_record(env: EnvSource, config: Config, episodes: int) -> tuple[dic
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "episodes": [[r["step"], r["return"]] for r in run.records if r["kind"] == "episode"],
         "evaluations": [[r["step"], r["mean"]] for r in run.records if r["kind"] == "evaluation"],
+        "imagined_returns": imagined_returns(run.records),
         "final_returns": run.evaluate(episodes).returns,
     }
     return record, run
+
+
+def imagined_returns(records: list[dict[str, Any]]) -> list[list[float]]:
+    """Step and mean imagined return of every line of losses: what the agent believed while it learned.
+
+    Above the largest reward divided by 1 - gamma it believes more than any world pays.
+    """
+    lines = [(r["step"], r["losses"]) for r in records if r["kind"] == "train"]
+    return [[step, round(losses["imagined return"], 1)] for step, losses in lines if "imagined return" in losses]
 
 
 def summarise(folder: Path) -> dict[str, Any]:
