@@ -852,7 +852,7 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
     "a piece of a dict": (
         "imagination", lambda *g: package_imagination(*g) | {"reward": [1.0]}, "reward is a list of 1; it must be",
     ),
-    "shape": ("lambda_returns", lambda *g: lambda_returns(*g)[:, :-1], "has shape (1, 4); it must be (1, 5)."),
+    "shape": ("lambda_returns", lambda *g: lambda_returns(*g)[:, :-1], "has shape (3, 4); it must be (3, 5)."),
     "transposed": ("lambda_returns", lambda *g: lambda_returns(*g).mT, "The axes are in another order"),
     "an axis too much": ("critic_loss", lambda *g: package_critic(*g)[:, None], "An axis of length 1 is too much"),
     "the mean": ("lambda_returns", lambda *g: lambda_returns(*g).mean(), "the mean of the right answer"),
@@ -962,6 +962,44 @@ def test_a_replay_that_draws_from_elsewhere_is_told_apart(generator: Any, expect
 def test_right_numbers_do_not_name_a_mistake_of_other_gradients(part: str, function: Any, capsys: Capture) -> None:
     right, out = said(capsys, part, function)
     assert not right and "the numbers are right, but" in out and "Known mistake" not in out
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda answer: {name: x.float() for name, x in answer.items()}, "is float32; here it must be float64."),
+        (lambda answer: answer | {"latent": answer["latent"].squeeze(-1)}, "latent has shape"),
+        (lambda answer: answer | {"latent": answer["latent"][:, :, :1]}, "latent has shape"),
+        (lambda answer: answer | {"action": answer["action"].argmax(-1)}, "action has shape"),
+        (lambda answer: answer | {"action": answer["action"].repeat(1, 1, 2)}, "action has shape"),
+    ],
+)
+def test_malformed_dreams_are_told_apart_and_not_dreamed_on(change: Any, expected: str, capsys: Capture) -> None:
+    right, out = said(capsys, "imagination", lambda *given: change(PACKAGE["imagination"](*given)))
+    assert not right and expected in out
+
+
+def test_a_step_asked_twice_is_noticed(capsys: Capture) -> None:
+    def twice(start: Tensor, policy: Any, step: Any, reward: Any, horizon: int) -> Any:
+        latent, action, paid = [start], [], []
+        for _ in range(horizon):
+            action.append(policy(latent[-1]))
+            paid.append(reward(step(latent[-1], action[-1])))
+            latent.append(step(latent[-1], action[-1]))
+        return {"latent": torch.stack(latent, 1), "action": torch.stack(action, 1), "reward": torch.stack(paid, 1)}
+
+    right, out = said(capsys, "imagination", twice)
+    assert not right and "where states are drawn" in out
+
+
+def test_a_sum_over_sequences_is_not_taken_for_a_missing_axis(capsys: Capture) -> None:
+    right, out = said(capsys, "lambda_returns", lambda *given: returns.lambda_returns(*given).sum(0))
+    assert not right and "has shape" in out and "squeeze" not in out
+
+
+def test_what_torch_cannot_do_is_no_stub(capsys: Capture) -> None:
+    right, out = said(capsys, "symlog", lambda x: F.softmax(x.long(), -1))
+    assert not right and "still to be written" not in out and "NotImplementedError" in out
 
 
 def test_one_step_that_is_right_tells_nothing_about_axes(capsys: Capture) -> None:

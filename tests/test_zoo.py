@@ -2,6 +2,8 @@
 
 import importlib
 import itertools
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -252,3 +254,14 @@ def test_logvar_unbounded_lets_the_network_choose_any_variance() -> None:
 def test_an_unknown_bug_is_refused() -> None:
     with pytest.raises(InputError, match=r"'moth'.*decoder_missing"), zoo.bug("moth"):
         pass
+
+
+def test_what_is_first_imported_while_a_mistake_is_out_does_not_keep_it() -> None:
+    code = (
+        "from wm_tutorial import zoo\n"
+        "with zoo.bug('bootstrap_missing'):\n"
+        "    from wm_tutorial import check\n"
+        "from wm_tutorial.returns import lambda_returns\n"
+        "assert check.lambda_returns(lambda_returns)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

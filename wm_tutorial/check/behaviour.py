@@ -229,21 +229,30 @@ def _of_horizon(change: int) -> Function:
 
 
 def _by_chance(call: Call, arguments: Arguments) -> Answer:
-    """The answer, and whether it hangs together where the policy draws: each state less what its action leads to."""
+    """The answer, and whether it hangs together where policy or step draw: nobody may have been asked twice."""
     answer = call(arguments)
-    policy, step = arguments["policy"], arguments["step"]
+    wanted = right_imagination(**arguments)
+    if any(answer[name].shape != x.shape or answer[name].dtype != x.dtype for name, x in wanted.items()):
+        return answer  # there is nothing to compare yet
+    step, reward = arguments["step"], arguments["reward"]
 
-    def drawing(z: Tensor) -> Tensor:
-        action: Tensor = policy(z)
-        return action + torch.rand_like(action)
+    def draws(rule: Function) -> Rule:
+        def drawing(*given: Tensor) -> Tensor:
+            said: Tensor = rule(*given)
+            return said + torch.rand_like(said)
 
-    drawn = call(arguments | {"policy": Rule("one that draws actions by chance", drawing)})
-    before, action, after = drawn["latent"][:, :-1], drawn["action"], drawn["latent"][:, 1:]
-    if action.dim() == 3 and action.shape[:2] == after.shape[:2]:
-        reached = [step(z, a) for z, a in zip(before.unbind(1), action.unbind(1), strict=True)]
-        answer["distance of each state to what its action leads to, where actions are drawn by chance,"] = (
-            after - torch.stack(reached, 1)
-        )
+        return Rule("one that draws by chance", drawing)
+
+    drawn = call(arguments | {"policy": draws(arguments["policy"])})
+    left, action = drawn["latent"][:, :-1].unbind(1), drawn["action"].unbind(1)
+    reached = torch.stack([step(z, a) for z, a in zip(left, action, strict=True)], 1)
+    answer["distance of each state to what its action leads to, where actions are drawn,"] = (
+        drawn["latent"][:, 1:] - reached
+    )
+    drawn = call(arguments | {"step": draws(step)})
+    answer["distance of each reward to that of its state, where states are drawn,"] = drawn["reward"] - _rewards(
+        reward, drawn["latent"][:, 1:]
+    )
     return answer
 
 

@@ -283,6 +283,15 @@ def _from_all_positions(is_first: Array, added: int, batch: int, length: int, rn
     return _positions(rng.integers(min(added, capacity), size=batch), length, capacity)
 
 
+def _anywhere_once_full(is_first: Array, added: int, batch: int, length: int, rng: np.random.Generator) -> Array:
+    """Right until the ring is full; then any place in it."""
+    full = added > len(is_first)
+    first = (
+        rng.integers(added - len(is_first), added, size=batch) if full else rng.integers(added - length + 1, size=batch)
+    )
+    return _positions(first, length, len(is_first))
+
+
 def _seam_at_the_array_end(is_first: Array, added: int, batch: int, length: int, rng: np.random.Generator) -> Array:
     """Sequences never run over the end of the array, which is not where the seam is."""
     capacity = len(is_first)
@@ -369,7 +378,8 @@ REPLAY_SAMPLE = Part(
         "ring_seam": Mistake(
             "sequences run over the seam of the ring, where the newest row lies beside the oldest.",
             "the seam moves with every row that is added; it is not at the end of the array.",
-            (_seam_at_the_array_end, _from_all_positions, _from(0, 1), _seam_at_the_array_end_without_last),
+            (_seam_at_the_array_end, _from_all_positions, _anywhere_once_full, _from(0, 1),
+             _seam_at_the_array_end_without_last),
         ),
         "last_start_missing": Mistake(
             "the last possible start is never drawn, so the newest row is never learned from.",

@@ -60,6 +60,8 @@ def _diagnose(part: Part, function: Function) -> str:
                 return str(answer)
             return f"{answer}\n  given     {_given(case)}{_about_sizes(part, function, expected, got)}"
         if difference := compare(part, right, answer):
+            if difference.kind == "shape":
+                case, right, answer = _largest(part, expected, got, difference)
             text = _describe(part, difference, case, right, answer)
             if difference.kind == "dtype":
                 return text
@@ -67,6 +69,23 @@ def _diagnose(part: Part, function: Function) -> str:
             asks = (_answers_and_gradients, answers) if part.gradient_to else (answers,)
             return text + (_named(part, function, asks) or _about_sizes(part, function, expected, got))
     return _diagnose_gradients(part, function) if part.gradient_to else ""
+
+
+def _largest(
+    part: Part, expected: Sequence[Answer], got: Sequence[Answer | Unusable], difference: Difference
+) -> tuple[Arguments, Answer, Answer]:
+    """The largest case with this difference of shapes: with several sequences no two axes look alike."""
+    alike = [
+        (case, right, answer)
+        for case, right, answer in zip(part.cases, expected, got, strict=True)
+        if not isinstance(answer, Unusable) and compare(part, right, answer) == difference
+    ]
+
+    def size(asked: tuple[Arguments, Answer, Answer]) -> int:
+        shape = asked[1][difference.name].shape
+        return shape.numel() if len(set(shape)) == len(shape) and 1 not in shape else 0
+
+    return max(alike, key=size)
 
 
 def _diagnose_gradients(part: Part, function: Function) -> str:
