@@ -113,7 +113,7 @@ def row(name: str) -> str:
 
 
 def write_table() -> None:
-    """Write book/results/README.md: one line for each experiment that was measured, then the commands."""
+    """Write the table of what was measured into book/results/README.md, with the commands, and into the README."""
     done = [name for name in EXPERIMENTS if list((RESULTS / name).glob("seed-*.json"))]
     commands = "\n".join("    " + " ".join(EXPERIMENTS[name].command(name, EXPERIMENTS[name].seeds)) for name in done)
     table = "\n".join([HEAD, *map(row, done)])
@@ -129,7 +129,8 @@ HEAD = """\
 TEXT = """# Learning results
 
 Written by `make results`, which trains what is missing. In every folder: one file per seed with its options, versions,
-training episodes, evaluations and the returns of 100 greedy episodes at the end; `summary.json`; `curves.png`.
+training episodes, evaluations and the returns of 100 greedy episodes at the end (newer ones also with the imagined
+returns on the way); `summary.json`; `curves.png`.
 
 {table}
 

@@ -96,11 +96,10 @@ def test_what_a_late_row_needs_is_learned_through_the_memory_alone() -> None:
 def test_with_memory_greedy_takes_the_most_likely_latent_and_otherwise_a_sample() -> None:
     model = dynamics("rssm", "categorical")
     given = rows(model)
-    embedding, nowhere = (
-        given["embedding"][:, 0].expand(500, B, E).flatten(0, 1),
-        torch.zeros(500 * B, dtype=torch.bool),
-    )
-    arguments = (given["start"][[0] * 500 * B], given["action"][:1, 0].expand(500 * B, A), nowhere, embedding)
+    many = 500  # of the same row: not all samples are the mode
+    start, action = given["start"][[0] * many], given["action"][:1, 0].expand(many, A)
+    is_first, embedding = torch.zeros(many, dtype=torch.bool), given["embedding"][:1, 0].expand(many, E)
+    arguments = (start, action, is_first, embedding)
     torch.manual_seed(0)
     greedy, sampled = model.step(*arguments, greedy=True), model.step(*arguments)
     mode = model.posterior(greedy.memory, embedding).mode

@@ -211,7 +211,7 @@ def _by_name(part: Part, returned: Any) -> Answer:
     if part.container is Tensor:
         return {names[0]: _tensor(returned, "it")}
     if part.container is np.ndarray:
-        return {names[0]: _numbers(returned) if isinstance(returned, np.ndarray) else _tensor(returned, "it")}
+        return {names[0]: _from_numpy(returned) if isinstance(returned, np.ndarray) else _tensor(returned, "it")}
     if part.container is dict and isinstance(returned, dict) and set(returned) == set(names):
         return {name: _tensor(returned[name], name) for name in names}
     if part.container is tuple and isinstance(returned, tuple) and len(returned) == len(names):
@@ -221,7 +221,7 @@ def _by_name(part: Part, returned: Any) -> Answer:
     )
 
 
-def _numbers(array: npt.NDArray[Any]) -> Tensor:
+def _from_numpy(array: npt.NDArray[Any]) -> Tensor:
     """An array as a tensor, however it lies in memory."""
     if array.dtype.kind not in "biuf":
         raise Unusable(f"it returned an array of {array.dtype}; it must hold whole numbers.")
