@@ -329,7 +329,7 @@ IMAGINATION = Part(
             "H + 1 states are counted as H + 1 steps.",
             (_of_horizon(1),),
         ),
-        "reward_departing": Mistake(
+        "imagined_reward_departing": Mistake(
             "column t of the reward is that of s_t; it must be that of s_{t+1}, which the action leads to.",
             "state, action and reward are written down together, before the step; r_H is lost and r_0 is nobody's.",
             (_edited(lambda right, policy, reward: {"reward": _rewards(reward, right["latent"][:, :-1])}),),
@@ -339,7 +339,7 @@ IMAGINATION = Part(
             "the reward head is called on all states at once; drop the first.",
             (_edited(lambda right, policy, reward: {"reward": _rewards(reward, right["latent"])}),),
         ),
-        "action_late": Mistake(
+        "imagined_action_late": Mistake(
             "column t of the actions is the one that led to s_t; it must be the one chosen in s_t.",
             "state and action are written down together after the step.",
             (_late_action(torch.zeros_like), _late_action(lambda action: action)),
@@ -478,14 +478,18 @@ LAMBDA_RETURNS = Part(
         *(_returns_case(7, (3, 4), torch.float64) | {"lam": lam} for lam in (0.0, 1.0)),
     ),
     mistakes={
-        "value_departing": Mistake(
+        "value_unshifted": Mistake(
             "the mix takes v_t, the value of the state that is left, in place of v_{t+1}.",
             "states and values are stored from t on, so the same index looks right; here column t of all three inputs "
             "belongs to the state arrived at.",
             (_departing_value(lambda first: first), _departing_value(torch.zeros_like),
              _with(lambda r, d, v, lam: (r, d, _later(v, v[:, :1]), lam)),
-             _with(lambda r, d, v, lam: (r, d, _later(v, torch.zeros_like(v[:, :1])), lam)),
-             _departing_value_and_lost_reward),
+             _with(lambda r, d, v, lam: (r, d, _later(v, torch.zeros_like(v[:, :1])), lam))),
+        ),
+        "value_departing": Mistake(
+            "v_t is mixed with the return that follows it, and only the share lam of each reward counts.",
+            "(1 - lam) v_t + lam (r + d R) looks like the mix; but what it mixes must be two estimates of one state.",
+            (_departing_value_and_lost_reward,),
         ),
         "value_one_too_far": Mistake(
             "the mix takes the value one column further, which is v_{t+2}.",
@@ -541,7 +545,7 @@ LAMBDA_RETURNS = Part(
              _with(lambda r, d, v, lam: (r, _later(d, torch.ones_like(d[:, :1])), v, lam)),
              _with(lambda r, d, v, lam: (r, _later(d, d.amax().expand_as(d[:, :1])), v, lam))),
         ),
-        "reward_departing": Mistake(
+        "imagined_reward_departing": Mistake(
             "the reward is r_t, that of the state that is left; it must be r_{t+1}.",
             "r_t is what many textbooks call the reward for a_t.",
             (_with(lambda r, d, v, lam: (_later(r, r[:, :1]), d, v, lam)),
@@ -624,6 +628,22 @@ def _policy_loss(
     return loss
 
 
+def _standard(advantage: Tensor) -> Tensor:
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+
+def _of_all_pairs(mean: Function) -> Function:
+    """(B, H) against (B, H, 1), and a mean that hides what came of it."""
+
+    def loss(
+        logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
+    ) -> Tensor:
+        gain: Tensor = mean(_log_prob(logits, action)[:, None] * (returns - value).detach()[..., None])
+        return -weight.detach() * (gain + entropy_scale * _entropy(logits))
+
+    return loss
+
+
 def _without_log_prob(advantage: Function) -> Function:
     """Minus the advantage, and nothing else."""
     return lambda logits, action, returns, value, weight, scale: -weight.detach() * advantage(returns, value)
@@ -675,14 +695,31 @@ POLICY_LOSS = Part(
         *(_policy_case(seed, shape, dtype) for seed, shape, dtype in variations()),
     ),
     mistakes={
-        "advantage_leaks": Mistake(
+        "advantage_not_detached": Mistake(
             "the advantage is not detached, so the actor's loss also moves the critic: lowering it looks like a gain.",
-            "returns - value is a plain formula; that it must be a number here, not a function, is not written in it. "
-            "And where the log-probability is missing too, moving the critic is all that such a loss can do.",
+            "returns - value is a plain formula; that it must be a number here, not a function, is not written in it.",
             (_policy_loss(advantage=lambda returns, value: returns - value),
              _policy_loss(advantage=lambda returns, value: returns.detach() - value),
-             _policy_loss(advantage=lambda returns, value: returns - value.detach()),
-             _without_log_prob(lambda returns, value: returns - value)),
+             _policy_loss(advantage=lambda returns, value: returns - value.detach())),
+        ),
+        "advantage_leaks": Mistake(
+            "the loss is minus the advantage, not detached and without log-probability: all it can do is move the "
+            "critic.",
+            "maximise the advantage is what the text says; lowering the value raises it, too.",
+            (_without_log_prob(lambda returns, value: returns - value),),
+        ),
+        "advantage_not_squeezed": Mistake(
+            "every action is praised for the advantages of other steps.",
+            "an axis of length 1 broadcasts in silence: (N,) against (N, 1) gives (N, N), and a mean hides it.",
+            (_policy_loss(advantage=lambda returns, value: (returns - value).detach().mean()),
+             _of_all_pairs(lambda pairs: pairs.mean(-1)), _of_all_pairs(lambda pairs: pairs.mean(-2))),
+        ),
+        "advantages_standardised": Mistake(
+            "the advantages are given mean 0 and deviation 1; they count as they are.",
+            "many programs do; where nothing depends on the action, noise is then blown up to full size.",
+            (_policy_loss(advantage=lambda returns, value: _standard((returns - value).detach())),
+             _policy_loss(advantage=lambda returns, value: (lambda a: (a - a.mean()) / (a.std(correction=0) + 1e-8))(
+                 (returns - value).detach()))),
         ),
         "log_prob_missing": Mistake(
             "the loss is minus the advantage: no log-probability ties it to the policy, which never learns.",

@@ -130,11 +130,12 @@ ALIGNMENT = Part(
         _episodes(10, torch.float64, "t", "l", ".t", "....l", "."),
     ),
     mistakes={
-        "reward_early": Mistake(
+        "reward_departing": Mistake(
             "every reward stands one row early, in the row its action was chosen in.",
             "(observation, action, reward) is how transitions are often stored; here a row holds what arrives "
             "together, so the reward for a_t is in row t + 1.",
-            (_moved(_sooner, "reward"),),
+            (_moved(_sooner, "reward"), _moved(_sooner, "reward", "is_terminal"),
+             _moved(_sooner, "reward", "is_terminal", "is_last")),
         ),
         "reward_late": Mistake(
             "every reward stands one row late; that of an end lands in the next episode.",
@@ -162,12 +163,17 @@ ALIGNMENT = Part(
             "only `terminated` was looked at; `truncated` ends the sequence too.",
             (_edited(lambda rows: {"is_last": rows["is_terminal"]}),),
         ),
-        "terminal_obs_dropped": Mistake(
+        "termination_lost": Mistake(
+            "no row is terminal: that an episode ended is written down, that nothing more can be earned is not.",
+            "one flag is enough to cut sequences apart; what `terminated` says beyond that only returns need.",
+            (_edited(lambda rows: {"is_terminal": torch.zeros_like(rows["is_terminal"])}),),
+        ),
+        "last_row_dropped": Mistake(
             "the last observation of each episode is dropped, so no row shows what an end looks like.",
             "one row per transition is stored; an episode of n transitions has n + 1 observations.",
             (_per_transition, _rewards_arriving, _without_last_rows),
         ),
-        "terminal_obs_replaced": Mistake(
+        "terminal_observation_dropped": Mistake(
             "the last row of an episode holds the first observation of the next one.",
             "environments that reset themselves return the new observation and put the last one elsewhere.",
             (_edited(_next_reset_for_last),),
@@ -183,14 +189,23 @@ ALIGNMENT = Part(
             (_edited(lambda rows: {"previous_action": rows["action"]}),),
         ),
         "action_late": Mistake(
-            "action is the one that led to this row; it must be the one chosen in it.",
-            "the action is stored together with what it brought about.",
-            (_edited(lambda rows: {"action": rows["previous_action"]}),),
+            "the actions stand one row late: `action` is the one that led to the row, or `previous_action` the one "
+            "before that.",
+            "the action is stored together with what it brought about, or a column is shifted that already was.",
+            (_edited(lambda rows: {"action": rows["previous_action"]}),
+             _edited(lambda rows: {"previous_action": _later(rows["previous_action"])})),
         ),
         "first_missing": Mistake(
             "only the first row of all is marked as first: later episodes go on from the one before.",
             "the flag is set at the first reset, and environments that reset themselves do it unseen.",
             (_edited(lambda rows: {"is_first": torch.arange(len(rows["reward"])) == 0}),),
+        ),
+        "first_early": Mistake(
+            "the last row of an episode is marked as first, in place of the row after it.",
+            "`done` is stored in the row it arrives with, and taken for the flag of a new beginning.",
+            (_moved(_sooner, "is_first"), _edited(lambda rows: {
+                "is_first": _sooner(rows["is_first"]) | (torch.arange(len(rows["reward"])) == 0)}),
+             _edited(lambda rows: {"is_first": rows["is_last"]})),
         ),
         "first_late": Mistake(
             "the first row is marked one row late.",

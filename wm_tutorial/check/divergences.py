@@ -6,7 +6,7 @@ from torch import Tensor
 from wm_tutorial.check.asking import Arguments, Function, Mistake, Part
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.inputs import uniform, variations
-from wm_tutorial.kl import gaussian_kl
+from wm_tutorial.kl import gaussian_kl as right_gaussian_kl
 
 # A divergence from samples --------------------------------------------------------------------------------------------
 
@@ -81,8 +81,8 @@ def sampled_kl(function: Function) -> bool:
 
 def right_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor, alpha: float) -> Tensor:
     """alpha KL(sg(p) || q) + (1 - alpha) KL(p || sg(q))."""
-    teaches_prior = gaussian_kl(mean_p.detach(), logvar_p.detach(), mean_q, logvar_q)
-    teaches_posterior = gaussian_kl(mean_p, logvar_p, mean_q.detach(), logvar_q.detach())
+    teaches_prior = right_gaussian_kl(mean_p.detach(), logvar_p.detach(), mean_q, logvar_q)
+    teaches_posterior = right_gaussian_kl(mean_p, logvar_p, mean_q.detach(), logvar_q.detach())
     return alpha * teaches_prior + (1.0 - alpha) * teaches_posterior
 
 
@@ -108,10 +108,10 @@ KL_BALANCE = Part(
         "stop_gradient_missing": Mistake(
             "no side is stopped, so the number is right and alpha does nothing.",
             "alpha and 1 - alpha add up to 1: the balance shows in the gradients only.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha: gaussian_kl(mean_p, logvar_p, mean_q, logvar_q),
+            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha: right_gaussian_kl(mean_p, logvar_p, mean_q, logvar_q),
              lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             alpha * gaussian_kl(mean_p, logvar_p, mean_q, logvar_q)
-             + (1 - alpha) * gaussian_kl(mean_p, logvar_p, mean_q, logvar_q)),
+             alpha * right_gaussian_kl(mean_p, logvar_p, mean_q, logvar_q)
+             + (1 - alpha) * right_gaussian_kl(mean_p, logvar_p, mean_q, logvar_q)),
         ),
         "stop_gradient_wrong_side": Mistake(
             "alpha weighs what teaches the posterior; it belongs to what teaches the prior.",
@@ -120,6 +120,11 @@ KL_BALANCE = Part(
              right_kl_balance(mean_p, logvar_p, mean_q, logvar_q, 1 - alpha),),
         ),
         "kl_reversed": Mistake(
+            "KL(q || p) is computed, and no side is stopped.",
+            "KL is not symmetric, and which comes first is a convention that texts do not share.",
+            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha: right_gaussian_kl(mean_q, logvar_q, mean_p, logvar_p),),
+        ),
+        "kl_arguments_swapped": Mistake(
             "KL(q || p) is computed: the two distributions are swapped.",
             "one of the two terms is turned round together with its stop-gradient, or both are.",
             (lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
@@ -131,8 +136,8 @@ KL_BALANCE = Part(
             "the term with 1 - alpha is KL(q || p): only the stop-gradient may change sides, not the direction.",
             "swapping p and q looks like the natural way to write the other half of a balance.",
             (lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             alpha * gaussian_kl(mean_p.detach(), logvar_p.detach(), mean_q, logvar_q)
-             + (1 - alpha) * gaussian_kl(mean_q.detach(), logvar_q.detach(), mean_p, logvar_p),),
+             alpha * right_gaussian_kl(mean_p.detach(), logvar_p.detach(), mean_q, logvar_q)
+             + (1 - alpha) * right_gaussian_kl(mean_q.detach(), logvar_q.detach(), mean_p, logvar_p),),
         ),
         "balance_posterior_frozen": Mistake(
             "the posterior never learns: p is stopped in both terms.",
@@ -193,6 +198,12 @@ TEACHING_SHARE = Part(
             "the mean over all states is compared with the threshold: then all states teach, or none.",
             "the mean is what is logged, and what the loss is in the end.",
             (lambda kl, free_nats: (kl.sum(-1).mean() > free_nats).to(kl.dtype),),
+        ),
+        "free_nats_missing": Mistake(
+            "there is no threshold: every state whose divergence is not zero is said to teach.",
+            "without free nats the loss is the divergence itself, which always has a gradient.",
+            (lambda kl, free_nats: (kl.sum(-1) > 0).to(kl.dtype).mean(),
+             lambda kl, free_nats: kl.new_ones(())),
         ),
         "kl_mean_over_latents": Mistake(
             "the mean over the latents in place of their sum.",

@@ -96,12 +96,12 @@ PRIOR_INPUTS = Part(
         *(_rows(seed, shape, dtype) for seed, shape, dtype in variations()),
     ),
     mistakes={
-        "episodes_joined": Mistake(
+        "reset_missing": Mistake(
             "nothing is forgotten where an episode begins: its first row is predicted from the end of another one.",
             "a batch of sequences looks like a batch of episodes, and most rows are no first ones.",
             (_with_reset(_keep, _keep),),
         ),
-        "previous_action_not_reset": Mistake(
+        "action_not_reset": Mistake(
             "the latent is forgotten where an episode begins, the action is not.",
             "the state is what one thinks of at a reset; the action before it belongs to the other episode, too.",
             (_with_reset(_reset, _keep),),

@@ -29,7 +29,7 @@ IMAGINED_WEIGHT = Part(
         *(_weight_case(seed, shape, dtype) for seed, shape, dtype in variations()),
     ),
     mistakes={
-        "weight_of_arriving": Mistake(
+        "weight_arriving": Mistake(
             "column t is the weight of s_{t+1}; it must be that of s_t, in which the action was taken.",
             "rewards and discounts belong to arriving states; losses belong to the states that are left.",
             (lambda c, gamma: torch.cumprod(gamma * c[:, 1:], 1),
@@ -54,6 +54,23 @@ IMAGINED_WEIGHT = Part(
             "only gamma counts: steps imagined after an end count nearly fully.",
             "powers of gamma are the usual discount.",
             (lambda c, gamma: gamma ** torch.arange(c.shape[1] - 1).to(c).expand_as(c[:, 1:]),),
+        ),
+        "weights_missing": Mistake(
+            "every step counts fully, also one that is imagined after an end.",
+            "nothing looks wrong without weights; the agent learns from a life after death.",
+            (lambda c, gamma: torch.ones_like(c[:, 1:]),),
+        ),
+        "weight_over_batch": Mistake(
+            "the product runs along the batch and not along time.",
+            "axis 0 is time wherever tensors are time first; here it is the batch.",
+            (lambda c, gamma: torch.cumprod(torch.cat([c[:, :1], gamma * c[:, 1:-1]], 1), 0),
+             lambda c, gamma: torch.cumprod(gamma * c[:, :-1], 0), lambda c, gamma: torch.cumprod(c[:, :-1], 0)),
+        ),
+        "discount_twice": Mistake(
+            "gamma counts twice.",
+            "it is multiplied into the continue probability, and into the weight once more.",
+            (lambda c, gamma: right_imagined_weight(c, gamma**2),
+             lambda c, gamma: right_imagined_weight(gamma * c, gamma)),
         ),
         "not_cumulative": Mistake(
             "each step is weighed by its own continue alone, so the dead rise one step later.",

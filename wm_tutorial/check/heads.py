@@ -48,6 +48,11 @@ CONTINUE_TARGET = Part(
             "`done` used to mean both, and is_last is easily taken for it.",
             (lambda is_last, is_terminal, discount: right_continue_target(is_last, is_last, discount),),
         ),
+        "termination_lost": Mistake(
+            "life goes on in every row: no end is an end.",
+            "the flags are left out, since most rows have none.",
+            (lambda is_last, is_terminal, discount: torch.full(is_last.shape, discount),),
+        ),
         "continue_inverted": Mistake(
             "this is the probability that the episode ends; the head is asked whether it goes on.",
             "the flag that arrives says `terminal`, and the 1 - in front of it is forgotten.",

@@ -41,6 +41,11 @@ SYMLOG = Part(
             "log10 and log2 squash just as well, but symexp is no longer the inverse.",
             (lambda x: x.sign() * torch.log10(1 + x.abs()), lambda x: x.sign() * torch.log2(1 + x.abs())),
         ),
+        "symlog_of_target_forgotten": Mistake(
+            "x comes back as it is; nothing is squashed.",
+            "near 0 symlog(x) is about x, so small numbers look right.",
+            (lambda x: x.clone(),),
+        ),
         "symexp_for_symlog": Mistake(
             "symexp is the inverse of what is asked for.",
             "the two names are easily swapped.",
@@ -72,6 +77,11 @@ SYMEXP = Part(
             "exp is taken of x and not of |x|: no number below -1 can be reached.",
             "it works on the positive numbers people try first.",
             (lambda x: torch.expm1(x), lambda x: x.sign() * torch.expm1(x)),
+        ),
+        "symexp_forgotten": Mistake(
+            "x comes back as it is; nothing is unsquashed.",
+            "near 0 symexp(x) is about x, so small numbers look right.",
+            (lambda x: x.clone(),),
         ),
         "symlog_for_symexp": Mistake(
             "symlog is the inverse of what is asked for.",
