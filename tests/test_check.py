@@ -1,6 +1,7 @@
 """The readers' checks: right answers pass in one line, known mistakes get their names, other slips their own words."""
 
 import itertools
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -586,6 +587,15 @@ def reinforce_of_the_favourite(
     return -weight.detach() * (gain + entropy_scale * policy.entropy())
 
 
+def reinforce_of_the_ratio(
+    logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
+) -> Tensor:
+    policy = torch.distributions.Categorical(logits=logits)
+    log_prob = policy.log_prob(action.argmax(-1))
+    gain = (log_prob - log_prob.detach()).exp() * (returns - value).detach()
+    return -weight.detach() * (gain + entropy_scale * policy.entropy())
+
+
 def reward_before_stepping(
     start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
 ) -> dict[str, Tensor]:
@@ -664,6 +674,7 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("lambda_returns", "bootstrap_missing", returns_into_zeros),
     ("policy_loss", "advantage_not_detached", reinforce_without_detach),
     ("policy_loss", "log_prob_of_another_action", reinforce_of_the_favourite),
+    ("policy_loss", "ratio_for_log_prob", reinforce_of_the_ratio),
     ("critic_loss", "value_not_squeezed", lambda v, t, w: (w.detach() * (v - t.detach()) ** 2).mean()),
     ("critic_loss", "target_leaks", lambda v, t, w: w.detach() * (v[:, 0] - t).square()),
     ("replay_sample", "ring_seam", starts_anywhere),
@@ -984,6 +995,7 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
         "alignment", lambda *g: (r := package_alignment(*g)) | {"is_last": r["is_last"].float()},
         "is_last is float32; here it must be bool.\n",
     ),
+    "list of positions": ("replay_sample", lambda *g: package_replay_sample(*g).tolist(), "it must return an array of"),
     "float positions": ("replay_sample", lambda *g: package_replay_sample(*g) * 1.0, "is float64; here it must be"),
     "in place": ("lambda_returns", changes_its_input, "it changes its input value in place"),
     "sample in place": ("sample", lambda mean, logvar: mean.add_(torch.randn_like(mean)), "changes its input mean"),
@@ -1146,6 +1158,38 @@ def test_the_generators_of_the_reader_stay_where_they_are(capsys: Capture) -> No
     torch.manual_seed(3)
     check.sample(PACKAGE["sample"])
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_what_the_readers_function_sets_for_all_is_set_back(capsys: Capture) -> None:
+    def careless(x: Tensor) -> Tensor:
+        random.seed(1)
+        np.random.seed(1)
+        torch.set_default_dtype(torch.float64)
+        return transforms.symlog(x)
+
+    random.seed(5)
+    np.random.seed(5)
+    expected = random.random(), np.random.rand()
+    random.seed(5)
+    np.random.seed(5)
+    assert check.symlog(careless)
+    assert (random.random(), np.random.rand()) == expected and torch.get_default_dtype() == torch.float32
+
+
+def test_numbers_that_look_alike_are_shown_with_more_digits(capsys: Capture) -> None:
+    right, out = said(capsys, "symlog", lambda x: transforms.symlog(x) * (1 + 2e-5 * (x.dtype == torch.float64)))
+    expected, got = (line.split("[")[1] for line in out.splitlines() if "expected" in line or "got " in line)
+    assert not right and expected != got
+
+
+@pytest.mark.parametrize(("chance", "words"), [(0.01, "do not follow one another differs"), (0.0, "right, in all")])
+def test_a_seam_crossed_once_in_a_hundred_draws_is_seen(chance: float, words: str, capsys: Capture) -> None:
+    def rarely_over_the_seam(*given: Any) -> np.ndarray:
+        positions = package_replay_sample(*given)
+        rare = np.random.default_rng(int(positions.sum())).uniform(size=(len(positions), 1)) < chance
+        return np.where(rare, (positions + np.arange(positions.shape[1]) // 2) % len(given[0]), positions)
+
+    assert words in said(capsys, "replay_sample", rarely_over_the_seam)[1]
 
 
 def test_checks_work_where_gradients_are_switched_off(capsys: Capture) -> None:

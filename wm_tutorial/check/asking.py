@@ -211,6 +211,8 @@ def _by_name(part: Part, returned: Any) -> Answer:
     if part.container is Tensor:
         return {names[0]: _tensor(returned, "it")}
     if part.container is np.ndarray:
+        if not isinstance(returned, np.ndarray | Tensor):
+            raise Unusable(f"it returned {kind_of(returned)}; it must return an array of whole numbers: np.array(...).")
         return {names[0]: _from_numpy(returned) if isinstance(returned, np.ndarray) else _tensor(returned, "it")}
     if part.container is dict and isinstance(returned, dict) and set(returned) == set(names):
         return {name: _tensor(returned[name], name) for name in names}

@@ -728,6 +728,13 @@ POLICY_LOSS = Part(
             (_policy_loss(likelihood=lambda logits, action: 1.0),
              _without_log_prob(lambda returns, value: (returns - value).detach())),
         ),
+        "ratio_for_log_prob": Mistake(
+            "exp(log_prob - log_prob.detach()) in place of the log-probability: the gradient of the gain is right, its "
+            "number is not.",
+            "that is the ratio of PPO, which is 1 as long as the policy that acted is the one that learns.",
+            (_policy_loss(likelihood=lambda logits, action: (lambda x: (x - x.detach()).exp())(
+                _log_prob(logits, action))),),
+        ),
         "log_prob_of_another_action": Mistake(
             "the log-probability is that of another action than the one that was taken.",
             "argmax is the policy's favourite and a new sample its next try, neither is what it did; and actions that "

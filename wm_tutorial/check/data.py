@@ -278,6 +278,8 @@ def shares(call: Call, arguments: Arguments) -> Answer:
         "the share of positions that hold no row": outside.double().mean(),
         "the share of sequences whose rows do not follow one another": broken.double().mean(),
         "the share of sequences that begin at each row held, oldest first,": (number[:, :1] == begins).double().mean(0),
+        "(1 for yes) that any position holds no row": outside.any().double(),
+        "(1 for yes) that the rows of any sequence do not follow one another": broken.any().double(),
     }
 
 
@@ -289,6 +291,8 @@ def _expected_shares(arguments: Arguments) -> Answer:
         "the share of positions that hold no row": torch.zeros((), dtype=torch.float64),
         "the share of sequences whose rows do not follow one another": torch.zeros((), dtype=torch.float64),
         "the share of sequences that begin at each row held, oldest first,": begins.double() / begins.sum(),
+        "(1 for yes) that any position holds no row": torch.zeros((), dtype=torch.float64),
+        "(1 for yes) that the rows of any sequence do not follow one another": torch.zeros((), dtype=torch.float64),
     }
 
 

@@ -3,7 +3,9 @@
 Whichever known mistake gives the same answers on all inputs names what went wrong; nothing is guessed from one number.
 """
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -42,12 +44,25 @@ class Difference:
 def examine(part: Part, function: Any) -> bool:
     """Print one line if `function` is right, and otherwise what is wrong with it; returns whether it is right."""
     if callable(function):
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():  # the reader's generator stays where it is
+        with _as_it_was(), torch.enable_grad():
             problem = refusal(function, part.cases[0]) or _diagnose(part, function)
     else:
         problem = f"this is {kind_of(function)}; hand over the function itself, without calling it."
     print(f"{part.name}: {problem or f'right, in all {len(part.cases)} cases.'}")
     return not problem
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Afterwards generators and default dtype are what they were, whatever the reader's function set."""
+    of_python, of_numpy, dtype = random.getstate(), np.random.get_state(), torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+            torch.set_default_dtype(dtype)
 
 
 def _diagnose(part: Part, function: Function) -> str:
@@ -219,7 +234,8 @@ def _describe(part: Part, difference: Difference, case: Arguments, rights: Answe
     what = "differs" if difference.kind == "numbers" else f"is {got[tuple(index)].item()}"
     place = "" if part.expected else _place(index, wrong)  # statistics are shown as a whole
     lines = [f"{name} {what}{place}.", f"given     {_given(case)}"]
-    lines += [f"{label}{_row(x, index)}" for label, x in (("expected  ", right), ("got       ", got))]
+    digits = 4 if _row(right, index, 4) != _row(got, index, 4) else 9  # they differ, so the difference is to be seen
+    lines += [f"expected  {_row(right, index, digits)}", f"got       {_row(got, index, digits)}"]
     return "\n  ".join(lines)
 
 
@@ -247,19 +263,20 @@ def _place(index: list[int], wrong: Tensor) -> str:
     return f" at index {tuple(index)}"
 
 
-def _row(x: Tensor, index: list[int]) -> str:
+def _row(x: Tensor, index: list[int], digits: int) -> str:
     """The row in which something differs, or a piece of it around the place if it is long."""
     if x.dim() == 0:
-        return _numbers(x)
+        return _numbers(x, digits)
     begin = max(0, index[-1] - ROW // 2) if x.shape[-1] > ROW else 0
-    return _numbers(x[tuple(index[:-1])][begin : begin + ROW]) + (f" from column {begin} on" if begin else "")
+    numbers = _numbers(x[tuple(index[:-1])][begin : begin + ROW], digits)
+    return numbers + (f" from column {begin} on" if begin else "")
 
 
-def _numbers(x: Any) -> str:
+def _numbers(x: Any, digits: int = 4) -> str:
     values = x.tolist() if isinstance(x, Tensor) else x
     if isinstance(values, list):
-        return f"[{', '.join(map(_numbers, values))}]"
-    return f"{values:.4g}" if isinstance(values, float) else str(values)
+        return f"[{', '.join(_numbers(value, digits) for value in values)}]"
+    return f"{values:.{digits}g}" if isinstance(values, float) else str(values)
 
 
 def _given(case: Arguments) -> str:

@@ -208,7 +208,7 @@ BUGS = (
         story="Embeddings are computed without gradient, so the encoder keeps its random weights.",
         symptom="Vectors are learned a little worse; images are not learned.",
         innocent="All losses fall: a random embedding of a small vector loses nothing.",
-        source="https://github.com/MishaLaskin/rad/issues/4",
+        source="https://github.com/lebrice/Sequoia/issues/71",
         breaks="encoder.VectorEncoder and encoder.ImageEncoder, gradient",
         caught_by=(
             "test_world_model.py::test_exactly_these_parts_learn_from_each_loss",
