@@ -265,3 +265,17 @@ def test_what_is_first_imported_while_a_mistake_is_out_does_not_keep_it() -> Non
         "assert check.lambda_returns(lambda_returns)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", ["terminal_observation_dropped", "stored_action_not_taken", "carry_across_batches"])
+def test_nothing_of_a_mistake_stays_on_what_was_used_inside(name: str) -> None:
+    trainer = Trainer("CartPole-v1", make_config(**TINY))
+    untouched = set(vars(trainer.environments))
+    with zoo.bug(name):
+        while trainer.updates < 3:
+            trainer.collect()
+            while trainer.updates < trainer.updates_due:
+                trainer.train_step()
+        assert any(zoo.BUGS[name].keeps)
+    assert not any(zoo.BUGS[name].keeps)
+    assert set(vars(trainer.environments)) == untouched

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -40,9 +41,12 @@ def step_without_reset(
     return RSSM_STEP(model, state, action, torch.zeros_like(is_first), embedding, greedy)
 
 
+NOISE: WeakKeyDictionary[Environments, np.random.Generator] = WeakKeyDictionary()
+
+
 def step_with_another_action(environments: Environments, row: Row, action: Array) -> Row:
     """A random action is taken in every fourth step, after the other one was written down."""
-    noise = vars(environments).setdefault("noise", np.random.default_rng(0))
+    noise = NOISE.setdefault(environments, np.random.default_rng(0))
     random = environments.random_action(noise)
     taken = np.where(noise.uniform(size=(len(action), 1)) < 0.25, random, action)
     return STEP(environments, row, taken)
@@ -118,6 +122,7 @@ BUGS = (
             "test_envs.py::test_each_stream_gets_its_own_action",
         ),
         replaces=((Environments, "step", step_with_another_action),),
+        keeps=(NOISE,),
     ),
     Bug(
         name="updates_per_vector_step",

@@ -1,7 +1,7 @@
 """What is known about a mistake, and how it is let out."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -28,6 +28,7 @@ class Bug:
     replaces   the object and the name in it that the mistake stands in for, and what it puts there; a function of a
                module is replaced in every module of the package that has imported it
     needs      options without which it does nothing
+    keeps      what it remembers while it is out, forgotten afterwards
     """
 
     name: str
@@ -39,6 +40,7 @@ class Bug:
     caught_by: tuple[str, ...]
     replaces: tuple[tuple[Any, str, Any], ...]
     needs: Mapping[str, Any] = field(default_factory=dict)
+    keeps: tuple[MutableMapping[Any, Any], ...] = ()
 
     @contextmanager
     def out(self) -> Iterator[None]:
@@ -47,6 +49,8 @@ class Bug:
             for owner, attribute, replacement in self.replaces:
                 for place in places(owner, attribute):
                     stack.enter_context(patch.object(place, attribute, replacement))
+            for memory in self.keeps:
+                stack.callback(memory.clear)
             yield
 
 

@@ -39,18 +39,21 @@ def step_without_terminations(environments: Environments, row: Row, action: Arra
     return replace(arrived, is_terminal=np.zeros_like(arrived.is_last))
 
 
+BEGUN: WeakKeyDictionary[SeededEpisodes, tuple[Any, dict[str, Any]]] = WeakKeyDictionary()
+
+
 def step_into_the_next_episode(episodes: SeededEpisodes, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
     """The step that ends an episode returns the first observation of the next one, and nobody asks for the last."""
     obs, reward, terminated, truncated, info = EPISODE_STEP(episodes, action)
     if terminated or truncated:
         obs, info = EPISODE_RESET(episodes)
-        vars(episodes)["begun"] = obs, info
+        BEGUN[episodes] = obs, info
     return obs, reward, terminated, truncated, info
 
 
 def reset_already_done(episodes: SeededEpisodes, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Where `step` has begun the next episode, it goes on from there."""
-    begun = vars(episodes).pop("begun", None)
+    begun = BEGUN.pop(episodes, None)
     return begun if begun else EPISODE_RESET(episodes)
 
 
@@ -134,6 +137,7 @@ BUGS = (
         breaks="envs.Environments.step, o_t of a last row",
         caught_by=(BY_HAND, BATCHES),
         replaces=((SeededEpisodes, "step", step_into_the_next_episode), (SeededEpisodes, "reset", reset_already_done)),
+        keeps=(BEGUN,),
     ),
     Bug(
         name="reset_missing",
@@ -193,5 +197,6 @@ BUGS = (
         breaks="world_model.WorldModel.losses, s_{-1}",
         caught_by=("test_world_model.py::test_the_losses_of_a_batch_do_not_depend_on_the_batch_before",),
         replaces=((WorldModel, "losses", losses_from_the_batch_before),),
+        keeps=(CARRIED,),
     ),
 )
