@@ -64,10 +64,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     "catch-in-the-dark-v3": Experiment(
         "wm_tutorial/CatchInTheDark-v0",
         # A ball takes 8 steps, and nothing further away matters: values of one ball, not of a hundred. Chance catches
-        # few balls near the walls, and a policy that has never seen it done stays away: more steps at random first.
-        f"{V3} --steps 25000 --prefill 5000 --discount 0.95 --discount-in-continue False --latent-size 8 --horizon 10 "
-        "--entropy-scale 0.03 --updates-per-step 0.5",
+        # few balls near the walls, and a policy that has never seen it done stays away: so more chance.
+        f"{V3} --steps 25000 --prefill 5000 --policy-unimix 0.1 --entropy-scale 0.03 --discount 0.95 "
+        "--discount-in-continue False --latent-size 8 --horizon 10 --updates-per-step 0.5",
         "9 of 10",
+        NEW,
     ),
 }
 # Do agents waver less with gamma beside the continue probability, where a head cannot say too much of it?
