@@ -108,12 +108,9 @@ def row(name: str) -> str:
     low, high = bootstrap_interval(means)
     minutes = np.mean([record["seconds"]["cpu"] / 60 for record in records])
     config = records[0]["config"]
-    named = {"preset": config["preset"], **({"size": config["size"]} if config["size"] else {})}
-    agent = " ".join(named.values())
-    usual = asdict(
-        make_config(**named, steps=config["steps"], seed=config["seed"], eval_episodes=config["eval_episodes"])
-    )
-    agent += "*" if usual != config else ""
+    length = {name: config[name] for name in ("steps", "seed", "eval_episodes")}
+    usual = asdict(make_config(config["preset"], config["size"], **length))
+    agent = " ".join(part for part in (config["preset"], config["size"]) if part) + ("*" if config != usual else "")
     world = experiment.env.removeprefix("wm_tutorial/")
     return (
         f"| [{name}]({name})<br>{world} | {agent} | {config['steps']:,} | "

@@ -628,20 +628,18 @@ def _policy_loss(
     return loss
 
 
-def _standard(advantage: Tensor) -> Tensor:
-    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+def _of_advantage(change: Function) -> Function:
+    """The right loss of other advantages."""
+    return _policy_loss(advantage=lambda returns, value: change((returns - value).detach()))
 
 
-def _of_all_pairs(mean: Function) -> Function:
-    """(B, H) against (B, H, 1), and a mean that hides what came of it."""
+def _standard(advantage: Tensor, correction: int) -> Tensor:
+    return (advantage - advantage.mean()) / (advantage.std(correction=correction) + 1e-8)
 
-    def loss(
-        logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
-    ) -> Tensor:
-        gain: Tensor = mean(_log_prob(logits, action)[:, None] * (returns - value).detach()[..., None])
-        return -weight.detach() * (gain + entropy_scale * _entropy(logits))
 
-    return loss
+def _ratio(logits: Tensor, action: Tensor) -> Tensor:
+    log_prob = _log_prob(logits, action)
+    return (log_prob - log_prob.detach()).exp()
 
 
 def _without_log_prob(advantage: Function) -> Function:
@@ -711,15 +709,14 @@ POLICY_LOSS = Part(
         "advantage_not_squeezed": Mistake(
             "every action is praised for the advantages of other steps.",
             "an axis of length 1 broadcasts in silence: (N,) against (N, 1) gives (N, N), and a mean hides it.",
-            (_policy_loss(advantage=lambda returns, value: (returns - value).detach().mean()),
-             _of_all_pairs(lambda pairs: pairs.mean(-1)), _of_all_pairs(lambda pairs: pairs.mean(-2))),
+            (_of_advantage(torch.mean), _of_advantage(lambda advantage: advantage.mean(1, keepdim=True)),
+             _policy_loss(likelihood=lambda logits, action: _log_prob(logits, action).mean(1, keepdim=True))),
         ),
         "advantages_standardised": Mistake(
             "the advantages are given mean 0 and deviation 1; they count as they are.",
             "many programs do; where nothing depends on the action, noise is then blown up to full size.",
-            (_policy_loss(advantage=lambda returns, value: _standard((returns - value).detach())),
-             _policy_loss(advantage=lambda returns, value: (lambda a: (a - a.mean()) / (a.std(correction=0) + 1e-8))(
-                 (returns - value).detach()))),
+            (_of_advantage(lambda advantage: _standard(advantage, 1)),
+             _of_advantage(lambda advantage: _standard(advantage, 0))),
         ),
         "log_prob_missing": Mistake(
             "the loss is minus the advantage: no log-probability ties it to the policy, which never learns.",
@@ -732,8 +729,7 @@ POLICY_LOSS = Part(
             "exp(log_prob - log_prob.detach()) in place of the log-probability: the gradient of the gain is right, its "
             "number is not.",
             "that is the ratio of PPO, which is 1 as long as the policy that acted is the one that learns.",
-            (_policy_loss(likelihood=lambda logits, action: (lambda x: (x - x.detach()).exp())(
-                _log_prob(logits, action))),),
+            (_policy_loss(likelihood=_ratio),),
         ),
         "log_prob_of_another_action": Mistake(
             "the log-probability is that of another action than the one that was taken.",
