@@ -148,8 +148,8 @@ returns on the way); `summary.json`; `curves.png`.
 
 {table}
 
-CartPole with gamma beside the continue probability, not learned inside it, and with a model that, besides, learns faster
-and looks closer (a star: the agent has options of its own):
+CartPole with gamma beside the continue probability, not learned inside it, and with a model that, besides, learns
+faster and looks closer (a star: the agent has options of its own):
 
 {wavering}
 
