@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+import torch
 
 from wm_tutorial import zoo
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bug", choices=list(zoo.BUGS), help="let this mistake of the bug zoo out while the tests run")
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)  # tests that compare numbers to the last bit need one, however pytest is started
 
 
 @pytest.hookimpl(wrapper=True)
