@@ -141,18 +141,19 @@ def test_a_run_that_acts_by_chance_reports_what_it_learned(tmp_path: Path, monke
     assert len(run.evaluate(3).returns) == 3
 
 
+@pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("preset", ["guide", "dreamer_v3"])
 def test_the_figure_of_an_imagined_trajectory_shows_the_returns_that_are_learned_from(
-    preset: str, monkeypatch: pytest.MonkeyPatch
+    preset: str, inside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gamma counts once, whether it stands beside the continue probability or is inside."""
     shown: list[Tensor] = []
     monkeypatch.setattr("wm_tutorial.plotting.imagined_trajectory", lambda *drawn: shown.extend(drawn))
-    trainer = Trainer("CartPole-v1", make_config(preset, **SMALLER, discount=0.5, lam=1.0))
+    trainer = Trainer("CartPole-v1", make_config(preset, **SMALLER, discount=0.5, lam=1.0, discount_in_continue=inside))
     randomise(trainer.agent)
     imagined_trajectory(trainer)
     reward, continue_, value, returns = (x[0].double() for x in shown)
-    expected, gamma = value[-1], 0.5 if preset == "guide" else 1.0
+    expected, gamma = value[-1], 1.0 if inside else 0.5
     for t in reversed(range(len(reward))):
         expected = reward[t] + gamma * continue_[t + 1] * expected
     assert returns[0].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
