@@ -185,6 +185,7 @@ BUGS = (
         breaks="kl.balanced_kl, free nats",
         caught_by=("test_kl.py::test_the_threshold_counts_the_sum_over_latents_not_each_latent",),
         replaces=replacing_balanced_kl(free_nats_of_each_latent),
+        needs={"free_nats": 1.0},
     ),
     Bug(
         name="free_nats_of_mean",
@@ -195,7 +196,7 @@ BUGS = (
         breaks="kl.balanced_kl, free nats",
         caught_by=("test_kl.py::test_the_threshold_comes_before_any_mean", THRESHOLD),
         replaces=replacing_balanced_kl(free_nats_of_the_mean),
-        needs={"free_nats_of": "state"},
+        needs={"free_nats": 1.0, "free_nats_of": "state"},
     ),
     Bug(
         name="free_nats_missing",
@@ -206,6 +207,7 @@ BUGS = (
         breaks="kl.balanced_kl, free nats",
         caught_by=(THRESHOLD, "test_kl.py::test_never_below_free_nats_and_unchanged_above"),
         replaces=replacing_balanced_kl(no_free_nats),
+        needs={"free_nats": 1.0},
     ),
     Bug(
         name="kl_over_batch",
