@@ -66,9 +66,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     "cartpole-guide": Experiment("CartPole-v1", "--eval-episodes 100", "500"),
     "cartpole-v3-10k": Experiment("CartPole-v1", f"{V3} --steps 10000", "475 in 10,000, 4 minutes", NEWEST),
     "cartpole-v3-20k": Experiment("CartPole-v1", f"{V3} --steps 20000", "475 still at 20,000", NEWEST),
-    "position-only-v3": Experiment(POSITION_ONLY, f"{INSIDE} --steps 20000", "450 in 30,000"),
+    "position-only-v3": Experiment(POSITION_ONLY, f"{V3} --steps 20000", "450 in 30,000", NEWEST),
     "position-only-guide": Experiment(POSITION_ONLY, "--steps 20000", "below 200"),
-    "pendulum-v3": Experiment("Pendulum-v1", f"{INSIDE} --steps 15000", "-200 in 20,000"),
+    "pendulum-v3": Experiment("Pendulum-v1", f"{V3} --steps 15000", "-200 in 20,000", NEWEST),
     "acrobot-v3": Experiment("Acrobot-v1", f"{INSIDE} --steps 50000 --updates-per-step 0.1", "-90 in 50,000"),
     "catch-in-the-dark-v3": Experiment(
         "wm_tutorial/CatchInTheDark-v0",
