@@ -12,8 +12,7 @@ from wm_tutorial.worlds import Corridor, LinearGaussian, kalman_filter, policy_v
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_one_seed() -> None:
-    torch.set_num_threads(1)
+def one_seed() -> None:
     torch.manual_seed(0)
 
 
