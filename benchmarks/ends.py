@@ -16,9 +16,8 @@ from pathlib import Path
 import torch
 import tyro
 
-from wm_tutorial.dynamics import State
-from wm_tutorial.replay import Batch
-from wm_tutorial.run import Run
+from wm_tutorial.data import Batch, State
+from wm_tutorial.runs.run import Run
 from wm_tutorial.trainer import cpu_threads
 
 TRACK = 2.4  # metres to each side; beyond, the episode ends

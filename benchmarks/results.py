@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 
 from wm_tutorial.config import make_config
-from wm_tutorial.measure import bootstrap_interval, summarise
+from wm_tutorial.runs.measure import bootstrap_interval, summarise
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "book" / "results"

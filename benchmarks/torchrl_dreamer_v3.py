@@ -38,8 +38,8 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from wm_tutorial.bench import MATRIX_PRODUCTS, Noise, Update, make_trainer, matmul_speed, peak_memory
 from wm_tutorial.config import make_config
+from wm_tutorial.runs.bench import MATRIX_PRODUCTS, Noise, Update, make_trainer, matmul_speed, peak_memory
 
 OBSERVATIONS, ACTIONS = 24, 6
 BATCH, LENGTH, HORIZON = 16, 64, 15

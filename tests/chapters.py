@@ -193,7 +193,7 @@ def opening(notebook: NotebookNode, name: str) -> Iterator[str]:
     ):
         yield "no line says '.. minutes of study · .. seconds of compute .. · builds on .. · ends in ..'"
     first = next(iter(code_cells(notebook)), nbformat.v4.new_code_cell())
-    wanted = f'from wm_tutorial import notebook\nnotebook.begin("{wm_tutorial.__version__}")'
+    wanted = f'from wm_tutorial.course import notebook\nnotebook.begin("{wm_tutorial.__version__}")'
     if ast.dump(ast.parse(first.source)) != ast.dump(ast.parse(wanted)):
         yield f"the first code cell is not\n{wanted}"
 

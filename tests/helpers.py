@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wm_tutorial.config import Config
-from wm_tutorial.dynamics import State
-from wm_tutorial.replay import Batch
-from wm_tutorial.rows import Spaces
+from wm_tutorial.data import Batch, Spaces, State
 
 STANDARD_ERRORS = 4.0  # seeds are fixed, so a test that passes once passes always
 

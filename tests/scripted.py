@@ -12,8 +12,9 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
+from wm_tutorial.checkpoint import METRICS
 from wm_tutorial.config import Config, make_config
-from wm_tutorial.trainer import METRICS, Trainer
+from wm_tutorial.trainer import Trainer
 
 Array = NDArray[Any]
 Space = gym.Space[Any]

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from wm_tutorial.actor_critic import Actor, ActorCritic, BoundedNormal, actor_loss, critic_loss
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import Spaces, State, Trajectory
 from wm_tutorial.heads import SquaredError
-from wm_tutorial.imagination import Trajectory, imagine
+from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import OneHot
 from wm_tutorial.returns import ReturnNormalizer
-from wm_tutorial.rows import Spaces
 from wm_tutorial.world_model import WorldModel
 
 BOTH = pytest.mark.parametrize("spaces", [VECTORS, CONTINUOUS], ids=["discrete", "continuous"])

@@ -18,12 +18,12 @@ from torch import Tensor
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import Config, make_config
-from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, State, make_dynamics
+from wm_tutorial.data import Spaces, State
+from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, make_dynamics
 from wm_tutorial.errors import InputError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Categoricals, Gaussian, GaussianLatent
 from wm_tutorial.networks import BlockLinear
-from wm_tutorial.rows import Spaces
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot, symexp_bins
 from wm_tutorial.world_model import WorldModel

@@ -14,11 +14,12 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Te
 from scripted import TINY, Fixed, Scripted, Seeded, Space, assert_same, memory, snapshot, tiny, tree
 
 from wm_tutorial import Agent, Run, Trainer, resume, train
+from wm_tutorial.checkpoint import CHECKPOINT
 from wm_tutorial.config import Config
-from wm_tutorial.dream import dream
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import CheckpointError, EnvironmentFailure, InputError, OutputError, WorldModelError
-from wm_tutorial.trainer import CHECKPOINT, evaluate
+from wm_tutorial.evaluation import evaluate
+from wm_tutorial.runs.dream import dream
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +192,7 @@ def test_what_was_learned_before_an_environment_raised_is_saved_and_can_be_resum
     assert saved.updates == max(0, saved.steps - 20)
     assert len(saved.replay) == 2 * saved.replay.added > 0 or number == 1
     assert Agent.load(here / "run").act(np.zeros(3))
-    monkeypatch.setattr("wm_tutorial.run.report.write", lambda *_: None)
+    monkeypatch.setattr("wm_tutorial.runs.report.write", lambda *_: None)
     run = resume("run", failing("never", 0))
     assert run.trainer.steps >= TINY["steps"]
     first, last = (run.trainer.replay.columns[name][:, : run.trainer.replay.added] for name in ("is_first", "is_last"))
@@ -307,7 +308,7 @@ def test_a_folder_that_is_read_only(out: str, here: Path) -> None:
 
 
 def test_without_a_name_every_run_gets_a_new_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wm_tutorial.run.report.write", lambda *_: None)
+    monkeypatch.setattr("wm_tutorial.runs.report.write", lambda *_: None)
     paths = [tiny_train("CartPole-v1", steps=10).path for _ in range(3)]
     assert paths == [Path("runs") / f"CartPole-v1-guide-seed0{suffix}" for suffix in ("", "-2", "-3")]
     assert tiny_train(Scripted, steps=10, seed=5).path == Path("runs/Scripted-guide-seed5")

@@ -15,9 +15,10 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from scripted import tiny
 
-from wm_tutorial import bench, cli
+from wm_tutorial import cli
 from wm_tutorial.config import Config
 from wm_tutorial.errors import InputError
+from wm_tutorial.runs import bench
 
 RSSM: dict[str, Any] = {"memory": "rssm", "memory_size": 16, "latent": "categorical", "imagined_starts": 0}
 SOURCE = partial(bench.Noise, (5,), 2, "continuous")

@@ -6,6 +6,7 @@ That a browser shows it well is tested by `make browser`.
 import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import book_api
@@ -155,9 +156,9 @@ def test_every_target_of_the_paper_map_is_there(row: dict[str, list[str]]) -> No
     for name in row["functions"]:
         module, *path = name.split(".")
         found = importlib.import_module(f"wm_tutorial.{module}")
-        said += (ROOT / "wm_tutorial" / f"{module}.py").read_text()
         for attribute in path:
             found = getattr(found, attribute)
+        said += Path(sys.modules[found.__module__].__file__ or "").read_text()
     assert row["functions"] and row["tests"]
     for test in row["tests"]:
         file, name = test.split("::")

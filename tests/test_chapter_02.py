@@ -7,7 +7,8 @@ from chapters import definitions
 from helpers import Through
 from torch import Tensor
 
-from wm_tutorial.dynamics import FeedForward, State
+from wm_tutorial.data import State
+from wm_tutorial.dynamics import FeedForward
 from wm_tutorial.latents import Gaussian, GaussianLatent
 
 CHAPTER = definitions("02_dynamics")

@@ -5,10 +5,9 @@ from chapters import definitions
 from torch import Tensor
 
 from wm_tutorial.config import make_config
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import Spaces, State
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import OneHot
-from wm_tutorial.rows import Spaces
 from wm_tutorial.world_model import WorldModel
 
 

@@ -20,13 +20,13 @@ from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.check.asking import Answer, gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
-from wm_tutorial.dynamics import FeedForward, State
+from wm_tutorial.data import Batch, Spaces, State, Trajectory
+from wm_tutorial.dynamics import FeedForward
 from wm_tutorial.envs import Environments
 from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
-from wm_tutorial.imagination import Trajectory, imagine
+from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
-from wm_tutorial.replay import Batch, Replay
-from wm_tutorial.rows import Spaces
+from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
 

@@ -19,10 +19,10 @@ from scripted import Fixed, Scripted, Seeded, Space, assert_same, memory, snapsh
 
 from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent
-from wm_tutorial.checkpoint import read, write, write_or_rescue, write_text
+from wm_tutorial.checkpoint import CHECKPOINT, read, write, write_or_rescue, write_text
+from wm_tutorial.data import Spaces
 from wm_tutorial.errors import CheckpointError, InputError, OutputError
-from wm_tutorial.rows import Spaces
-from wm_tutorial.trainer import CHECKPOINT, Trainer
+from wm_tutorial.trainer import Trainer
 
 CONTENT = {
     "tensor": torch.arange(6.0).reshape(2, 3),

@@ -4,9 +4,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
-from wm_tutorial.diagram import BOXES, FRAMES, agent_diagram
 from wm_tutorial.errors import InputError
-from wm_tutorial.plotting import alt_text
+from wm_tutorial.figures import agent_diagram, alt_text
+from wm_tutorial.figures.diagram import BOXES, FRAMES
 
 
 def faces(*lit: str) -> dict[str, str]:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scripted import Troupe, tiny
 
-from wm_tutorial.dream import EpisodesTooShort, open_loop_errors, random_episodes
+from wm_tutorial.data import Batch
 from wm_tutorial.errors import InputError
-from wm_tutorial.replay import Batch
+from wm_tutorial.runs.dream import EpisodesTooShort, open_loop_errors, random_episodes
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import OpenLoop
 

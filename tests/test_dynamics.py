@@ -8,7 +8,8 @@ from helpers import depends, randomise, scripted_noise, uniform
 from torch import Tensor, nn
 
 from wm_tutorial.config import Config
-from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, State, make_dynamics, mask, previous, stack
+from wm_tutorial.data import State, stack
+from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, make_dynamics, mask, previous
 from wm_tutorial.latents import Gaussian, GaussianLatent
 from wm_tutorial.networks import BlockLinear, RMSNorm
 

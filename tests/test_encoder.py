@@ -7,8 +7,9 @@ import torch
 from helpers import CONTINUOUS, IMAGES, VECTORS, randomise, uniform
 from torch import nn
 
-from wm_tutorial.encoder import ImageEncoder, VectorEncoder, conv_channels, make_encoder
-from wm_tutorial.rows import Spaces
+from wm_tutorial.data import Spaces
+from wm_tutorial.encoder import ImageEncoder, VectorEncoder, make_encoder
+from wm_tutorial.networks import conv_channels
 
 
 def test_vectors_are_seen_through_symlog() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wm_tutorial import train
-from wm_tutorial.run import Run
+from wm_tutorial.runs.run import Run
 
 ENDS = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "ends.py"))
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Array, Fixed, Forgetful, Scripted, Seeded, Space, Troupe, assert_same, memory, tiny
 
-from wm_tutorial.dream import dream
+from wm_tutorial.data import Row
 from wm_tutorial.envs import Environments, EnvSource, describe, make_env, name_of
 from wm_tutorial.errors import EnvironmentFailure, InputError
-from wm_tutorial.rows import Row
+from wm_tutorial.runs.dream import dream
 from wm_tutorial.trainer import Trainer
 
 Moment = tuple[list[float], float, bool, bool, bool]  # obs, reward, is_first, is_last, is_terminal

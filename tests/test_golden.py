@@ -16,14 +16,13 @@ from torch import Tensor
 
 from wm_tutorial.actor_critic import ActorCritic, BoundedNormal, actor_loss, critic_loss
 from wm_tutorial.config import Config
-from wm_tutorial.dynamics import RSSM, BlockGRU, State
+from wm_tutorial.data import Batch, Spaces, State
+from wm_tutorial.dynamics import RSSM, BlockGRU
 from wm_tutorial.heads import Bernoulli
 from wm_tutorial.kl import balanced_kl
 from wm_tutorial.latents import CategoricalLatent, Categoricals, OneHot
 from wm_tutorial.optim import LaProp
-from wm_tutorial.replay import Batch
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
-from wm_tutorial.rows import Spaces
 from wm_tutorial.transforms import TwoHot, symexp_bins
 
 FOLDER = Path(os.environ.get("WM_GOLDEN", Path(__file__).parent / "golden"))

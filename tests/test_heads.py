@@ -8,6 +8,7 @@ import torch
 from helpers import CONTINUOUS, IMAGES, SMALL, VECTORS, randomise, uniform
 from torch import Tensor
 
+from wm_tutorial.data import Spaces
 from wm_tutorial.heads import (
     Bernoulli,
     ContinueHead,
@@ -20,7 +21,6 @@ from wm_tutorial.heads import (
     VectorDecoder,
     make_decoder,
 )
-from wm_tutorial.rows import Spaces
 
 
 def slope(loss: Tensor, prediction: Tensor) -> Tensor:

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.config import Config
-from wm_tutorial.dynamics import State
-from wm_tutorial.imagination import Trajectory, imagine
+from wm_tutorial.data import Spaces, State, Trajectory
+from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import OneHot
-from wm_tutorial.rows import Spaces
 from wm_tutorial.world_model import WorldModel
 
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from wm_tutorial.config import make_config
-from wm_tutorial.dynamics import State
-from wm_tutorial.rows import Array
+from wm_tutorial.data import Array, State
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.worlds import Corridor, LinearGaussian, kalman_filter, policy_values, value_iteration
 

@@ -8,7 +8,7 @@ import pytest
 
 from wm_tutorial.config import make_config
 from wm_tutorial.errors import InputError
-from wm_tutorial.measure import as_table, bootstrap_interval, imagined_returns, measure, summarise
+from wm_tutorial.runs.measure import as_table, bootstrap_interval, imagined_returns, measure, summarise
 
 TINY = make_config(
     steps=60, prefill=20, hidden=8, layers=1, latent_size=4, batch_size=2, sequence_length=4, imagined_starts=4,

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from wm_tutorial.encoder import conv_channels
 from wm_tutorial.networks import (
     MLP,
     TRUNCATION,
@@ -21,6 +20,7 @@ from wm_tutorial.networks import (
     UpsampleConv,
     block,
     conv,
+    conv_channels,
     conv_stages,
     flatten_leading,
     frozen,

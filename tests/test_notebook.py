@@ -14,10 +14,11 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 import wm_tutorial
-from wm_tutorial import notebook, plotting
+from wm_tutorial import figures
+from wm_tutorial.course import notebook
+from wm_tutorial.course.notebook import Shown
+from wm_tutorial.data import Dream
 from wm_tutorial.errors import InputError
-from wm_tutorial.notebook import Shown
-from wm_tutorial.plotting import Dream
 
 
 class Read(HTMLParser):
@@ -80,14 +81,14 @@ def test_begin_refuses_another_version_of_the_package_and_says_what_to_do() -> N
 def test_a_figure_is_drawn_in_the_style_of_the_house_and_leaves_the_reader_s_alone() -> None:
     mine = dict(mpl.rcParams)
     with notebook.figure(height=2.0) as (figure, axes):
-        axes.plot([0.0, 1.0], color=plotting.BLUE)
+        axes.plot([0.0, 1.0], color=figures.BLUE)
     shown = notebook.show(figure, caption="It rises.", alt="A line from 0 to 1.")
     assert dict(mpl.rcParams) == mine
     image, _ = picture(shown)
     assert image.size == (7 * notebook.DPI, 2 * notebook.DPI)
     pixels = np.asarray(image.convert("RGB")) / 255
-    assert np.allclose(pixels[0, 0], to_rgb(plotting.PAPER), atol=1 / 255)  # opaque: can be read on dark pages
-    assert (np.abs(pixels - to_rgb(plotting.BLUE)).max(-1) < 2 / 255).sum() > 100
+    assert np.allclose(pixels[0, 0], to_rgb(figures.PAPER), atol=1 / 255)  # opaque: can be read on dark pages
+    assert (np.abs(pixels - to_rgb(figures.BLUE)).max(-1) < 2 / 255).sum() > 100
 
 
 def test_nothing_is_cut_off_and_a_margin_is_left() -> None:
@@ -123,8 +124,8 @@ def test_words_of_a_figure_are_words_whatever_signs_are_in_them() -> None:
 
 
 def test_a_figure_of_the_package_brings_its_own_words_unless_told_otherwise() -> None:
-    figure = plotting.open_loop(DREAM)
-    assert picture(notebook.show(figure, "A dream."))[1] == plotting.alt_text(figure) != ""
+    figure = figures.open_loop(DREAM)
+    assert picture(notebook.show(figure, "A dream."))[1] == figures.alt_text(figure) != ""
     assert picture(notebook.show(figure, "A dream.", alt="Mine."))[1] == "Mine."
 
 

@@ -12,7 +12,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from wm_tutorial.errors import InputError
-from wm_tutorial.pixels import (
+from wm_tutorial.worlds.known import Array
+from wm_tutorial.worlds.pixels import (
     BALL,
     CAUGHT,
     PADDLE,
@@ -24,7 +25,6 @@ from wm_tutorial.pixels import (
     memoryless_bound,
     policy_catches,
 )
-from wm_tutorial.worlds import Array
 
 NAME = "wm_tutorial/CatchInTheDark-v0"
 MIDDLE = 3
@@ -85,10 +85,10 @@ def test_importing_and_reloading_registers_without_a_warning() -> None:
     program = """if True:
         import importlib, sys
         import gymnasium
-        import wm_tutorial.pixels
-        importlib.reload(wm_tutorial.pixels)
-        del sys.modules["wm_tutorial.pixels"]
-        import wm_tutorial.pixels
+        import wm_tutorial.worlds.pixels
+        importlib.reload(wm_tutorial.worlds.pixels)
+        del sys.modules["wm_tutorial.worlds.pixels"]
+        import wm_tutorial.worlds.pixels
         gymnasium.make("wm_tutorial/CatchInTheDark-v0").reset(seed=0)
     """
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)

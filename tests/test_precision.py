@@ -10,8 +10,8 @@ from helpers import CONTINUOUS, IMAGES, VECTORS, random_batch, randomise
 from scripted import TINY
 
 from wm_tutorial.config import PRESETS, make_config
+from wm_tutorial.data import Spaces
 from wm_tutorial.networks import RMSNorm, widen
-from wm_tutorial.rows import Spaces
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import WorldModel
 

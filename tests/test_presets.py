@@ -12,11 +12,11 @@ from torch import Tensor
 
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import PRESETS, Config, make_config
+from wm_tutorial.data import Batch, Place, Row, Spaces
 from wm_tutorial.envs import make_env
-from wm_tutorial.replay import Batch, Place, Replay
-from wm_tutorial.report import imagined_trajectory
-from wm_tutorial.rows import Row, Spaces
-from wm_tutorial.run import train
+from wm_tutorial.replay import Replay
+from wm_tutorial.runs.report import imagined_trajectory
+from wm_tutorial.runs.run import train
 from wm_tutorial.trainer import Trainer
 
 LINEAGE = [name for name in PRESETS if name != "guide"]
@@ -73,7 +73,7 @@ def test_the_run_folder_is_named_after_the_size_if_there_is_one(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wm_tutorial.report.write", lambda folder, trainer: folder)
+    monkeypatch.setattr("wm_tutorial.runs.report.write", lambda folder, trainer: folder)
     sized = SMALLER if preset == "dreamer_v3" else TINY
     run = train("CartPole-v1", preset=preset, **(sized | {"steps": 30}), seed=3)
     assert run.path == Path("runs") / {"guide": "CartPole-v1-guide-seed3"}.get(
@@ -130,7 +130,7 @@ def test_chance_takes_every_action_equally_often(spaces: Spaces, greedy: bool) -
 
 def test_a_run_that_acts_by_chance_reports_what_it_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of actor and critic there is nothing to say; the figures, the page and the evaluation are there all the same."""
-    monkeypatch.setattr("wm_tutorial.plotting.film", lambda dream, path: "a film")  # which takes the longest
+    monkeypatch.setattr("wm_tutorial.figures.film", lambda dream, path: "a film")  # which takes the longest
     run = train("CartPole-v1", preset="planet", out=tmp_path, **SMALLER)
     page = (tmp_path / "index.html").read_text()
     assert "preset planet, size nano, seed 0" in page
@@ -148,7 +148,7 @@ def test_the_figure_of_an_imagined_trajectory_shows_the_returns_that_are_learned
 ) -> None:
     """Gamma counts once, whether it stands beside the continue probability or is inside."""
     shown: list[Tensor] = []
-    monkeypatch.setattr("wm_tutorial.plotting.imagined_trajectory", lambda *drawn: shown.extend(drawn))
+    monkeypatch.setattr("wm_tutorial.figures.imagined_trajectory", lambda *drawn: shown.extend(drawn))
     trainer = Trainer("CartPole-v1", make_config(preset, **SMALLER, discount=0.5, lam=1.0, discount_in_continue=inside))
     randomise(trainer.agent)
     imagined_trajectory(trainer)

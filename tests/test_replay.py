@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from torch import Tensor
 
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import Array, Batch, Place, Row, Spaces, State
 from wm_tutorial.errors import InputError
-from wm_tutorial.replay import Batch, Place, Replay
-from wm_tutorial.rows import Array, Row, Spaces
+from wm_tutorial.replay import Replay
 
 MEMORY, LATENT = 2, 3
 

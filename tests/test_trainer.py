@@ -41,11 +41,12 @@ from torch import Tensor
 from wm_tutorial import actor_critic, checkpoint
 from wm_tutorial import trainer as trainer_module
 from wm_tutorial.agent import Agent
+from wm_tutorial.checkpoint import CHECKPOINT, METRICS
+from wm_tutorial.data import Batch, Place, Row
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import EnvironmentFailure, NonFiniteError, OutputError
-from wm_tutorial.replay import Batch, Place
-from wm_tutorial.rows import Row
-from wm_tutorial.trainer import CHECKPOINT, METRICS, Evaluation, Trainer, evaluate
+from wm_tutorial.evaluation import Evaluation, evaluate
+from wm_tutorial.trainer import Trainer
 
 
 def continuous() -> Seeded:
@@ -794,7 +795,7 @@ def test_evaluation_repeats_itself_and_changes_nothing(greedy: bool) -> None:
 
 
 def test_an_episode_without_end_is_told_from_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wm_tutorial.trainer.LONGEST_EPISODE", 50)
+    monkeypatch.setattr("wm_tutorial.evaluation.LONGEST_EPISODE", 50)
     assert Trainer(Troupe([50]), tiny()).evaluate(2).lengths == (50, 50)
     trainer = Trainer(Troupe([51]), tiny(), tmp_path / "run")
     with pytest.raises(EnvironmentFailure, match=r"not ended after 50 steps.*TimeLimit.*Saved at step 60"):

@@ -20,12 +20,10 @@ from helpers import (
 )
 from torch import Tensor, nn
 
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import Batch, Spaces, State
 from wm_tutorial.errors import InputError
 from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
 from wm_tutorial.latents import LOGVAR_RANGE
-from wm_tutorial.replay import Batch
-from wm_tutorial.rows import Spaces
 from wm_tutorial.world_model import WorldModel
 
 

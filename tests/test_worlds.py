@@ -12,7 +12,6 @@ from gymnasium.utils.env_checker import check_env
 
 from wm_tutorial.errors import InputError
 from wm_tutorial.worlds import (
-    Array,
     Corridor,
     LinearGaussian,
     LinearSystem,
@@ -24,6 +23,7 @@ from wm_tutorial.worlds import (
     steady_state_error,
     value_iteration,
 )
+from wm_tutorial.worlds.known import Array
 
 WORLDS: list[tuple[str, dict[str, Any]]] = [
     ("wm_tutorial/PositionOnlyCartPole-v0", {}),
@@ -49,10 +49,10 @@ def test_importing_and_reloading_registers_without_a_warning() -> None:
     program = """if True:
         import importlib, sys
         import gymnasium
-        import wm_tutorial.worlds
-        importlib.reload(wm_tutorial.worlds)
-        del sys.modules["wm_tutorial.worlds"]
-        import wm_tutorial.worlds
+        import wm_tutorial.worlds.known
+        importlib.reload(wm_tutorial.worlds.known)
+        del sys.modules["wm_tutorial.worlds.known"]
+        import wm_tutorial.worlds.known
         gymnasium.make("wm_tutorial/Corridor-v0").reset(seed=0)
     """
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)

@@ -18,14 +18,15 @@ from scripted import TINY, Seeded, differences, snapshot
 from wm_tutorial import kl, trainer, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.config import make_config
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import State, Trajectory
 from wm_tutorial.envs import Environments
 from wm_tutorial.errors import InputError
-from wm_tutorial.imagination import Trajectory, imagine
+from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import Gaussian, GaussianLatent
+from wm_tutorial.parts import places
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import WorldModel
-from wm_tutorial.zoo.entry import GUIDE, places
+from wm_tutorial.zoo.entry import GUIDE
 
 FEATURES = 4
 
@@ -60,7 +61,9 @@ NAMES = pytest.mark.parametrize("name", zoo.BUGS)
 @NAMES
 def test_every_bug_goes_back_even_if_the_block_fails(name: str) -> None:
     looked_up = [
-        (place, attribute) for owner, attribute, _ in zoo.BUGS[name].replaces for place in places(owner, attribute)
+        (place.owner, attribute)
+        for owner, attribute, _ in zoo.BUGS[name].replaces
+        for place in places(owner, attribute)
     ]
     before = [vars(place).get(attribute) for place, attribute in looked_up]
     with pytest.raises(ZeroDivisionError), zoo.bug(name):
@@ -70,8 +73,11 @@ def test_every_bug_goes_back_even_if_the_block_fails(name: str) -> None:
 
 
 def test_a_function_is_replaced_wherever_the_package_has_imported_it() -> None:
-    assert {module.__name__ for module in places(kl, "balanced_kl")} == {"wm_tutorial.kl", "wm_tutorial.world_model"}
-    assert places(WorldModel, "losses") == [WorldModel]
+    assert {place.owner.__name__ for place in places(kl, "balanced_kl")} == {
+        "wm_tutorial.kl",
+        "wm_tutorial.world_model",
+    }
+    assert [place.owner for place in places(WorldModel, "losses")] == [WorldModel]
 
 
 def test_every_bug_is_known_by_its_name_and_there_are_many() -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scripted import tiny, tree
 
-from wm_tutorial import measure, plotting, zoo
+from wm_tutorial import figures, zoo
 from wm_tutorial.config import make_config
 from wm_tutorial.errors import InputError
+from wm_tutorial.runs import measure
 from wm_tutorial.zoo.experiment import as_table, experiment, missing_options, summarise, usable_bugs
 
 BUGS = ["reward_late", "reset_missing"]
@@ -59,7 +60,7 @@ def test_the_summary_is_of_what_was_found(folder: Path) -> None:
     table = as_table(summary)
     assert table.count("\n") == 4 and f"| none | {summary['bugs']['none']['loss']['mean']:.3g} |" in table
     assert (folder / "figure.png").exists()
-    alt = plotting.alt_text(plotting.mistakes(summary))
+    alt = figures.alt_text(figures.mistakes(summary))
     assert "reset_missing" in alt and "CartPole-v1" in alt
 
 

@@ -14,14 +14,15 @@ SECTIONS = ("Args", "Returns", "Raises", "Yields", "Shapes", "Attributes")
 SHOWN_MARKS = ("property", "dataclass", "staticmethod", "classmethod", "contextmanager")
 
 GROUPS = {
-    "The convention, and worlds that keep it": ["rows", "envs", "worlds", "pixels", "replay"],
+    "The convention": ["data", "replay"],
     "The mathematics, as pure functions": ["transforms", "latents", "kl", "returns"],
-    "The model: see, expect, explain": ["networks", "encoder", "dynamics", "heads", "world_model"],
+    "The model: see, expect, explain": ["networks", "encoder", "dynamics", "scan", "heads", "world_model"],
     "The behaviour learned inside it": ["imagination", "actor_critic", "agent"],
-    "The loop, and every number that can be turned": ["config", "optim", "trainer", "checkpoint"],
-    "What a person calls": ["run", "cli", "errors"],
-    "What a person looks at": ["notebook", "diagram", "dream", "plotting", "report", "measure", "bench"],
-    "What a learner needs: checks and mistakes": ["check", "zoo"],
+    "Every number that can be turned, and how a step is taken": ["config", "optim", "learner"],
+    "The loop, around Gymnasium environments": ["envs", "trainer", "evaluation", "checkpoint"],
+    "Another part in the place of one of these": ["parts", "errors"],
+    "What a person does and looks at": ["worlds", "runs", "figures", "cli"],
+    "What a learner needs": ["course", "check", "zoo"],
 }
 
 

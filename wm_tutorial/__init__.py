@@ -7,10 +7,11 @@ run.evaluate(episodes=100)
 
 from importlib.metadata import version
 
-from wm_tutorial import pixels, worlds  # these register their environments with Gymnasium
+from wm_tutorial import worlds  # this tells Gymnasium of them
 from wm_tutorial.agent import Agent
-from wm_tutorial.run import Run, resume, train
-from wm_tutorial.trainer import Evaluation, Trainer
+from wm_tutorial.evaluation import Evaluation
+from wm_tutorial.runs.run import Run, resume, train
+from wm_tutorial.trainer import Trainer
 
 __version__ = version("wm_tutorial")
-__all__ = ["Agent", "Evaluation", "Run", "Trainer", "__version__", "pixels", "resume", "train", "worlds"]
+__all__ = ["Agent", "Evaluation", "Run", "Trainer", "__version__", "resume", "train", "worlds"]

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from wm_tutorial.config import Config
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import Batch, Spaces, State, Trajectory
 from wm_tutorial.heads import SquaredError, make_scalar_head
-from wm_tutorial.imagination import Trajectory
 from wm_tutorial.latents import OneHot
 from wm_tutorial.networks import MLP, Norm, frozen
-from wm_tutorial.replay import Batch
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
-from wm_tutorial.rows import Spaces
 from wm_tutorial.transforms import TwoHot
 
 

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from wm_tutorial import checkpoint
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.config import Config, make_config
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import Row, Spaces, State
 from wm_tutorial.errors import InputError
 from wm_tutorial.latents import OneHot
-from wm_tutorial.rows import Row, Spaces
 from wm_tutorial.world_model import WorldModel
 
 

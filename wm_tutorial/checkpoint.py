@@ -1,5 +1,6 @@
-"""One file that holds a run: written so that it is never half there, read without running any code in it."""
+"""The files of a run folder: written so that they are never half there, read without running any code in them."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import torch
 
 from wm_tutorial.errors import CheckpointError, OutputError
 
+CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
 FORMAT = "wm_tutorial checkpoint"
 VERSION = 1
 
@@ -100,3 +102,19 @@ def read(path: Path) -> dict[str, Any]:
             "Use the package version that wrote it (its config.json names it), or train again."
         )
     return content
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; one that was cut off while being written is left out."""
+    records = []
+    for line in (folder / METRICS).read_text().splitlines() if (folder / METRICS).exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Replace metrics.jsonl."""
+    write_text(folder / METRICS, "".join(json.dumps(record) + "\n" for record in records))

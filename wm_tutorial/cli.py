@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from wm_tutorial import bench, checkpoint, plotting
+from wm_tutorial import checkpoint, figures
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import PRESETS, Config, Preset, make_config, sizes_of
+from wm_tutorial.data import Spaces
 from wm_tutorial.errors import WorldModelError
-from wm_tutorial.measure import as_table, measure
-from wm_tutorial.rows import Spaces
-from wm_tutorial.run import Run, resume, train
+from wm_tutorial.runs import bench
+from wm_tutorial.runs.measure import as_table, measure
+from wm_tutorial.runs.run import Run, resume, train
 from wm_tutorial.zoo.experiment import as_table as as_table_of_bugs
 from wm_tutorial.zoo.experiment import experiment, usable_bugs
 
@@ -95,8 +96,8 @@ class Dream:
         run = Run.load(self.run)
         dream = run.dream(self.context, self.horizon, self.seed)
         picture, film = run.path / f"dream-{self.seed}.png", run.path / f"dream-{self.seed}.gif"
-        plotting.save(plotting.open_loop(dream), picture)
-        plotting.film(dream, film)
+        figures.save(figures.open_loop(dream), picture)
+        figures.film(dream, film)
         print(f"{picture}\n{film}")
 
 

@@ -1,58 +1,14 @@
 """The state of the model and how it moves: what is expected next (prior), and what is inferred (posterior)."""
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Self
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from wm_tutorial.config import Config
+from wm_tutorial.data import State, stack
 from wm_tutorial.errors import InputError
 from wm_tutorial.latents import CategoricalLatent, Distribution, GaussianLatent, LatentRule
 from wm_tutorial.networks import MLP, BlockLinear, Norm, block, linear, normalise, widen
-
-
-@dataclass(frozen=True)
-class State:
-    """The model's state s_t = (h_t, z_t).
-
-    memory  (..., D)  h_t, the deterministic path; D = 0 for a model without memory
-    latent  (..., Z)  z_t, a sample
-    """
-
-    memory: Tensor
-    latent: Tensor
-
-    @cached_property
-    def feature(self) -> Tensor:
-        """What heads, actor and critic see: (..., D + Z)."""
-        return torch.cat([self.memory, self.latent], -1)
-
-    @classmethod
-    def split(cls, feature: Tensor, memory_size: int) -> Self:
-        """The state (...) whose feature (..., D + Z) this is."""
-        state = cls(*feature.tensor_split([memory_size], dim=-1))
-        state.__dict__["feature"] = feature  # known already
-        return state
-
-    def __getitem__(self, index: object) -> Self:
-        """Index the leading axes, as with a tensor."""
-        return type(self)(self.memory[index], self.latent[index])  # type: ignore[index]
-
-    def detach(self) -> Self:
-        """The same numbers, through which no gradient flows."""
-        return type(self)(self.memory.detach(), self.latent.detach())
-
-    def flatten(self) -> Self:
-        """Merge all leading axes into one."""
-        return type(self)(self.memory.flatten(0, -2), self.latent.flatten(0, -2))
-
-
-def stack(states: list[State], dim: int) -> State:
-    """Stack states along a new axis."""
-    return State(torch.stack([s.memory for s in states], dim), torch.stack([s.latent for s in states], dim))
 
 
 def mask(keep: Tensor, x: Tensor) -> Tensor:

@@ -4,18 +4,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from wm_tutorial.networks import ConvEncoder, Norm, block, conv_stages, flatten_leading
-from wm_tutorial.rows import Spaces
+from wm_tutorial.data import Spaces
+from wm_tutorial.networks import ConvEncoder, Norm, block, conv_channels, flatten_leading
 from wm_tutorial.transforms import symlog
-
-# How the number of channels grows from stage to stage, in multiples of `depth`.
-CHANNEL_GROWTH = (2, 3, 4, 4)
-
-
-def conv_channels(height: int, width: int, depth: int) -> list[int]:
-    """Channels of each stage of an image encoder, largest image first."""
-    stages = conv_stages(height, width)
-    return [depth * CHANNEL_GROWTH[min(stage, len(CHANNEL_GROWTH) - 1)] for stage in range(stages)]
 
 
 class VectorEncoder(nn.Module):

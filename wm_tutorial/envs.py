@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium import spaces as gym_spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from wm_tutorial.data import Array, Row, Spaces
 from wm_tutorial.errors import EnvironmentFailure, InputError
-from wm_tutorial.rows import Array, Row, Spaces
 
 EnvSource: TypeAlias = str | Callable[[], gym.Env[Any, Any]]
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wm_tutorial.config import Config
-from wm_tutorial.encoder import conv_channels
-from wm_tutorial.networks import MLP, ConvDecoder, Norm, flatten_leading
-from wm_tutorial.rows import Spaces
+from wm_tutorial.data import Spaces
+from wm_tutorial.networks import MLP, ConvDecoder, Norm, conv_channels, flatten_leading
 from wm_tutorial.transforms import TwoHot, symexp, symexp_bins, symlog
 
 

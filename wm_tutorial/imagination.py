@@ -1,45 +1,14 @@
 """Rolling the policy inside the model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import State, Trajectory
 from wm_tutorial.networks import frozen
 from wm_tutorial.world_model import WorldModel
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """H imagined steps from each of N starts. Column t of `state` is s_t; s_0 is the start.
-
-    state      (N, H + 1)     s_0 .. s_H
-    action     (N, H, A)      a_0 .. a_{H-1}: a_t is chosen in s_t and leads to s_{t+1}
-    reward     (N, H)         r_1 .. r_H, on arriving in s_1 .. s_H
-    continue_  (N, H + 1)     probability that the episode goes on after s_0 .. s_H
-    """
-
-    state: State
-    action: Tensor
-    reward: Tensor
-    continue_: Tensor
-
-    def discount(self, gamma: float) -> Tensor:
-        """d_1 .. d_H = gamma times continue of the arriving state: (N, H)."""
-        return gamma * self.continue_[:, 1:]
-
-    def weight(self, gamma: float) -> Tensor:
-        """How much each step counts, (N, H): the discounted probability that the episode still runs in s_0 .. s_{H-1}.
-
-        Steps imagined after a predicted end, and starts that are themselves an end, count next to nothing.
-
-        Source: danijar/dreamerv3 `dreamerv3/agent.py:402`.
-        """
-        start, later = self.continue_[:, :1], gamma * self.continue_[:, 1:-1]
-        return torch.cumprod(torch.cat([start, later], dim=1), dim=1)
 
 
 class Sampled(Protocol):

@@ -128,6 +128,16 @@ def conv_stages(height: int, width: int) -> int:
     return max(1, round(math.log2(min(height, width) / 4)))
 
 
+# How the number of channels grows from stage to stage, in multiples of `depth`.
+CHANNEL_GROWTH = (2, 3, 4, 4)
+
+
+def conv_channels(height: int, width: int, depth: int) -> list[int]:
+    """Channels of each stage of an image encoder, largest image first."""
+    stages = conv_stages(height, width)
+    return [depth * CHANNEL_GROWTH[min(stage, len(CHANNEL_GROWTH) - 1)] for stage in range(stages)]
+
+
 def halved(size: int, times: int) -> int:
     """The size left after halving `times` times, rounding up."""
     return int(-(-size // 2**times))

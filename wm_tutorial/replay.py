@@ -1,52 +1,14 @@
 """What happened, kept as streams of rows, and handed out as sequences."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import Array, Batch, Place, Row, Spaces, State
 from wm_tutorial.errors import InputError
-from wm_tutorial.rows import Array, Row, Spaces
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B sequences of T rows, cut out of the streams anywhere.
-
-    obs              (B, T, O) float32 or (B, T, H, W, C) uint8
-    action           (B, T, A)  a_t, chosen after seeing o_t
-    previous_action  (B, T, A)  a_{t-1}, what led to row t
-    reward           (B, T)     r_t, for a_{t-1}
-    is_first         (B, T) bool
-    is_last          (B, T) bool
-    is_terminal      (B, T) bool
-    start            (B)        the state the agent was in one row before the sequence
-    """
-
-    obs: Tensor
-    action: Tensor
-    previous_action: Tensor
-    reward: Tensor
-    is_first: Tensor
-    is_last: Tensor
-    is_terminal: Tensor
-    start: State
-
-    def rows(self, begin: int, end: int) -> "Batch":
-        """Rows begin .. end-1; sequences keep their start, so `begin` must be 0 for it to be true."""
-        cut = {f.name: getattr(self, f.name)[:, begin:end] for f in fields(self) if f.name != "start"}
-        return replace(self, **cut)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the rows of a batch lie in the streams: stream (B,), and the age-independent row number (B, T)."""
-
-    stream: Array
-    number: Array
 
 
 class Replay:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,101 +19,21 @@ from tqdm.auto import tqdm
 
 from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent, Carry, agent_spaces
+from wm_tutorial.checkpoint import CHECKPOINT, METRICS, read_metrics, write_metrics
 from wm_tutorial.config import Config, make_config
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import COLLECT, Batch, Row, State
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.errors import (
     CheckpointError,
-    EnvironmentFailure,
     InputError,
     NonFiniteError,
     OutputError,
     WorldModelError,
 )
+from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.imagination import imagine
 from wm_tutorial.optim import make_optimizer
-from wm_tutorial.replay import Batch, Replay
-from wm_tutorial.rows import Row
-
-# Seeds are lists of numbers; the first one keeps these apart, so that no evaluation repeats a training episode.
-COLLECT, EVALUATE, DREAM = 0, 1, 2
-
-# An episode of an evaluation with more steps than this has no end: Atari's, the longest in use, have 27,000.
-LONGEST_EPISODE = 30_000
-
-# The files of a run folder.
-CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Returns of complete episodes.
-
-    returns  undiscounted return of each episode
-    lengths  steps of each episode
-    greedy   whether the most likely actions were taken, or sampled ones
-    """
-
-    returns: tuple[float, ...]
-    lengths: tuple[int, ...]
-    greedy: bool
-
-    @property
-    def mean(self) -> float:
-        """Mean return."""
-        return float(np.mean(self.returns))
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the returns between episodes."""
-        return float(np.std(self.returns))
-
-    def __str__(self) -> str:
-        """For people."""
-        actions = "greedy" if self.greedy else "sampled"
-        episodes = f"{len(self.returns)} episodes, {actions} actions"
-        return f"return {self.mean:.1f} ± {self.std:.1f} (mean and standard deviation of {episodes})"
-
-
-def evaluate(agent: Agent, source: EnvSource, episodes: int, seed: int, greedy: bool = True) -> Evaluation:
-    """Let the agent act in environments of its own, and learn nothing.
-
-    Every environment contributes the same number of episodes, or one more: whoever takes the first that finish
-    prefers short ones. Neither the agent nor any random state outside is changed.
-
-    Raises:
-        InputError: if `episodes` is below 1, `seed` below 0, or the environment does not fit the agent.
-        EnvironmentFailure: if an episode does not end within 30,000 steps.
-    """
-    if episodes < 1 or seed < 0:
-        raise InputError(
-            f"evaluate was asked for {episodes} episodes of seed {seed}; give at least 1, and a seed of 0 or more."
-        )
-    streams = min(episodes, 100)
-    left = np.full(streams, episodes // streams) + (np.arange(streams) < episodes % streams)  # episodes to go
-    environments = Environments(source, streams, (EVALUATE, seed))
-    agent.check_fits(environments.spaces)
-    returns, lengths = [], []
-    running = np.zeros((2, streams))  # return and length of the running episodes
-    row, carry = environments.reset(), agent.initial(streams)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        while left.any():
-            carry = agent.policy(row, carry, greedy)
-            row = environments.step(row, carry.action.numpy(force=True))
-            running += np.where(row.is_first, 0.0, [row.reward, np.ones(streams)])
-            if (running[1] > LONGEST_EPISODE).any():
-                raise EnvironmentFailure(
-                    f"An episode has not ended after {LONGEST_EPISODE:,} steps, and only whole episodes have a return. "
-                    "Give the environment a time limit: gymnasium.wrappers.TimeLimit(env, max_episode_steps=1000)."
-                )
-            for i in np.flatnonzero(row.is_last & (left > 0)):
-                returns.append(float(running[0, i]))
-                lengths.append(int(running[1, i]))
-                left[i] -= 1
-            running[:, row.is_last] = 0.0
-    environments.close()
-    return Evaluation(tuple(returns), tuple(lengths), greedy)
+from wm_tutorial.replay import Replay
 
 
 class Randomness:
@@ -464,22 +384,6 @@ class Trainer:
             ) from error
         trainer.records = [record for record in read_metrics(folder) if record["step"] <= trainer.steps]
         return trainer
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; one that was cut off while being written is left out."""
-    records = []
-    for line in (folder / METRICS).read_text().splitlines() if (folder / METRICS).exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
-
-
-def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
-    """Replace metrics.jsonl."""
-    checkpoint.write_text(folder / METRICS, "".join(json.dumps(record) + "\n" for record in records))
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from wm_tutorial.config import Config
-from wm_tutorial.dynamics import State, make_dynamics, stack
+from wm_tutorial.data import Batch, Spaces, State, stack
+from wm_tutorial.dynamics import make_dynamics
 from wm_tutorial.encoder import make_encoder
 from wm_tutorial.errors import InputError
 from wm_tutorial.heads import (
@@ -19,8 +20,6 @@ from wm_tutorial.heads import (
     make_scalar_head,
 )
 from wm_tutorial.kl import balanced_kl
-from wm_tutorial.replay import Batch
-from wm_tutorial.rows import Spaces
 from wm_tutorial.transforms import TwoHot
 
 

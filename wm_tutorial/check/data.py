@@ -7,7 +7,7 @@ from torch import Tensor
 from wm_tutorial.check.asking import Answer, Arguments, Call, Function, Mistake, Part, Unusable
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.inputs import uniform
-from wm_tutorial.rows import Array
+from wm_tutorial.data import Array
 
 # Alignment ------------------------------------------------------------------------------------------------------------
 

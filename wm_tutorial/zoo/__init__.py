@@ -8,13 +8,9 @@ Ten of them are the faults of the specification this package started from. `make
 each one, by a wrong number and not by a crash.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 
-import wm_tutorial
 from wm_tutorial.errors import InputError
 from wm_tutorial.zoo import acting, actor_critic, alignment, heads, kl, latents, replay, returns, shapes
 from wm_tutorial.zoo.entry import Bug
@@ -30,14 +26,5 @@ def bug(name: str) -> Iterator[None]:
     """Let one mistake out for the duration of a `with` block; raises InputError for a name that is not in `BUGS`."""
     if name not in BUGS:
         raise InputError(f"There is no bug {name!r} in the zoo; there are {', '.join(BUGS)}.")
-    _import_everything()
     with BUGS[name].out():
         yield
-
-
-@cache
-def _import_everything() -> None:
-    """A module that is imported for the first time while a mistake is out would keep it for ever."""
-    for module in pkgutil.walk_packages(wm_tutorial.__path__, "wm_tutorial."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)

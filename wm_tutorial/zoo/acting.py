@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from wm_tutorial import networks
 from wm_tutorial.agent import Agent, Carry
-from wm_tutorial.dynamics import RSSM, State
+from wm_tutorial.data import Array, Row, State
+from wm_tutorial.dynamics import RSSM
 from wm_tutorial.envs import Environments
 from wm_tutorial.networks import TRUNCATION
-from wm_tutorial.rows import Array, Row
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.zoo.entry import DREAMER_V3, NAVIX, Bug
 

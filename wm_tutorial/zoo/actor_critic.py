@@ -9,10 +9,8 @@ from torch import Tensor
 
 from wm_tutorial import actor_critic, imagination
 from wm_tutorial.actor_critic import Actor, ActorCritic, BoundedNormal
-from wm_tutorial.dynamics import State
-from wm_tutorial.imagination import Trajectory
+from wm_tutorial.data import Batch, State, Trajectory
 from wm_tutorial.latents import OneHot
-from wm_tutorial.replay import Batch
 from wm_tutorial.returns import ReturnNormalizer
 from wm_tutorial.world_model import WorldModel
 from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, Bug
@@ -275,7 +273,7 @@ BUGS = (
         symptom="The agent learns from a life after death.",
         innocent="World model losses.",
         source=f"{GUIDE}, train_actor_critic",
-        breaks="imagination.Trajectory.weight, weight of step t",
+        breaks="data.Trajectory.weight, weight of step t",
         caught_by=(
             "test_imagination.py::test_nothing_counts_after_an_end_or_from_an_end",
             "test_actor_critic.py::test_the_critics_loss_on_a_trajectory",

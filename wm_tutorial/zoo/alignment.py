@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from wm_tutorial import imagination
-from wm_tutorial.dynamics import State
-from wm_tutorial.imagination import Sampled, Trajectory
-from wm_tutorial.replay import Batch, Place, Replay
+from wm_tutorial.data import Batch, Place, State, Trajectory
+from wm_tutorial.imagination import Sampled
+from wm_tutorial.replay import Replay
 from wm_tutorial.world_model import WorldModel
 from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, NAVIX, TORCHRL, Bug
 
@@ -211,7 +211,7 @@ BUGS = (
         symptom="The reward and the value behind an end are still counted, once per end.",
         innocent="World model losses, and the critic's loss.",
         source="https://github.com/danijar/dreamerv3/issues/70",
-        breaks="imagination.Trajectory.discount, d_{t+1}",
+        breaks="data.Trajectory.discount, d_{t+1}",
         caught_by=("test_imagination.py::test_discounts_belong_to_the_states_arrived_at",),
         replaces=((Trajectory, "discount", discount_of_departing_states),),
     ),
@@ -221,7 +221,7 @@ BUGS = (
         symptom="The action that ends an episode teaches nothing, and the better the model, the less.",
         innocent="World model losses, and both losses of the behaviour.",
         source=f"{TORCHRL}4128",
-        breaks="imagination.Trajectory.weight, weight of step t",
+        breaks="data.Trajectory.weight, weight of step t",
         caught_by=(
             "test_imagination.py::test_weights_by_hand",
             "test_imagination.py::test_nothing_counts_after_an_end_or_from_an_end",

@@ -1,12 +1,11 @@
 """What is known about a mistake, and how it is let out."""
 
-import sys
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
-from unittest.mock import patch
+
+from wm_tutorial.parts import Replacement, replaced
 
 GUIDE = "the specification this package started from"
 DREAMER_V3 = "https://github.com/danijar/dreamerv3/issues/"
@@ -45,19 +44,9 @@ class Bug:
     @contextmanager
     def out(self) -> Iterator[None]:
         """Inside, the mistake is made; outside, the code is as it was."""
-        with ExitStack() as stack:
-            for owner, attribute, replacement in self.replaces:
-                for place in places(owner, attribute):
-                    stack.enter_context(patch.object(place, attribute, replacement))
-            for memory in self.keeps:
-                stack.callback(memory.clear)
-            yield
-
-
-def places(owner: Any, attribute: str) -> list[Any]:
-    """Everything in the package that looks up `attribute` of `owner` under that name: `from ... import` makes more."""
-    if not isinstance(owner, ModuleType):
-        return [owner]
-    original, package = getattr(owner, attribute), __name__.partition(".")[0]
-    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == package]
-    return [module for module in modules if vars(module).get(attribute) is original]
+        with replaced(*(Replacement(*wrong) for wrong in self.replaces)):
+            try:
+                yield
+            finally:
+                for memory in self.keeps:
+                    memory.clear()

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from wm_tutorial import plotting, zoo
+from wm_tutorial import figures, zoo
 from wm_tutorial.config import Config
-from wm_tutorial.dream import open_loop_errors
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError
-from wm_tutorial.measure import bootstrap_interval, train_and_record
+from wm_tutorial.runs.dream import open_loop_errors
+from wm_tutorial.runs.measure import bootstrap_interval, train_and_record
 
 NONE = "none"  # the finished code, which everything else is compared with
 HORIZON = 15
@@ -131,7 +131,7 @@ def summarise(folder: Path) -> dict[str, Any]:
         },
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    plotting.save(plotting.mistakes(summary), folder / "figure.png")
+    figures.save(figures.mistakes(summary), folder / "figure.png")
     return summary
 
 

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wm_tutorial.dynamics import State
+from wm_tutorial.data import Batch, State
 from wm_tutorial.heads import Bernoulli, ScalarHead, SymlogVector, TwoHotHead
 from wm_tutorial.networks import initialise
-from wm_tutorial.replay import Batch
 from wm_tutorial.transforms import TwoHot, symexp, symlog
 from wm_tutorial.world_model import WorldModel
 from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, TORCHRL, Bug

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, State, forget, mask, previous, stack
+from wm_tutorial.data import State, stack
+from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, forget, mask, previous
 from wm_tutorial.encoder import ImageEncoder, VectorEncoder
 from wm_tutorial.latents import Categoricals, Distribution, Gaussian, GaussianLatent
 from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, Bug

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from wm_tutorial import dynamics
-from wm_tutorial.dynamics import RSSM, FeedForward, State
+from wm_tutorial.data import Array, Batch, Place, Row, State
+from wm_tutorial.dynamics import RSSM, FeedForward
 from wm_tutorial.envs import Environments, SeededEpisodes
 from wm_tutorial.latents import Distribution
-from wm_tutorial.replay import Batch, Place, Replay
-from wm_tutorial.rows import Array, Row
+from wm_tutorial.replay import Replay
 from wm_tutorial.world_model import WorldModel
 from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, TORCHRL, Bug
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from wm_tutorial import returns
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.config import Config
-from wm_tutorial.imagination import Trajectory
+from wm_tutorial.data import Trajectory
 from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, Bug
 
 LAMBDA_RETURNS = returns.lambda_returns
@@ -178,7 +178,7 @@ BUGS = (
         symptom="Dying costs nothing: the agent counts on rewards of a life after death.",
         innocent="Every loss, the continue loss first of all.",
         source="https://github.com/danijar/dreamer/issues/3",
-        breaks="imagination.Trajectory.discount, d_{t+1}",
+        breaks="data.Trajectory.discount, d_{t+1}",
         caught_by=("test_imagination.py::test_discounts_belong_to_the_states_arrived_at",),
         replaces=((Trajectory, "discount", discount_without_continue),),
     ),

@@ -5,9 +5,8 @@ from torch import Tensor
 
 from wm_tutorial import actor_critic
 from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.data import Batch, Trajectory
 from wm_tutorial.heads import SquaredError
-from wm_tutorial.imagination import Trajectory
-from wm_tutorial.replay import Batch
 from wm_tutorial.transforms import TwoHot
 from wm_tutorial.zoo.entry import Bug
 
@@ -92,7 +91,7 @@ BUGS = (
         symptom="Only the first few trajectories of a batch count; training is many times slower and noisy.",
         innocent="Both losses of the behaviour, which are small.",
         source="https://github.com/juliusfrost/dreamer-pytorch/pull/59",
-        breaks="imagination.Trajectory.weight, product over steps",
+        breaks="data.Trajectory.weight, product over steps",
         caught_by=(
             "test_imagination.py::test_weights_by_hand",
             "test_imagination.py::test_where_nothing_ends_a_step_counts_its_discount",

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from wm_tutorial import plotting
-from wm_tutorial.dream import EpisodesTooShort, dream, live
+from wm_tutorial import figures
 from wm_tutorial.envs import name_of
 from wm_tutorial.imagination import imagine
+from wm_tutorial.runs.dream import EpisodesTooShort, dream, live
 from wm_tutorial.trainer import Trainer
 
 PAGE = """<!doctype html>
@@ -59,7 +59,7 @@ def imagined_trajectory(trainer: Trainer) -> Figure:
         trajectory = imagine(agent.world_model, agent.behaviour.actor, start, trainer.config.horizon)
         value = agent.behaviour.critic(trajectory.state.feature).mean
         returns = agent.behaviour.returns(trajectory, value)
-    return plotting.imagined_trajectory(trajectory.reward, trajectory.continue_, value, returns)
+    return figures.imagined_trajectory(trajectory.reward, trajectory.continue_, value, returns)
 
 
 def write(folder: Path, trainer: Trainer) -> Path:
@@ -72,24 +72,22 @@ def write(folder: Path, trainer: Trainer) -> Path:
         shown.append(f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>")
 
     def show_figure(name: str, figure: Figure, caption: str) -> None:
-        plotting.save(figure, folder / name)
-        show(name, plotting.alt_text(figure), caption)
+        figures.save(figure, folder / name)
+        show(name, figures.alt_text(figure), caption)
 
     try:
         seen = dream(trainer.agent, trainer.source)
     except EpisodesTooShort:
         pass
     else:
-        show("dream.gif", plotting.film(seen, folder / "dream.gif"), "Reality, and the agent's dream of it.")
-        show_figure("dream.png", plotting.open_loop(seen), "The same episode, dreamed from its actions alone.")
+        show("dream.gif", figures.film(seen, folder / "dream.gif"), "Reality, and the agent's dream of it.")
+        show_figure("dream.png", figures.open_loop(seen), "The same episode, dreamed from its actions alone.")
     if records["episode"] or records["evaluation"]:
-        show_figure("return.png", plotting.return_curve(trainer.records), "Training episodes, and evaluations.")
+        show_figure("return.png", figures.return_curve(trainer.records), "Training episodes, and evaluations.")
     if trainer.config.behaviour != "random":  # what nobody learned to do is not worth looking at
         show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
     if records["train"]:
-        show_figure(
-            "losses.png", plotting.losses(trainer.records), "Losses and more, each averaged between two points."
-        )
+        show_figure("losses.png", figures.losses(trainer.records), "Losses and more, each averaged between two points.")
 
     config, name = trainer.config, name_of(trainer.source)
     size = f", size {config.size}" if config.size else ""

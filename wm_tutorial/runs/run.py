@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 
-from wm_tutorial import checkpoint, report
+from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent
+from wm_tutorial.checkpoint import CHECKPOINT
 from wm_tutorial.config import Config, make_config
-from wm_tutorial.dream import dream
+from wm_tutorial.data import Dream
 from wm_tutorial.envs import EnvSource, name_of
 from wm_tutorial.errors import InputError, OutputError
-from wm_tutorial.plotting import Dream
-from wm_tutorial.trainer import CHECKPOINT, Evaluation, Trainer
+from wm_tutorial.evaluation import Evaluation
+from wm_tutorial.runs import report
+from wm_tutorial.runs.dream import dream
+from wm_tutorial.trainer import Trainer
 
 
 class Run:

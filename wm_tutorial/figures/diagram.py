@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from wm_tutorial.errors import InputError
-from wm_tutorial.plotting import BLUE, GREEN, GREY, INK, PAPER, SEEN, VERMILION, WIDTH, Plot, _styled
+from wm_tutorial.figures.style import BLUE, GREEN, GREY, INK, PAPER, SEEN, VERMILION, WIDTH, Plot, styled
 
 Point = tuple[float, float]
 
@@ -51,7 +51,7 @@ FRAMES: tuple[tuple[str, float, float, str], ...] = (
 )
 
 
-@_styled
+@styled
 def agent_diagram(lit: Collection[str] = ()) -> Plot:
     """The agent as a map: what happens, the world model that explains it, the behaviour that is learned inside it.
 

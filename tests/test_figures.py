@@ -14,10 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from wm_tutorial import plotting
+from wm_tutorial import figures
+from wm_tutorial.data import Array, Dream
 from wm_tutorial.errors import InputError, OutputError
-from wm_tutorial.plotting import Dream
-from wm_tutorial.rows import Array
 
 T, CONTEXT = 10, 4
 
@@ -125,7 +124,7 @@ def test_predicted_images_in_0_to_255_are_refused() -> None:
 
 
 def test_open_loop_draws_the_numbers_it_was_given() -> None:
-    figure, rows = plotting.open_loop(CART), np.arange(T)
+    figure, rows = figures.open_loop(CART), np.arange(T)
     for i, name in enumerate(CART.names):
         axes = panel(figure, name)
         np.testing.assert_allclose(points(axes, "truth"), np.c_[rows, CART.obs[:, i]])
@@ -141,13 +140,13 @@ def test_open_loop_draws_the_numbers_it_was_given() -> None:
 
 
 def test_the_error_panel_shows_the_errors() -> None:
-    axes = panel(plotting.open_loop(by_hand()), "error")
+    axes = panel(figures.open_loop(by_hand()), "error")
     np.testing.assert_allclose(points(axes, "model"), [[0, 0], [1, np.sqrt(0.5)], [2, 5], [3, 0]])
     np.testing.assert_allclose(points(axes, "last seen value"), [[1, 0], [2, np.sqrt(12.5)], [3, np.sqrt(0.5)]])
 
 
 def test_the_shade_ends_between_the_last_row_seen_and_the_first_imagined() -> None:
-    figure = plotting.open_loop(CART)
+    figure = figures.open_loop(CART)
     assert len(figure.axes) == 7
     for axes in figure.axes:
         (shade,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
@@ -156,13 +155,13 @@ def test_the_shade_ends_between_the_last_row_seen_and_the_first_imagined() -> No
 
 
 def test_nine_entries_are_eight_panels_and_a_word_about_the_ninth() -> None:
-    figure = plotting.open_loop(vectors(9))
+    figure = figures.open_loop(vectors(9))
     assert len(figure.axes) == 8 + 3
     assert "1 more entries are left out" in figure.legends[0].get_title().get_text()
 
 
 def test_a_model_that_strays_far_does_not_flatten_the_truth() -> None:
-    figure = plotting.open_loop(replace(CART, predicted_obs=1e6 * CART.predicted_obs))
+    figure = figures.open_loop(replace(CART, predicted_obs=1e6 * CART.predicted_obs))
     low, high = panel(figure, CART.names[0]).get_ylim()
     assert low < CART.obs[:, 0].min() and high > CART.obs[:, 0].max()
     assert high - low < 4 * np.ptp(CART.obs[:, 0])
@@ -170,7 +169,7 @@ def test_a_model_that_strays_far_does_not_flatten_the_truth() -> None:
 
 def test_strips_of_frames_show_the_rows_they_name() -> None:
     dream = images()
-    figure = plotting.open_loop(dream)
+    figure = figures.open_loop(dream)
     strips = {axes.get_ylabel().split("\n")[0]: axes for axes in figure.axes if axes.images}
     assert list(strips) == ["truth", "model", "error"]
     rows = [int(label.get_text().removeprefix("row ")) for label in strips["error"].get_xticklabels()]
@@ -187,12 +186,12 @@ def test_strips_of_frames_show_the_rows_they_name() -> None:
 def test_of_stacked_frames_the_last_is_shown() -> None:
     dream = images(channels=4)
     dream.obs[..., :3] = 0
-    truth = plotting.open_loop(dream).axes[0]
+    truth = figures.open_loop(dream).axes[0]
     np.testing.assert_allclose(truth.images[0].get_array(), np.repeat(dream.truth[0, ..., 3:], 3, axis=-1))
 
 
 def test_an_odd_entry_gets_a_whole_line_with_numbers_of_its_own() -> None:
-    figure = plotting.open_loop(vectors(3))
+    figure = figures.open_loop(vectors(3))
     figure.draw_without_rendering()
     wide, *others = figure.axes[:5]
     assert all(wide.bbox.width > 1.9 * axes.bbox.width for axes in others)
@@ -201,7 +200,7 @@ def test_an_odd_entry_gets_a_whole_line_with_numbers_of_its_own() -> None:
 
 
 def test_alternative_text_holds_the_main_numbers() -> None:
-    alt = plotting.alt_text(plotting.open_loop(by_hand()))
+    alt = figures.alt_text(figures.open_loop(by_hand()))
     model, held = np.sqrt((25.0 + 0.0) / 2), np.sqrt((12.5 + 0.5) / 2)
     assert "4 rows" in alt and "first 2 rows" in alt
     assert f"{model:.3g}, and that of holding the last seen row {held:.3g}; in the last row 0 and 0.707." in alt
@@ -212,7 +211,7 @@ def test_alternative_text_holds_the_main_numbers() -> None:
 
 def drawn(environment: str, observation: list[float]) -> Axes:
     axes = Figure().add_subplot()
-    plotting.SKETCHES[environment](axes, np.array(observation), plotting.REALITY)
+    figures.SKETCHES[environment](axes, np.array(observation), figures.REALITY)
     return axes
 
 
@@ -263,7 +262,7 @@ def test_a_film_of_a_cart_pole(tmp_path: Path) -> None:
     obs = CART.obs.copy()
     obs[6] = obs[5]  # nothing happens in row 6
     path = tmp_path / "new" / "cart.gif"
-    alt = plotting.film(replace(CART, obs=obs), path, fps=20)
+    alt = figures.film(replace(CART, obs=obs), path, fps=20)
     film = frames(path)
     assert film.shape == (T, *film.shape[1:]) and film.shape[2] == 700
     assert path.stat().st_size < 20_000 * T
@@ -275,7 +274,7 @@ def test_a_film_of_a_cart_pole(tmp_path: Path) -> None:
 
     corner = film[:, 210, 370]  # the sky of the dream: day until the context ends, then night
     for t in range(T):
-        sky = plotting.EYES_OPEN.sky if t < CONTEXT else plotting.EYES_CLOSED.sky
+        sky = figures.EYES_OPEN.sky if t < CONTEXT else figures.EYES_CLOSED.sky
         np.testing.assert_allclose(corner[t], color(sky), atol=8)
 
     with Image.open(path) as opened:
@@ -286,7 +285,7 @@ def test_a_film_of_a_cart_pole(tmp_path: Path) -> None:
 
 def test_a_film_of_images_enlarges_every_pixel_alike(tmp_path: Path) -> None:
     dream = images()
-    plotting.film(dream, tmp_path / "pixels.gif")
+    figures.film(dream, tmp_path / "pixels.gif")
     film = frames(tmp_path / "pixels.gif")
     scale = 210 // 14
     assert len(film) == T
@@ -296,19 +295,19 @@ def test_a_film_of_images_enlarges_every_pixel_alike(tmp_path: Path) -> None:
         np.testing.assert_allclose(small, dream.obs[t], atol=8)  # a GIF has few colours
         block = film[t, 62 + 5 * scale : 62 + 6 * scale, 20 + t * scale : 20 + (t + 1) * scale]
         np.testing.assert_allclose(block[2:-2, 2:-2], 255, atol=8)
-        border = plotting.FAINT if t < CONTEXT else plotting.MODEL
+        border = figures.FAINT if t < CONTEXT else figures.MODEL
         np.testing.assert_allclose(film[t, 150, 245], color(border), atol=8)
 
 
 def test_a_film_of_an_unknown_environment_is_lines(tmp_path: Path) -> None:
-    alt = plotting.film(vectors(1), tmp_path / "lines.gif")
+    alt = figures.film(vectors(1), tmp_path / "lines.gif")
     film = frames(tmp_path / "lines.gif")
     assert len(film) == T and all((film[t] != film[t - 1]).any() for t in range(1, T))
     assert alt.startswith("Film, one frame for each row. Lines of reality")
 
 
 def test_a_still_draws_lines_up_to_its_row_and_no_further() -> None:
-    figure = plotting.still(CART, 7)
+    figure = figures.still(CART, 7)
     angle = panel(figure, "angle (rad)").lines
     shown = [np.asarray(line.get_xydata()) for line in angle if len(np.atleast_1d(line.get_xdata())) == 8]
     np.testing.assert_allclose(shown[0], np.c_[np.arange(8), CART.obs[:8, 2]])
@@ -317,33 +316,33 @@ def test_a_still_draws_lines_up_to_its_row_and_no_further() -> None:
 
 def test_the_eyes_close_at_the_first_row_that_is_not_seen() -> None:
     for row, words in ((CONTEXT - 1, "eyes open"), (CONTEXT, "eyes closed, imagining")):
-        figure = plotting.still(CART, row)
+        figure = figures.still(CART, row)
         assert words in [text.get_text() for text in figure.texts]
         _eye, pupil = figure.artists
         assert pupil.get_visible() == (row < CONTEXT)
-        assert words in plotting.alt_text(figure)
+        assert words in figures.alt_text(figure)
 
 
 def test_a_sketch_of_ones_own_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[Array, plotting.Light]] = []
-    monkeypatch.setitem(plotting.SKETCHES, "Mine-v0", lambda axes, obs, light: seen.append((obs, light)))
+    seen: list[tuple[Array, figures.Light]] = []
+    monkeypatch.setitem(figures.SKETCHES, "Mine-v0", lambda axes, obs, light: seen.append((obs, light)))
     dream = vectors(2, "Mine-v0")
-    plotting.still(dream, CONTEXT)
+    figures.still(dream, CONTEXT)
     (reality, by_day), (shadow, _), (imagined, at_night) = seen
     np.testing.assert_array_equal(reality, dream.obs[CONTEXT])
     np.testing.assert_array_equal(shadow, dream.obs[CONTEXT])
     np.testing.assert_array_equal(imagined, dream.predicted_obs[CONTEXT])
-    assert by_day is plotting.REALITY and at_night is plotting.EYES_CLOSED
+    assert by_day is figures.REALITY and at_night is figures.EYES_CLOSED
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda path: plotting.film(CART, path / "a.gif", fps=0), "fps is 0"),
-        (lambda path: plotting.film(CART, path / "a.gif", fps=60), "fps is 60.*at most 50"),
-        (lambda path: plotting.film(CART, path / "a.mp4"), "ends in .gif"),
-        (lambda path: plotting.still(CART, T), "row is 10.*0 to 9"),
-        (lambda path: plotting.still(CART, -1), "row is -1"),
+        (lambda path: figures.film(CART, path / "a.gif", fps=0), "fps is 0"),
+        (lambda path: figures.film(CART, path / "a.gif", fps=60), "fps is 60.*at most 50"),
+        (lambda path: figures.film(CART, path / "a.mp4"), "ends in .gif"),
+        (lambda path: figures.still(CART, T), "row is 10.*0 to 9"),
+        (lambda path: figures.still(CART, -1), "row is -1"),
     ],
 )
 def test_films_refuse_what_they_cannot_show(call: Callable[[Path], object], message: str, tmp_path: Path) -> None:
@@ -367,7 +366,7 @@ TRAIN = [
 
 
 def test_the_return_curve_shows_episodes_their_running_mean_and_evaluations() -> None:
-    figure = plotting.return_curve([*EPISODES, *EVALUATIONS, *TRAIN])
+    figure = figures.return_curve([*EPISODES, *EVALUATIONS, *TRAIN])
     (axes,) = figure.axes
     returns = np.arange(1.0, 31.0)
     np.testing.assert_allclose(points(axes, "training episode"), np.c_[10 * returns, returns])
@@ -383,18 +382,18 @@ def test_the_return_curve_shows_episodes_their_running_mean_and_evaluations() ->
 
 @pytest.mark.parametrize("records", [EPISODES, EPISODES[:1], EVALUATIONS, EVALUATIONS[:1]])
 def test_the_return_curve_needs_one_record_only(records: list[dict[str, Any]], tmp_path: Path) -> None:
-    plotting.save(plotting.return_curve(records), tmp_path / "returns.png")
+    figures.save(figures.return_curve(records), tmp_path / "returns.png")
 
 
 def test_each_loss_has_a_panel_and_a_scale_that_fits() -> None:
-    figure = plotting.losses([*EPISODES, *TRAIN])
+    figure = figures.losses([*EPISODES, *TRAIN])
     scales = {axes.get_title(loc="left"): axes.get_yscale() for axes in figure.axes}
     assert scales == {"decoder": "log", "actor": "linear", "critic": "linear"}
     np.testing.assert_allclose(panel(figure, "critic").lines[0].get_xydata(), [(200, 2), (300, 1)])
     assert "decoder from 100 to 0.5, actor from -0.5 to 0.1, critic from 2 to 1." in figure.alt
 
 
-@pytest.mark.parametrize("draw", [plotting.return_curve, plotting.losses])
+@pytest.mark.parametrize("draw", [figures.return_curve, figures.losses])
 def test_curves_without_records_say_what_is_missing(draw: Callable[[Any], object]) -> None:
     with pytest.raises(InputError, match="got no records; this figure needs"):
         draw([])
@@ -404,7 +403,7 @@ def test_curves_without_records_say_what_is_missing(draw: Callable[[Any], object
 
 def test_a_record_without_its_numbers_is_refused() -> None:
     with pytest.raises(InputError, match=r"kind 'evaluation'.*no returns"):
-        plotting.return_curve([{"kind": "evaluation", "step": 1, "mean": 1.0}])
+        figures.return_curve([{"kind": "evaluation", "step": 1, "mean": 1.0}])
 
 
 # --- Imagined trajectories --------------------------------------------------------------------------------------------
@@ -412,7 +411,7 @@ def test_a_record_without_its_numbers_is_refused() -> None:
 
 def test_every_imagined_number_stands_at_the_state_it_belongs_to() -> None:
     reward, continue_, value, returns = [1.0, 2.0, 3.0], [1.0, 0.9, 0.8, 0.7], [4.0, 5.0, 6.0, 7.0], [9.0, 8.0, 7.5]
-    figure = plotting.imagined_trajectory(reward, continue_, value, returns)
+    figure = figures.imagined_trajectory(reward, continue_, value, returns)
     np.testing.assert_allclose(points(panel(figure, "reward"), "reward"), np.c_[[1, 2, 3], reward])
     np.testing.assert_allclose(points(panel(figure, "goes on"), "continue"), np.c_[[0, 1, 2, 3], continue_])
     np.testing.assert_allclose(points(panel(figure, "value"), "value"), np.c_[[0, 1, 2, 3], value])
@@ -422,7 +421,7 @@ def test_every_imagined_number_stands_at_the_state_it_belongs_to() -> None:
 
 def test_row_chooses_one_of_many_trajectories() -> None:
     reward, states = np.arange(6.0).reshape(2, 3), np.zeros((2, 4))
-    figure = plotting.imagined_trajectory(reward, states, states, reward, row=1)
+    figure = figures.imagined_trajectory(reward, states, states, reward, row=1)
     np.testing.assert_allclose(points(panel(figure, "reward"), "reward")[:, 1], [3, 4, 5])
 
 
@@ -438,7 +437,7 @@ def test_row_chooses_one_of_many_trajectories() -> None:
 def test_trajectories_that_do_not_fit_are_refused(steps: tuple[int, ...], row: int, message: str) -> None:
     reward, continue_, value, returns = (np.zeros(n) for n in steps)
     with pytest.raises(InputError, match=message):
-        plotting.imagined_trajectory(reward, continue_, value, returns, row)
+        figures.imagined_trajectory(reward, continue_, value, returns, row)
 
 
 # --- Seeds ------------------------------------------------------------------------------------------------------------
@@ -454,7 +453,7 @@ def band(axes: Axes) -> tuple[Array, Array]:
 
 def test_the_interval_of_two_seeds_is_the_seeds_themselves() -> None:
     """Each is drawn twice in a quarter of the draws, far more than 2.5 %."""
-    figure = plotting.seed_curves({0: ([1, 2, 3], [0, 10, 20]), 7: ([1, 2, 3], [2, 20, 20])}, threshold=15)
+    figure = figures.seed_curves({0: ([1, 2, 3], [0, 10, 20]), 7: ([1, 2, 3], [2, 20, 20])}, threshold=15)
     (axes,) = figure.axes
     np.testing.assert_allclose(points(axes, "mean"), [(1, 1), (2, 15), (3, 20)])
     np.testing.assert_allclose(points(axes, "seed 7"), [(1, 2), (2, 20), (3, 20)])
@@ -466,19 +465,19 @@ def test_the_interval_of_two_seeds_is_the_seeds_themselves() -> None:
 def test_the_interval_covers_the_true_mean_of_many_seeds() -> None:
     """A hundred seeds around 5: 95 % of such intervals cover it, and theirs is about 4 standard errors wide."""
     rng = np.random.default_rng(0)
-    figure = plotting.seed_curves({seed: ([1.0], [rng.normal(5, 1)]) for seed in range(100)})
+    figure = figures.seed_curves({seed: ([1.0], [rng.normal(5, 1)]) for seed in range(100)})
     low, high = band(figure.axes[0])
     assert low[0] < 5 < high[0]
     assert 0.3 < high[0] - low[0] < 0.5
 
 
 def test_seeds_are_averaged_where_all_of_them_have_been_evaluated() -> None:
-    figure = plotting.seed_curves({0: ([0, 10, 20], [0, 10, 20]), 1: ([5, 15], [0, 0])})
+    figure = figures.seed_curves({0: ([0, 10, 20], [0, 10, 20]), 1: ([5, 15], [0, 0])})
     np.testing.assert_allclose(points(figure.axes[0], "mean"), [(5, 2.5), (10, 5), (15, 7.5)])
 
 
 def test_one_seed_has_no_interval() -> None:
-    figure = plotting.seed_curves({3: ([1, 2], [5, 6])})
+    figure = figures.seed_curves({3: ([1, 2], [5, 6])})
     assert not figure.axes[0].collections and "interval" not in figure.alt
 
 
@@ -494,39 +493,39 @@ def test_one_seed_has_no_interval() -> None:
 )
 def test_curves_that_cannot_be_averaged_are_refused(curves: dict[int, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        plotting.seed_curves(curves)
+        figures.seed_curves(curves)
 
 
 # --- Files, notebooks, and what belongs to the user -------------------------------------------------------------------
 
 
 def test_the_png_carries_its_alternative_text(tmp_path: Path) -> None:
-    figure = plotting.open_loop(CART)
-    path = plotting.save(figure, tmp_path / "new" / "figure.png")
+    figure = figures.open_loop(CART)
+    path = figures.save(figure, tmp_path / "new" / "figure.png")
     with Image.open(path) as picture:
-        assert picture.info["Description"] == plotting.alt_text(figure) != ""
+        assert picture.info["Description"] == figures.alt_text(figure) != ""
         assert picture.width == 1050
-    plotting.save(figure, path, alt="Другое – ±")
+    figures.save(figure, path, alt="Другое – ±")
     with Image.open(path) as picture:
         assert picture.info["Description"] == "Другое – ±"
 
 
 def test_figures_without_alternative_text_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no alternative text"):
-        plotting.save(Figure(), tmp_path / "figure.png")
-    plotting.save(Figure(), tmp_path / "figure.png", alt="Nothing.")
+        figures.save(Figure(), tmp_path / "figure.png")
+    figures.save(Figure(), tmp_path / "figure.png", alt="Nothing.")
     with pytest.raises(InputError, match=r"ends in \.png"):
-        plotting.save(Figure(), tmp_path / "figure.svg", alt="Nothing.")
+        figures.save(Figure(), tmp_path / "figure.svg", alt="Nothing.")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="choose another place"):
-        plotting.save(Figure(), tmp_path / "file" / "figure.png", alt="Nothing.")
+        figures.save(Figure(), tmp_path / "file" / "figure.png", alt="Nothing.")
 
 
 def test_a_notebook_shows_a_figure_at_book_width_with_its_alternative_text() -> None:
-    figure = plotting.return_curve(EPISODES)
+    figure = figures.return_curve(EPISODES)
     data, metadata = figure._repr_mimebundle_(include=None, exclude=None)
     assert data["image/png"].startswith(b"\x89PNG")
     assert metadata["image/png"] == {"width": 700, "alt": figure.alt}
@@ -534,8 +533,8 @@ def test_a_notebook_shows_a_figure_at_book_width_with_its_alternative_text() -> 
 
 def test_the_users_settings_are_neither_changed_nor_followed(tmp_path: Path) -> None:
     def draw(name: str) -> bytes:
-        figures = (plotting.open_loop(by_hand()), plotting.still(CART, 3), plotting.seed_curves({0: ([1, 2], [5, 6])}))
-        return b"".join(plotting.save(figure, tmp_path / name).read_bytes() for figure in figures)
+        drawn = (figures.open_loop(by_hand()), figures.still(CART, 3), figures.seed_curves({0: ([1, 2], [5, 6])}))
+        return b"".join(figures.save(figure, tmp_path / name).read_bytes() for figure in drawn)
 
     plain = draw("plain.png")
     with mpl.rc_context({"axes.facecolor": "black", "font.size": 30.0, "axes.titlepad": 40.0, "savefig.dpi": 30}):

@@ -1,6 +1,6 @@
 """What the notebooks of the course share: their first cell, and figures, films and tables with a caption.
 
-from wm_tutorial import notebook
+from wm_tutorial.course import notebook
 
 notebook.begin("0.1.0")
 with notebook.figure(height=3.0) as (figure, axes):
@@ -26,9 +26,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from wm_tutorial import plotting
+from wm_tutorial import figures
+from wm_tutorial.data import Dream
 from wm_tutorial.errors import InputError
-from wm_tutorial.plotting import WIDTH, Dream, Plot
+from wm_tutorial.figures import WIDTH, Plot
 
 DPI = 120  # enough for sharp text at book width, and notebooks stay small
 PAD = 0.08  # inches around each plot: on a dark page the edge of a figure can be seen
@@ -63,7 +64,7 @@ def figure(rows: int = 1, columns: int = 1, height: float = 3.0, **options: Any)
 
     Gives the figure and what `subplots` gives: one Axes, or an array of them.
     """
-    with plotting._house_style():
+    with figures.house_style():
         drawn = Plot(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
         yield drawn, drawn.subplots(rows, columns, **options)
 
@@ -86,22 +87,22 @@ class Shown:
 def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
     """A figure with its caption and alternative text, as the last expression of a cell.
 
-    alt  what the figure shows, with its main numbers; figures made by `plotting` bring their own
+    alt  what the figure shows, with its main numbers; those of `wm_tutorial.figures` bring their own
 
     Raises:
         InputError: if the caption or the alternative text is missing.
     """
     png = BytesIO()
-    with plotting._house_style():
+    with figures.house_style():
         figure.savefig(png, format="png", dpi=DPI)
-    return _captioned(png.getvalue(), "png", caption, plotting.alt_text(figure) if alt is None else alt)
+    return _captioned(png.getvalue(), "png", caption, figures.alt_text(figure) if alt is None else alt)
 
 
 def show_film(dream: Dream, caption: str, fps: float = 10.0) -> Shown:
     """The film of a dream with its caption, as the last expression of a cell."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dream.gif"
-        alt = plotting.film(dream, path, fps)
+        alt = figures.film(dream, path, fps)
         return _captioned(path.read_bytes(), "gif", caption, alt)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from wm_tutorial import plotting
+from wm_tutorial import figures
 from wm_tutorial.config import Config
 from wm_tutorial.envs import EnvSource, name_of
 from wm_tutorial.errors import InputError
-from wm_tutorial.run import Run, train
+from wm_tutorial.runs.run import Run, train
 
 BOOTSTRAP_DRAWS = 10_000
 
@@ -103,7 +103,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     for seed, record in records.items():
         steps, returns = zip(*record["evaluations"], strict=True)
         curves[seed] = (steps, returns)
-    plotting.save(plotting.seed_curves(curves), folder / "curves.png")
+    figures.save(figures.seed_curves(curves), folder / "curves.png")
     return summary
 
 

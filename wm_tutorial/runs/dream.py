@@ -7,12 +7,9 @@ import numpy as np
 import torch
 
 from wm_tutorial.agent import Agent
+from wm_tutorial.data import DREAM, Batch, Dream, Row
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.errors import InputError
-from wm_tutorial.plotting import Dream
-from wm_tutorial.replay import Batch
-from wm_tutorial.rows import Row
-from wm_tutorial.trainer import DREAM
 
 # What the entries of well-known observations are called, for the labels of figures.
 OBSERVATION_NAMES = {

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from wm_tutorial.errors import InputError
-from wm_tutorial.worlds import Array, Info
+from wm_tutorial.worlds.known import Array, Info
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
 

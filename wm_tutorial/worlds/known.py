@@ -1,14 +1,7 @@
 """Small worlds with exact answers, so that a learned model can be compared with the truth.
 
-| Gymnasium id                          | what it is for                 | its exact answer                      |
-|---------------------------------------|--------------------------------|---------------------------------------|
-| `wm_tutorial/PositionOnlyCartPole-v0` | velocities hidden: memory      | none; scores compare with CartPole-v1 |
-| `wm_tutorial/LinearGaussian-v0`       | beliefs, prediction, noise     | `kalman_filter`, `steady_state_error` |
-| `wm_tutorial/Corridor-v0`             | values, returns, ends          | `value_iteration`, `policy_values`    |
-| `wm_tutorial/CatchInTheDark-v0`       | pixels, memory                 | `best_catches`, `memoryless_bound`    |
-
-Importing this module registers them, `pixels.py` the last. Shape letters in this module: T rows, N state size, M
-observation size, A action size (Corridor: number of actions), S cells, H rows predicted open loop.
+Importing this module registers them. Shape letters: T rows, N state size, M observation size, A action
+size (Corridor: number of actions), S cells, H rows predicted open loop.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,306 @@
+"""The index convention, as data. Everything in this package agrees on it:
+
+    row t of a sequence:   o_t  r_t  first_t  last_t  terminal_t   arrive together (what the environment returned)
+                           a_t                                     chosen after seeing o_t
+
+so r_t is the reward for a_{t-1}, and the first row of an episode has reward 0. `last` marks the end of an episode for
+any reason; `terminal` only a true end, after which nothing more can be earned. A time limit is last, not terminal.
+
+Spaces describe an environment; a Row is what environments returned, a Batch what the model learns from, a State what it
+infers, a Trajectory what it imagines, and a Dream lies beside what happened. Nothing here knows how they come about.
+
+Shape letters in comments: B batch, T sequence length, H horizon, N environments or imagined starts, A action size,
+D deterministic size, Z latent size, F feature size, E embedding size, O observation size.
+"""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wm_tutorial.errors import InputError
+
+Array = NDArray[Any]
+
+# Seeds are lists of numbers; the first one keeps these apart, so that no evaluation repeats a training episode.
+COLLECT, EVALUATE, DREAM = 0, 1, 2
+
+# --- What environments return -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What the networks must know about an environment, and how its numbers become theirs.
+
+    obs_kind      vectors are float32, images uint8 in 0..255, discrete observations become one-hot vectors
+    obs_shape     (O,) for vectors and discrete observations, (H, W, C) for images
+    action_kind   discrete actions are one-hot vectors (A,), continuous ones lie in -1..1
+    action_size   A: how many discrete actions, or how many continuous ones
+    action_low    lowest native value of each continuous action (A,), or the first discrete one
+    action_high   highest native value of each continuous action (A,), or the last discrete one
+    obs_start     the first native value of a discrete observation
+    """
+
+    obs_kind: Literal["vector", "image", "discrete"]
+    obs_shape: tuple[int, ...]
+    action_kind: Literal["discrete", "continuous"]
+    action_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    obs_start: int = 0
+
+    @property
+    def obs_dtype(self) -> np.dtype[Any]:
+        """How observations are kept in memory."""
+        return np.dtype(np.uint8 if self.obs_kind == "image" else np.float32)
+
+    def encode_obs(self, native: Any) -> Array:
+        """N observations as the environment returns them -> (N, O) float32 or (N, H, W, C) uint8."""
+        if self.obs_kind == "discrete":
+            one_hot: Array = np.eye(self.obs_shape[0], dtype=np.float32)
+            index: Array = np.asarray(native, int).reshape(-1) - self.obs_start
+            if (index < 0).any():
+                raise IndexError(f"observation {np.asarray(native)} lies below the first one, {self.obs_start}")
+            return np.take(one_hot, index, axis=0)
+        return np.asarray(native).reshape(-1, *self.obs_shape).astype(self.obs_dtype)
+
+    def decode_action(self, action: Array) -> Array:
+        """Actions (N, A) -> N actions as the environment wants them: integers (N,) or floats (N, A) within bounds."""
+        low, high = np.asarray(self.action_low), np.asarray(self.action_high)
+        if self.action_kind == "discrete":
+            chosen: Array = action.argmax(-1) + int(low[0])
+            return chosen
+        scaled: Array = low + (np.clip(action, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
+        return np.clip(scaled, low, high)
+
+    def __str__(self) -> str:
+        """For error messages."""
+        return f"{self.obs_kind} observations {self.obs_shape}, {self.action_size} {self.action_kind} actions"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What N environments returned, together, at one row.
+
+    obs          (N, O) float32 or (N, H, W, C) uint8
+    reward       (N,) float32, for the action before
+    is_first     (N,) bool, an episode begins
+    is_last      (N,) bool, an episode ends, for whatever reason
+    is_terminal  (N,) bool, it ended because nothing more can be earned
+    """
+
+    obs: Array
+    reward: Array
+    is_first: Array
+    is_last: Array
+    is_terminal: Array
+
+
+# --- What the model infers, learns from, and imagines -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class State:
+    """The model's state s_t = (h_t, z_t).
+
+    memory  (..., D)  h_t, the deterministic path; D = 0 for a model without memory
+    latent  (..., Z)  z_t, a sample
+    """
+
+    memory: Tensor
+    latent: Tensor
+
+    @cached_property
+    def feature(self) -> Tensor:
+        """What heads, actor and critic see: (..., D + Z)."""
+        return torch.cat([self.memory, self.latent], -1)
+
+    @classmethod
+    def split(cls, feature: Tensor, memory_size: int) -> Self:
+        """The state (...) whose feature (..., D + Z) this is."""
+        state = cls(*feature.tensor_split([memory_size], dim=-1))
+        state.__dict__["feature"] = feature  # known already
+        return state
+
+    def __getitem__(self, index: object) -> Self:
+        """Index the leading axes, as with a tensor."""
+        return type(self)(self.memory[index], self.latent[index])  # type: ignore[index]
+
+    def detach(self) -> Self:
+        """The same numbers, through which no gradient flows."""
+        return type(self)(self.memory.detach(), self.latent.detach())
+
+    def flatten(self) -> Self:
+        """Merge all leading axes into one."""
+        return type(self)(self.memory.flatten(0, -2), self.latent.flatten(0, -2))
+
+
+def stack(states: list[State], dim: int) -> State:
+    """Stack states along a new axis."""
+    return State(torch.stack([s.memory for s in states], dim), torch.stack([s.latent for s in states], dim))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sequences of T rows, cut out of the streams anywhere.
+
+    obs              (B, T, O) float32 or (B, T, H, W, C) uint8
+    action           (B, T, A)  a_t, chosen after seeing o_t
+    previous_action  (B, T, A)  a_{t-1}, what led to row t
+    reward           (B, T)     r_t, for a_{t-1}
+    is_first         (B, T) bool
+    is_last          (B, T) bool
+    is_terminal      (B, T) bool
+    start            (B)        the state the agent was in one row before the sequence
+    """
+
+    obs: Tensor
+    action: Tensor
+    previous_action: Tensor
+    reward: Tensor
+    is_first: Tensor
+    is_last: Tensor
+    is_terminal: Tensor
+    start: State
+
+    def rows(self, begin: int, end: int) -> "Batch":
+        """Rows begin .. end-1; sequences keep their start, so `begin` must be 0 for it to be true."""
+        cut = {f.name: getattr(self, f.name)[:, begin:end] for f in fields(self) if f.name != "start"}
+        return replace(self, **cut)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the rows of a batch lie in the streams: stream (B,), and the age-independent row number (B, T)."""
+
+    stream: Array
+    number: Array
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """H imagined steps from each of N starts. Column t of `state` is s_t; s_0 is the start.
+
+    state      (N, H + 1)     s_0 .. s_H
+    action     (N, H, A)      a_0 .. a_{H-1}: a_t is chosen in s_t and leads to s_{t+1}
+    reward     (N, H)         r_1 .. r_H, on arriving in s_1 .. s_H
+    continue_  (N, H + 1)     probability that the episode goes on after s_0 .. s_H
+    """
+
+    state: State
+    action: Tensor
+    reward: Tensor
+    continue_: Tensor
+
+    def discount(self, gamma: float) -> Tensor:
+        """d_1 .. d_H = gamma times continue of the arriving state: (N, H)."""
+        return gamma * self.continue_[:, 1:]
+
+    def weight(self, gamma: float) -> Tensor:
+        """How much each step counts, (N, H): the discounted probability that the episode still runs in s_0 .. s_{H-1}.
+
+        Steps imagined after a predicted end, and starts that are themselves an end, count next to nothing.
+
+        Source: danijar/dreamerv3 `dreamerv3/agent.py:402`.
+        """
+        start, later = self.continue_[:, :1], gamma * self.continue_[:, 1:-1]
+        return torch.cumprod(torch.cat([start, later], dim=1), dim=1)
+
+
+# --- A dream beside what happened -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Dream:
+    """One real episode beside the model's open-loop prediction of it.
+
+    obs                 (T, O) float32 in the environment's units, or (T, height, width, channels) uint8
+    predicted_obs       (T, O), or (T, height, width, channels) in 0..1
+    reward              (T,)  predicted_reward (T,)
+    continue_           (T,)  1 - terminal; predicted_continue (T,) is a probability
+    context             rows the model saw, 1..T-1: until then it reconstructs, from then on it knows only the actions
+    environment         Gymnasium id
+    names               of the O entries, with units; empty where there are none
+
+    Raises InputError if the arrays do not fit together, hold something that is no finite number, or leave nothing to
+    predict.
+    """
+
+    obs: Array
+    predicted_obs: Array
+    reward: Array
+    predicted_reward: Array
+    continue_: Array
+    predicted_continue: Array
+    context: int
+    environment: str
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_shapes()
+        rows = len(self.obs)
+        if not 1 <= self.context < rows:
+            raise InputError(
+                f"context is {self.context}; with {rows} rows give 1 to {rows - 1}: some are seen, some imagined"
+            )
+        for name in ("obs", "predicted_obs", "reward", "predicted_reward", "continue_", "predicted_continue"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise InputError(f"{name} holds a value that is no finite number: look for where the model diverged")
+        if self.is_image and not -0.01 <= self.predicted_obs.min() <= self.predicted_obs.max() <= 1.01:
+            low, high = self.predicted_obs.min(), self.predicted_obs.max()
+            raise InputError(
+                f"predicted_obs spans {low:.3g} to {high:.3g}; predicted images lie in 0..1: divide by 255"
+            )
+
+    def _check_shapes(self) -> None:
+        shape, is_uint8 = self.obs.shape, self.obs.dtype == np.uint8
+        if len(shape) not in (2, 4) or shape[0] < 2 or 0 in shape or (self.is_image and not is_uint8):
+            raise InputError(
+                f"obs is {self.obs.dtype} of shape {shape}; give one episode of at least 2 rows, (T, O) for vectors or "
+                "(T, height, width, channels) uint8 for images, without a batch axis"
+            )
+        if self.predicted_obs.shape != shape:
+            raise InputError(f"predicted_obs has shape {self.predicted_obs.shape}, obs {shape}: give both alike")
+        for name in ("reward", "predicted_reward", "continue_", "predicted_continue"):
+            if (given := getattr(self, name).shape) != shape[:1]:
+                raise InputError(f"{name} has shape {given}; obs has {shape[0]} rows: give ({shape[0]},)")
+        if self.names and (self.is_image or len(self.names) != shape[1]):
+            raise InputError(
+                f"names holds {len(self.names)} names and obs has shape {shape}; give one name for each entry "
+                "of a vector, and none for images"
+            )
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the observations are images."""
+        return self.obs.ndim == 4
+
+    @property
+    def truth(self) -> Array:
+        """`obs` in the units of `predicted_obs`: the same for vectors, 0..1 for images."""
+        return self.obs / 255.0 if self.is_image else self.obs
+
+    @property
+    def persistence(self) -> Array:
+        """The prediction that needs no model, of the shape of `truth`: the last row seen, held from then on."""
+        return self.truth[np.minimum(np.arange(len(self.obs)), self.context - 1)]
+
+    @property
+    def model_error(self) -> Array:
+        """Root mean squared error of each row over all entries or pixels, (T,), in the units of `truth`."""
+        return _row_error(self.truth, self.predicted_obs)
+
+    @property
+    def persistence_error(self) -> Array:
+        """The same for `persistence`; 0 in the context, where nothing is predicted. (T,)."""
+        return _row_error(self.truth, self.persistence)
+
+
+def _row_error(truth: Array, prediction: Array) -> Array:
+    squared: Array = (prediction - truth).reshape(len(truth), -1) ** 2
+    error: Array = np.sqrt(squared.mean(axis=1))
+    return error

@@ -1,0 +1,51 @@
+"""Every figure and film that the command line and the chapters show.
+
+from wm_tutorial import figures
+
+figures.save(figures.open_loop(dream), "dream.png")
+figures.film(dream, "dream.gif")
+"""
+
+from wm_tutorial.figures.curves import imagined_trajectory, losses, mistakes, return_curve, seed_curves
+from wm_tutorial.figures.diagram import agent_diagram
+from wm_tutorial.figures.film import film, still
+from wm_tutorial.figures.open_loop import open_loop
+from wm_tutorial.figures.sketches import (
+    EYES_CLOSED,
+    EYES_OPEN,
+    REALITY,
+    SHADOW,
+    SKETCHES,
+    Light,
+    Sketch,
+    draw_cart_pole,
+    draw_pendulum,
+)
+from wm_tutorial.figures.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    INK,
+    MODEL,
+    NIGHT,
+    ORANGE,
+    PAPER,
+    PERSISTENCE,
+    PURPLE,
+    SEEN,
+    TRUTH,
+    VERMILION,
+    WIDTH,
+    Plot,
+    alt_text,
+    house_style,
+    save,
+)
+
+__all__ = [
+    "BLUE", "EYES_CLOSED", "EYES_OPEN", "FAINT", "GREEN", "GREY", "INK", "MODEL", "NIGHT", "ORANGE", "PAPER",
+    "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH", "VERMILION", "WIDTH", "Light", "Plot",
+    "Sketch", "agent_diagram", "alt_text", "draw_cart_pole", "draw_pendulum", "film", "house_style",
+    "imagined_trajectory", "losses", "mistakes", "open_loop", "return_curve", "save", "seed_curves", "still",
+]  # fmt: skip

@@ -1,0 +1,31 @@
+"""Small worlds to learn in; importing this room tells Gymnasium of them.
+
+| Gymnasium id                          | what it is for                 | its exact answer                      |
+|---------------------------------------|--------------------------------|---------------------------------------|
+| `wm_tutorial/PositionOnlyCartPole-v0` | velocities hidden: memory      | none; scores compare with CartPole-v1 |
+| `wm_tutorial/LinearGaussian-v0`       | beliefs, prediction, noise     | `kalman_filter`, `steady_state_error` |
+| `wm_tutorial/Corridor-v0`             | values, returns, ends          | `value_iteration`, `policy_values`    |
+| `wm_tutorial/CatchInTheDark-v0`       | pixels, memory                 | `best_catches`, `memoryless_bound`    |
+"""
+
+from wm_tutorial.worlds.known import (
+    Corridor,
+    FilteredRows,
+    LinearGaussian,
+    LinearSystem,
+    PositionOnlyCartPole,
+    fixed_point,
+    kalman_filter,
+    memoryless_error,
+    open_loop_prediction,
+    policy_values,
+    steady_state_error,
+    value_iteration,
+)
+from wm_tutorial.worlds.pixels import CatchInTheDark, best_catches, memoryless_bound, policy_catches
+
+__all__ = [
+    "CatchInTheDark", "Corridor", "FilteredRows", "LinearGaussian", "LinearSystem", "PositionOnlyCartPole",
+    "best_catches", "fixed_point", "kalman_filter", "memoryless_bound", "memoryless_error", "open_loop_prediction",
+    "policy_catches", "policy_values", "steady_state_error", "value_iteration",
+]  # fmt: skip
