@@ -55,7 +55,7 @@ def this_package() -> Side:
     """A trainer on random data."""
     config = make_config("dreamer_v3", "size1m", envs=4)
     trainer = make_trainer(partial(Noise, (OBSERVATIONS,), ACTIONS, "continuous"), config)
-    return sum(p.numel() for part in trainer.parts.values() for p in part.parameters()), trainer.train_step
+    return sum(p.numel() for part in trainer.learner.parts.values() for p in part.parameters()), trainer.train_step
 
 
 # --- TorchRL ----------------------------------------------------------------------------------------------------------

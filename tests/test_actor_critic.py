@@ -160,7 +160,8 @@ def worked(scale: float = 1.0, unit: float = 1.0, **options: Any) -> tuple[dict[
         reward=torch.tensor([[1.0, 2.0]]),
         continue_=torch.tensor([[1.0, 0.8, 0.5]]),
     )
-    return behaviour.losses(trajectory)
+    losses, metrics, _ = behaviour.losses(trajectory)
+    return losses, metrics
 
 
 # R_1 = 2 + 0.5 * 0.5 * 6                        = 3.5      R_0 = 1 + 0.5 * 0.8 * (0.5 * 1 + 0.5 * 3.5) = 1.9
@@ -237,7 +238,7 @@ def test_the_scale_of_returns_is_taken_in_before_it_is_used() -> None:
         rewards,
         torch.ones(101, 2),
     )
-    losses, metrics = behaviour.losses(trajectory)
+    losses, metrics, _ = behaviour.losses(trajectory)
     scale = 0.01 * 900.0  # the first step of a moving average from 0
     assert metrics["return scale"].item() == pytest.approx(scale, rel=1e-5)
     torch.testing.assert_close(losses["actor"], -math.log(0.5) * rewards / scale, rtol=1e-5, atol=1e-4)
@@ -249,7 +250,7 @@ def test_the_range_is_that_of_the_returns_of_every_imagined_step() -> None:
     behaviour.normalizer = ReturnNormalizer(decay=0.0)
     behaviour.critic = Through(lambda feature: SquaredError(1000.0 * feature[..., 0]))
     rewards = torch.stack([torch.zeros(101), torch.linspace(-500.0, 500.0, 101)], dim=1)  # (N 101, H 2)
-    _, metrics = behaviour.losses(replace(lasting(101, 2), reward=rewards, continue_=torch.zeros(101, 3)))
+    _, metrics, _ = behaviour.losses(replace(lasting(101, 2), reward=rewards, continue_=torch.zeros(101, 3)))
     low, high = torch.quantile(rewards.flatten(), torch.tensor([0.05, 0.95])).tolist()
     assert metrics["return scale"].item() == pytest.approx(high - low, rel=1e-5)
 
@@ -285,7 +286,7 @@ def test_the_critics_unit_is_the_value_of_a_reward_of_one_for_ever() -> None:
 def test_the_value_of_a_constant_reward_is_a_fixed_point(lam: float) -> None:
     behaviour = ActorCritic(4, VECTORS, replace(SMALL, discount=0.9, lam=lam, entropy_scale=0.0))
     constant(1 / (1 - 0.9), behaviour)
-    losses, metrics = behaviour.losses(lasting())
+    losses, metrics, _ = behaviour.losses(lasting())
     assert metrics["imagined return"].item() == pytest.approx(10.0, rel=1e-5)
     torch.testing.assert_close(losses["critic"], torch.zeros(5, 7), rtol=0, atol=1e-8)
     # No action is better than expected, so the policy has nothing to learn either.
@@ -314,7 +315,7 @@ def real(spaces: Spaces) -> tuple[WorldModel, ActorCritic, Trajectory]:
 @BOTH
 def test_the_actors_loss_moves_the_actor_and_the_critics_the_critic(spaces: Spaces) -> None:
     _, behaviour, trajectory = real(spaces)
-    losses, metrics = behaviour.losses(trajectory)
+    losses, metrics, _ = behaviour.losses(trajectory)
     parts = {"actor": behaviour.actor, "critic": behaviour.critic}
     assert receivers(losses["actor"], parts) == {"actor"}
     assert receivers(losses["critic"], parts) == {"critic"}
@@ -327,7 +328,7 @@ def test_the_actors_loss_moves_the_actor_and_the_critics_the_critic(spaces: Spac
 @BOTH
 def test_nothing_reaches_the_world_model(spaces: Spaces) -> None:
     model, behaviour, trajectory = real(spaces)
-    losses, _ = behaviour.losses(trajectory)
+    losses, _, _ = behaviour.losses(trajectory)
     sum(loss.sum() for loss in losses.values()).backward()
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -340,7 +341,7 @@ def test_nothing_reaches_a_trajectory_that_carries_gradients(spaces: Spaces) -> 
         x.detach().requires_grad_() for x in (trajectory.state.latent, trajectory.reward, trajectory.continue_)
     )
     state = State(trajectory.state.memory, latent)
-    losses, _ = behaviour.losses(Trajectory(state, trajectory.action, reward, continue_))
+    losses, _, _ = behaviour.losses(Trajectory(state, trajectory.action, reward, continue_))
     for loss in losses.values():
         gradients = torch.autograd.grad(loss.sum(), [latent, reward, continue_], retain_graph=True, allow_unused=True)
         assert gradients == (None, None, None)
@@ -351,14 +352,14 @@ def test_the_last_state_is_only_a_bootstrap() -> None:
     _, behaviour, trajectory = real(VECTORS)
     seen: list[Tensor] = []
     hook = behaviour.actor.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    losses, _ = behaviour.losses(trajectory)
+    losses, _, _ = behaviour.losses(trajectory)
     hook.remove()
     assert torch.equal(seen[0], trajectory.state.feature[:, :-1])
     assert losses["critic"].shape == losses["actor"].shape == (6, 4)
     other = trajectory.state.latent.clone()
     other[:, -1] += 1.0
     state = State(trajectory.state.memory, other)
-    moved, _ = behaviour.losses(Trajectory(state, trajectory.action, trajectory.reward, trajectory.continue_))
+    moved, _, _ = behaviour.losses(Trajectory(state, trajectory.action, trajectory.reward, trajectory.continue_))
     assert not torch.isclose(moved["critic"][:, 0], losses["critic"][:, 0]).any()
 
 
@@ -519,7 +520,7 @@ def test_the_slope_of_the_return_through_a_linear_world(bootstrap: str, scale: f
     behaviour.normalizer = ReturnNormalizer(decay=1.0)
     behaviour.normalizer.high.fill_(scale)
     start = State(torch.zeros(1, 0), torch.ones(1, 1))
-    losses, _ = behaviour.losses(imagine(Line(), behaviour.actor, start, 2, differentiable=True))
+    losses, _, _ = behaviour.losses(imagine(Line(), behaviour.actor, start, 2, differentiable=True))
 
     worth, d = (3.0 if bootstrap == "critic" else 5.0), 0.5 * 0.8
     z_1, z_2 = 0.9 + 0.25, 0.9 * (0.9 + 0.25) + 0.25
@@ -549,7 +550,7 @@ def test_climbing_through_the_dynamics_moves_the_actor_alone(spaces: Spaces, boo
     behaviour = randomise(ActorCritic(model.features, spaces, config), seed=1)
     start = State(torch.zeros(6, 0), uniform(6, SMALL.latent_size, seed=0))
     torch.manual_seed(0)
-    losses, _ = behaviour.losses(imagine(model, behaviour.actor, start, 3, differentiable=True))
+    losses, _, _ = behaviour.losses(imagine(model, behaviour.actor, start, 3, differentiable=True))
     learning = {"actor": behaviour.actor, "critic": behaviour.critic, "model": model}
     assert receivers(losses["actor"], learning) == {"actor"}
     assert receivers(losses["critic"], learning) == {"critic"}
@@ -580,7 +581,7 @@ def test_climbing_through_the_dynamics_finds_what_pays(spaces: Spaces, world: Li
     optimizer = torch.optim.Adam(behaviour.actor.parameters(), lr=0.03)
     start = State(torch.zeros(64, 0), torch.zeros(64, 1))
     for _ in range(60):
-        losses, _ = behaviour.losses(imagine(world, behaviour.actor, start, 2, differentiable=True))
+        losses, _, _ = behaviour.losses(imagine(world, behaviour.actor, start, 2, differentiable=True))
         optimizer.zero_grad()
         losses["actor"].mean().backward()
         optimizer.step()

@@ -24,6 +24,7 @@ from wm_tutorial.errors import InputError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Categoricals, Gaussian, GaussianLatent
 from wm_tutorial.networks import BlockLinear
+from wm_tutorial.scan import QuickRSSM
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot, symexp_bins
 from wm_tutorial.world_model import WorldModel
@@ -102,7 +103,7 @@ def test_with_memory_greedy_takes_the_most_likely_latent_and_otherwise_a_sample(
     arguments = (start, action, is_first, embedding)
     torch.manual_seed(0)
     greedy, sampled = model.step(*arguments, greedy=True), model.step(*arguments)
-    mode = model.posterior(greedy.memory, embedding).mode
+    mode = model.posterior_given(greedy.memory, embedding).mode
     assert torch.equal(greedy.latent, mode)
     assert not torch.equal(sampled.latent, mode) and torch.equal(sampled.memory, greedy.memory)
 
@@ -295,8 +296,8 @@ def test_every_combination_learns_stops_and_goes_on(environment: str, options: d
 
 
 def test_the_axes_choose_the_parts() -> None:
-    assert isinstance(make_dynamics(Config(), E, A), FeedForward)
-    rssm = make_dynamics(Config(memory="rssm", latent="categorical", latent_size=5, latent_classes=7), E, A)
+    assert isinstance(make_dynamics(Config(), E, A, QuickRSSM), FeedForward)
+    rssm = make_dynamics(Config(memory="rssm", latent="categorical", latent_size=5, latent_classes=7), E, A, QuickRSSM)
     assert isinstance(rssm, RSSM) and rssm.latent_size == 35
 
 
@@ -317,7 +318,7 @@ def test_only_the_critics_loss_on_real_sequences_reaches_the_world_model() -> No
     batch = random_batch(VECTORS, 2, 4)
     _, states = model.losses(batch)
     trajectory = imagine(model, behaviour.actor, states.detach().flatten(), 2)
-    losses, _ = behaviour.losses(trajectory, batch, states)
+    losses, _, _ = behaviour.losses(trajectory, batch, states)
     parts = {"encoder": model.encoder, "actor": behaviour.actor, "critic": behaviour.critic}
     assert {name: receivers(loss, parts) for name, loss in losses.items()} == {
         "actor": {"actor"},
@@ -333,7 +334,7 @@ def test_beyond_each_real_step_stands_the_return_imagined_from_there() -> None:
     batch = random_batch(VECTORS, 2, 4)
     _, states = model.losses(batch)
     trajectory = imagine(model, behaviour.actor, states.detach().flatten(), 3)
-    losses, _ = behaviour.losses(trajectory, batch, states)
+    losses, _, _ = behaviour.losses(trajectory, batch, states)
     with torch.no_grad():
         imagined = behaviour.returns(trajectory, behaviour.critic(trajectory.state.feature).mean)
         target = batch.reward[:, 1:] + config.discount * imagined[:, 0].reshape(2, 4)[:, 1:]

@@ -138,7 +138,7 @@ def test_the_result_holds_what_was_measured(result: dict[str, Any]) -> None:
     assert result["matmul_gflop_per_second"] > 0.1
     assert 0 < result["memory_mb"]["before"] <= result["memory_mb"]["peak"]
     assert Config(**result["config"]) == config
-    parts = bench.make_trainer(SOURCE, config).parts.values()
+    parts = bench.make_trainer(SOURCE, config).learner.parts.values()
     assert result["parameters"] == sum(p.numel() for part in parts for p in part.parameters())
 
 

@@ -192,7 +192,7 @@ def test_presets_counts_the_parameters_that_learn(main: Main) -> None:
     found = blocks(main("presets")[0])
     for preset, size in (("guide", None), ("planet", "nano"), ("dreamer_v3", "micro")):
         trainer = Trainer("CartPole-v1", make_config(preset, size))
-        parts = trainer.parts.values() if preset != "planet" else [trainer.parts["world model"]]
+        parts = trainer.learner.parts.values() if preset != "planet" else [trainer.learner.parts["world model"]]
         count = sum(parameter.numel() for part in parts for parameter in part.parameters())
         assert f"{size} {count:,}" in found[preset]["parameters"] or found[preset]["parameters"] == f"{count:,}"
 

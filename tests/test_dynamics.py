@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 from helpers import depends, randomise, scripted_noise, uniform
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from wm_tutorial.config import Config
 from wm_tutorial.data import State, stack
-from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, make_dynamics, mask, previous
+from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, executed, make_dynamics, mask, previous
 from wm_tutorial.latents import Gaussian, GaussianLatent
 from wm_tutorial.networks import BlockLinear, RMSNorm
 
@@ -299,7 +301,7 @@ def plainly(core: BlockGRU, state: State, action: Tensor) -> Tensor:
     return update * candidate + (1 - update) * state.memory
 
 
-def test_mixing_by_dense_and_block_parts_is_the_block_diagonal_formula_with_its_gradient() -> None:
+def test_the_block_gru_is_the_block_diagonal_formula_with_its_gradient() -> None:
     block_gru = core("block-gru")
     state = State(uniform(5, 8, seed=1).requires_grad_(), uniform(5, 3, seed=2).requires_grad_())
     action = uniform(5, A, seed=3).requires_grad_()
@@ -314,20 +316,6 @@ def test_mixing_by_dense_and_block_parts_is_the_block_diagonal_formula_with_its_
 
 
 @CELLS
-def test_what_is_done_before_the_loop_changes_nothing(cell: str) -> None:
-    """Actions embedded for a whole sequence at once, as `observe` does, advance the memory as `forward` does."""
-    memory_cell = core(cell)
-    action = uniform(5, T, A, seed=3, low=-2, high=2)
-    mix = memory_cell.mix_matrices()
-    embedded = memory_cell.embed_action(action, mix)
-    memory = uniform(5, 8, seed=1)
-    for t in range(T):
-        state = State(memory, uniform(5, 3, seed=10 + t))
-        memory = memory_cell(state, action[:, t])
-        torch.testing.assert_close(memory_cell.advance(state, embedded[:, t], mix), memory)
-
-
-@CELLS
 def test_an_action_outside_its_bounds_counts_as_the_bound_the_environment_clips_it_to(cell: str) -> None:
     memory_cell, state = core(cell), State(uniform(2, 8, seed=1), uniform(2, 3, seed=2))
     outside, clipped = torch.tensor([[1.7, -0.3], [-9.0, 0.5]]), torch.tensor([[1.0, -0.3], [-1.0, 0.5]])
@@ -335,11 +323,21 @@ def test_an_action_outside_its_bounds_counts_as_the_bound_the_environment_clips_
     assert not torch.equal(memory_cell(state, clipped), memory_cell(state, clipped / 2))
 
 
+@given(action=st.floats(-1e6, 1e6, width=32))
+def test_an_executed_action_is_the_clipped_one_to_the_last_bit_and_keeps_a_slope(action: float) -> None:
+    sampled = torch.tensor([action], requires_grad=True)
+    clipped = executed(sampled)
+    assert torch.equal(clipped, sampled.clamp(-1.0, 1.0))
+    clipped.backward()
+    assert sampled.grad is not None
+    assert sampled.grad.item() == pytest.approx(1.0 / max(1.0, abs(action)), rel=1e-6)
+
+
 @CELLS
 def test_the_config_chooses_the_cell_and_its_normalisation(cell: str) -> None:
     kinds = {"gru": GRU, "block-gru": BlockGRU}
     for norm, layer in (("layer", nn.LayerNorm), ("rms", RMSNorm)):
-        made = make_dynamics(Config(memory="rssm", memory_cell=cell, norm=norm), E, A)
+        made = make_dynamics(Config(memory="rssm", memory_cell=cell, norm=norm), E, A, RSSM)
         assert isinstance(made, RSSM) and type(made.core) is kinds[cell]
         norms = {type(part) for part in made.modules() if isinstance(part, nn.LayerNorm | RMSNorm)}
         assert norms == {layer}

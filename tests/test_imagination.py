@@ -237,7 +237,7 @@ def test_gradients_through_the_dynamics_move_the_policy_and_not_the_model(spaces
     start = State(torch.zeros(6, 0), uniform(6, SMALL.latent_size, seed=0))
     torch.manual_seed(0)
     trajectory = imagine(model, behaviour.actor, start, horizon=3, differentiable=True)
-    losses, _ = behaviour.losses(trajectory)
+    losses, _, _ = behaviour.losses(trajectory)
     parts = {"model": model, "actor": behaviour.actor, "critic": behaviour.critic}
     reached = {name: moved(losses["actor"], part) for name, part in parts.items()}
     assert reached == {"model": False, "actor": True, "critic": False}

@@ -33,7 +33,7 @@ def fit(trainer: Trainer, updates: int, highest_lr: float) -> None:
         batch, place = trainer.replay.sample(32, 16, rng)
         losses, states = model.losses(batch)
         optimizer.zero_grad()
-        torch.stack([trainer.scales[name] * loss.mean() for name, loss in losses.items()]).sum().backward()
+        torch.stack([trainer.learner.scales[name] * loss.mean() for name, loss in losses.items()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), trainer.config.clip)
         optimizer.step()
         trainer.replay.write_back(place, states.detach())

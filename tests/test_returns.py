@@ -326,6 +326,15 @@ def test_a_saved_normaliser_goes_on_as_if_it_had_not_been_saved() -> None:
     assert not list(normalizer.parameters())  # nothing an optimiser could move
 
 
+def test_asking_for_the_next_range_changes_nothing_until_it_is_kept() -> None:
+    normalizer, returns = ReturnNormalizer(decay=0.5), torch.linspace(0.0, 100.0, 101)
+    range_ = normalizer.after(returns)
+    assert range_.tolist() == pytest.approx([2.5, 47.5]) and normalizer.range.tolist() == [0.0, 0.0]
+    assert normalizer.scale_of(range_).item() == pytest.approx(45.0) and normalizer.scale.item() == 1.0
+    normalizer.keep(range_)
+    assert normalizer.range.tolist() == range_.tolist() and normalizer.scale.item() == pytest.approx(45.0)
+
+
 def test_the_normaliser_takes_returns_of_any_floating_type() -> None:
     scales = [
         ReturnNormalizer(decay=0.0).update(torch.linspace(0, 100, 101, dtype=dtype))

@@ -39,7 +39,7 @@ from scripted import (
 from torch import Tensor
 
 from wm_tutorial import actor_critic, checkpoint
-from wm_tutorial import trainer as trainer_module
+from wm_tutorial import learner as learner_module
 from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import CHECKPOINT, METRICS
 from wm_tutorial.data import Batch, Place, Row
@@ -472,8 +472,8 @@ def test_one_backward_pass_gives_each_part_the_gradient_of_its_own_losses_only(
     def capture(losses: dict[str, Tensor], owners: dict[str, tuple[str, ...]]) -> None:
         assert losses.keys() == {name for names in owners.values() for name in names}
         for owner, names in owners.items():
-            total = sum(trainer.scales[name] * losses[name].mean() for name in names)
-            for name, part in trainer.parts.items():
+            total = sum(trainer.learner.scales[name] * losses[name].mean() for name in names)
+            for name, part in trainer.learner.parts.items():
                 found = torch.autograd.grad(total, list(part.parameters()), retain_graph=True, allow_unused=True)
                 if name == owner:
                     own[name] = list(found)
@@ -486,18 +486,18 @@ def test_one_backward_pass_gives_each_part_the_gradient_of_its_own_losses_only(
         return losses, states
 
     def behaviour_spy(trajectory: Any) -> Any:
-        losses, metrics = behaviour_losses(trajectory)
+        losses, *rest = behaviour_losses(trajectory)
         capture(losses, {"actor": ("actor",), "critic": ("critic",)})
-        return losses, metrics
+        return losses, *rest
 
     monkeypatch.setattr(world_model, "losses", model_spy)
     monkeypatch.setattr(behaviour, "losses", behaviour_spy)
     trainer.train_step()
-    for name, part in trainer.parts.items():
+    for name, part in trainer.learner.parts.items():
         assert any(gradient.any() for gradient in own[name])
         torch.testing.assert_close(gradients(part), own[name])
     assert not gradients(behaviour.slow_critic)
-    optimised = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    optimised = {id(p) for group in trainer.learner.optimizer.param_groups for p in group["params"]}
     learned = {id(p) for p in trainer.agent.parameters() if p.requires_grad}
     assert optimised == learned
 
@@ -540,12 +540,14 @@ def test_each_learning_rate_belongs_to_one_part(frozen: str) -> None:
     usual, other = ready(), ready(**{frozen: 0.0})
     for trainer in (usual, other):
         randomise(trainer.agent)
-    before = {name: parameters(part) for name, part in usual.parts.items()}
+    before = {name: parameters(part) for name, part in usual.learner.parts.items()}
     usual.train_step(), other.train_step()
     name_of_rate = {"world model": "world_model_lr", "actor": "actor_lr", "critic": "critic_lr"}
-    for name, part in other.parts.items():
-        assert list(differences(parameters(usual.parts[name]), before[name]))
-        assert_same(parameters(part), before[name] if name_of_rate[name] == frozen else parameters(usual.parts[name]))
+    for name, part in other.learner.parts.items():
+        assert list(differences(parameters(usual.learner.parts[name]), before[name]))
+        assert_same(
+            parameters(part), before[name] if name_of_rate[name] == frozen else parameters(usual.learner.parts[name])
+        )
 
 
 @pytest.mark.parametrize("final_lr", [0.0, 0.25, 1.0])
@@ -553,11 +555,13 @@ def test_learning_rates_fall_linearly_to_their_final_share(final_lr: float, monk
     seen: list[tuple[int, list[float]]] = []
     rates = {"world_model_lr": 0.01, "actor_lr": 0.02, "critic_lr": 0.03}
     trainer = Trainer(Troupe([99]), tiny(final_lr=final_lr, steps=60, updates_per_step=0.5, **rates))
-    step = trainer.optimizer.step
+    step = trainer.learner.optimizer.step
     monkeypatch.setattr(
-        trainer.optimizer,
+        trainer.learner.optimizer,
         "step",
-        lambda: seen.append((trainer.steps, [group["lr"] for group in trainer.optimizer.param_groups])) or step(),
+        lambda: (
+            seen.append((trainer.steps, [group["lr"] for group in trainer.learner.optimizer.param_groups])) or step()
+        ),
     )
     trainer.run()
     assert [at for at, _ in seen] == list(range(22, 61, 2))
@@ -570,9 +574,9 @@ def test_the_gradient_of_each_part_is_clipped_by_itself_and_reported_unclipped()
     free, clipped = ready(5, clip=1e6), ready(5, clip=1e6)
     norms = {name: norm for name, norm in free.train_step().items() if name.endswith("gradient")}
     limit = sorted(norms.values())[1] * 1.01  # between the second and the largest
-    clipped.config = tiny(clip=limit)
+    clipped.learner.config = tiny(clip=limit)
     assert {name: norm for name, norm in clipped.train_step().items() if name.endswith("gradient")} == norms
-    for name, part in clipped.parts.items():
+    for name, part in clipped.learner.parts.items():
         norm = torch.cat([gradient.flatten() for gradient in gradients(part)]).norm().item()
         assert norm == pytest.approx(min(norms[f"{name} gradient"], limit), rel=1e-4)
 
@@ -650,20 +654,20 @@ def test_imagination_starts_from_states_of_the_batch_each_at_most_once(
 def test_which_states_imagination_starts_from_is_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = ready(imagined_starts=2, batch_size=2, sequence_length=4, horizon=1)
     chosen = set()
-    imagine = trainer_module.imagine
+    imagine = learner_module.imagine
 
     def spied(world_model: Any, policy: Any, start: Any, *rest: Any) -> Any:
         chosen.update(place[tuple(latent)] for latent in start.latent.tolist())
         return imagine(world_model, policy, start, *rest)
 
-    monkeypatch.setattr(trainer_module, "imagine", spied)
+    monkeypatch.setattr(learner_module, "imagine", spied)
     batch, _ = trainer.replay.sample(2, 4, np.random.default_rng(0))
     for seed in range(30):
         torch.manual_seed(seed)
         states = trainer.agent.world_model.observe(batch)
         place = {tuple(latent): n for n, latent in enumerate(states.latent.detach().flatten(0, 1).tolist())}
         monkeypatch.setattr(trainer.agent.world_model, "losses", lambda batch, states=states: ({}, states))
-        trainer.losses(batch)
+        trainer.learner.losses(batch)
     assert chosen == set(range(8))
 
 
@@ -671,9 +675,25 @@ def test_what_the_actor_climbs_through_the_dynamics_does_not_bend_the_states_it_
     trainer = ready(policy_gradient="dynamics", imagined_starts=0, batch_size=2, sequence_length=4, horizon=3)
     randomise(trainer.agent)
     batch, _ = trainer.replay.sample(2, 4, np.random.default_rng(0))
-    losses, _, _ = trainer.losses(batch)
+    losses, *_ = trainer.learner.losses(batch)
     parts = {"model": trainer.agent.world_model, "actor": trainer.agent.behaviour.actor}
     assert receivers(losses["actor"], parts) == {"actor"}
+
+
+@pytest.mark.parametrize("preset", ["guide", "dreamer_v3"])
+def test_computing_a_loss_changes_nothing(preset: str) -> None:
+    starts = {"imagined_starts": 0} if preset == "dreamer_v3" else {}
+    trainer = ready(3, preset=preset, **starts) if preset != "guide" else ready(3)
+    randomise(trainer.agent)
+    batch, _ = trainer.replay.sample(2, 4, np.random.default_rng(0))
+    before = snapshot(trainer)
+    with torch.random.fork_rng():
+        *_, range_ = trainer.learner.losses(batch)
+    assert_same(snapshot(trainer), before)
+    low, high = trainer.agent.behaviour.normalizer.range.tolist()
+    assert range_.tolist() != [low, high]  # the update would have moved it
+    trainer.learner.update(batch)
+    assert trainer.agent.behaviour.normalizer.range.tolist() != [low, high]
 
 
 # --- Experience -------------------------------------------------------------------------------------------------------
@@ -861,7 +881,7 @@ def spoil(trainer: Trainer, what: str, value: float, patch: pytest.MonkeyPatch) 
     world_model, behaviour = trainer.agent.world_model, trainer.agent.behaviour
     match what.split():
         case [*part, "gradient"]:
-            parameter = next(iter(trainer.parts[" ".join(part)].parameters()))
+            parameter = next(iter(trainer.learner.parts[" ".join(part)].parameters()))
             handle = parameter.register_hook(lambda gradient: gradient * value)
             patch.setattr(trainer, "spoiled", handle, raising=False)
         case ["actor" | "critic" as name]:

@@ -15,7 +15,7 @@ import torch
 from helpers import SMALL, VECTORS, random_batch, randomise
 from scripted import TINY, Seeded, differences, snapshot
 
-from wm_tutorial import kl, trainer, world_model, zoo
+from wm_tutorial import kl, learner, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.config import make_config
 from wm_tutorial.data import State, Trajectory
@@ -187,12 +187,12 @@ def test_actions_as_probabilities_feeds_the_dynamics_something_between_zero_and_
     model: WorldModel, behaviour: ActorCritic
 ) -> None:
     start = State(torch.zeros(6, 0), torch.linspace(-1, 1, 24).reshape(6, 4))
-    actions = trainer.imagine(model, behaviour.actor, start, 3).action
+    actions = learner.imagine(model, behaviour.actor, start, 3).action
     assert set(actions.unique().tolist()) == {0.0, 1.0}
     with zoo.bug("actions_as_probabilities"):
-        actions = trainer.imagine(model, behaviour.actor, start, 3).action
+        actions = learner.imagine(model, behaviour.actor, start, 3).action
     assert actions.max() < 1.0 and torch.allclose(actions.sum(-1), torch.ones(6, 3))
-    assert trainer.imagine is imagine
+    assert learner.imagine is imagine
 
 
 def test_value_departing_mixes_in_the_value_of_the_state_that_is_left(behaviour: ActorCritic) -> None:

@@ -125,15 +125,19 @@ class ActorCritic(nn.Module):
 
     def losses(
         self, trajectory: Trajectory, batch: Batch | None = None, states: State | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The actor's and the critic's loss, each (N, H), and what is worth logging.
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """The actor's and the critic's loss, each (N, H).
 
-        No gradient of these two reaches the world model. The tracked range of returns takes in this trajectory's.
+        No gradient of these two reaches the world model, and nothing is changed by asking.
 
         Args:
             trajectory: imagined from N starts.
             batch: the real sequences, for the critic's loss on them; the starts are then all of their B T states.
             states: of these sequences (B, T). Through them, and only there, gradient reaches the world model.
+
+        Returns:
+            The losses, what is worth logging, and the range of returns (2,) with this trajectory's taken in, which
+            the advantages were divided by: `normalizer.keep(range)` once the update is made.
         """
         config = self.config
         feature = trajectory.state.feature.detach()
@@ -143,7 +147,8 @@ class ActorCritic(nn.Module):
         expected = slow_value if config.bootstrap == "slow critic" else value.mean
         weight = trajectory.weight(config.imagined_discount).detach()
         returns = self.returns(trajectory, expected).detach()
-        scale = self.normalizer.update(returns) if config.return_normalization else torch.ones_like(returns)
+        range_ = self.normalizer.after(returns) if config.return_normalization else self.normalizer.range
+        scale = self.normalizer.scale_of(range_) if config.return_normalization else torch.ones_like(returns)
         policy = self.actor(left)
         entropy = policy.entropy()
         if config.policy_gradient == "dynamics":
@@ -161,9 +166,9 @@ class ActorCritic(nn.Module):
             losses["replay critic"] = self.replay_loss(states.feature, batch, returns[:, 0].reshape(batch.reward.shape))
         metrics = {
             "imagined return": returns.mean(), "value": expected.mean(),
-            "entropy": entropy.mean(), "return scale": self.normalizer.scale,
+            "entropy": entropy.mean(), "return scale": self.normalizer.scale_of(range_),
         }  # fmt: skip
-        return losses, {name: metric.detach() for name, metric in metrics.items()}
+        return losses, {name: metric.detach() for name, metric in metrics.items()}, range_
 
     def sloped_returns(self, trajectory: Trajectory) -> Tensor:
         """The same returns (N, H) as numbers, with their gradient in the actions, and none in the critic."""

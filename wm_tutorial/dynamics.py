@@ -1,4 +1,9 @@
-"""The state of the model and how it moves: what is expected next (prior), and what is inferred (posterior)."""
+"""How the state of the model moves: what is expected next (prior), and what an observation tells of it (posterior).
+
+Without memory first, then with it. `scan.py` holds a quicker way through a sequence that gives the same.
+"""
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +24,17 @@ def mask(keep: Tensor, x: Tensor) -> Tensor:
 def forget(is_first: Tensor, state: State) -> State:
     """The state (B, ...) before a row: zeros where an episode begins in it (B)."""
     return State(mask(~is_first, state.memory), mask(~is_first, state.latent))
+
+
+def executed(action: Tensor) -> Tensor:
+    """An action (..., A) as the environment executes it, between -1 and 1: a continuous sample may lie outside.
+
+    Critical: beyond the bounds the numbers are those of `clamp`, but not the slope. Of a new policy's samples a quarter
+    lie there, and a gradient that is to come back through the dynamics would end at each of them.
+
+    Source: danijar/dreamerv3 `dreamerv3/rssm.py:137`.
+    """
+    return action / action.detach().abs().clamp(min=1.0)
 
 
 def previous(first: Tensor, sequence: Tensor) -> Tensor:
@@ -55,8 +71,7 @@ class FeedForward(nn.Module):
 
     def prior(self, state: State, action: Tensor) -> Distribution:
         """What is expected after `action` (..., A) in `state` (...): distribution over the next latent (..., Z)."""
-        executed = action.clamp(-1.0, 1.0)  # a continuous sample may lie outside; the environment clips it
-        return self.latent(self.prior_net(torch.cat([state.latent, executed], -1)))
+        return self.latent(self.prior_net(torch.cat([state.latent, executed(action)], -1)))
 
     def observe(
         self, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
@@ -89,13 +104,13 @@ class FeedForward(nn.Module):
         posterior = self.posterior(embedding)
         return State(state.memory, posterior.mode if greedy else posterior.sample())
 
-    def compile_steps(self) -> None:
-        """Fuse what is repeated in every imagined step; sampling stays outside, so random numbers stay the same."""
-        self.prior_net.compile()
-
     def imagine(self, state: State, action: Tensor) -> State:
         """Sample the next state without an observation: (..., D + Z), (..., A) -> (..., D + Z)."""
         return State(state.memory, self.prior(state, action).sample())
+
+    def compile_steps(self) -> None:
+        """Fuse what is repeated in every imagined step; sampling stays outside, so random numbers stay the same."""
+        self.prior_net.compile()
 
 
 class GRU(nn.Module):
@@ -111,24 +126,10 @@ class GRU(nn.Module):
         self.mix_norm = normalise(hidden, norm)
         self.cell = nn.GRUCell(hidden, memory)
 
-    def mix_matrices(self) -> tuple[Tensor, ...]:
-        """The matrix of `mix`, taken apart once for a whole sequence: for the latent, for the action."""
-        latent, action = self.mix.weight.T.tensor_split([self.latent_size])
-        return latent, action
-
-    def embed_action(self, action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
-        """What the action alone adds to the mix, for a whole sequence at once: (..., A) -> (..., hidden)."""
-        return action.clamp(-1.0, 1.0) @ mix[1] + self.mix.bias
-
     def forward(self, state: State, action: Tensor) -> Tensor:
         """h_{t-1}, z_{t-1} (B) and a_{t-1} (B, A) -> h_t (B, D)."""
-        mix = self.mix_matrices()
-        return self.advance(state, self.embed_action(action, mix), mix)
-
-    def advance(self, state: State, from_action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
-        """The same, with what does not depend on the state done before: a_{t-1} adds (B, hidden) to the mix."""
-        mixed = functional.silu(self.mix_norm(torch.addmm(from_action, state.latent, mix[0])))
-        return widen(self.cell(mixed, state.memory))
+        mixed = self.mix(torch.cat([state.latent, executed(action)], -1))  # (B, hidden)
+        return widen(self.cell(functional.silu(self.mix_norm(mixed)), state.memory))
 
 
 class BlockGRU(nn.Module):
@@ -149,46 +150,32 @@ class BlockGRU(nn.Module):
         self.mix_norm = normalise(memory, norm)
         self.gates = BlockLinear(blocks, memory // blocks, 3 * memory // blocks)
 
-    def split(self, memory: Tensor) -> Tensor:
-        """(..., D) -> (..., blocks, D / blocks)."""
-        return memory.reshape(*memory.shape[:-1], self.blocks, -1)
-
-    def mix_matrices(self) -> tuple[Tensor, ...]:
-        """The matrices of `mix`, taken apart once for a whole sequence.
-
-        Returns:
-            For each block's own memory (blocks, D / blocks, D / blocks); and for what all blocks share: the embedded
-            memory and latent (2 hidden, D), the embedded action (hidden, D).
-        """
-        hidden = self.hidden
-        own, shared = self.mix.weight.tensor_split([-3 * hidden], dim=1)
-        state, action = shared.transpose(0, 1).flatten(1).tensor_split([2 * hidden])
-        return own, state, action
-
-    def embed_action(self, action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
-        """What the action alone adds to the mix, for a whole sequence at once: (..., A) -> (..., D)."""
-        embedded: Tensor = self.action_in(action.clamp(-1.0, 1.0))
-        return embedded @ mix[2] + self.mix.bias.flatten()
-
     def forward(self, state: State, action: Tensor) -> Tensor:
         """h_{t-1}, z_{t-1} (B) and a_{t-1} (B, A) -> h_t (B, D)."""
-        mix = self.mix_matrices()
-        return self.advance(state, self.embed_action(action, mix), mix)
+        memory, latent, action = state.memory, state.latent, executed(action)
+        shared = torch.cat(
+            [self.memory_in(memory), self.latent_in(latent), self.action_in(action)], -1
+        )  # (B, 3 hidden)
+        each = shared.unsqueeze(-2).expand(*shared.shape[:-1], self.blocks, -1)  # (B, blocks, 3 hidden)
+        mixed = self.mix(torch.cat([self.split(memory), each], -1)).flatten(-2)  # (B, D)
+        return self.gated(memory, functional.silu(self.mix_norm(mixed)))
 
-    def advance(self, state: State, from_action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
-        """The same, with what does not depend on the state done before: a_{t-1} adds (B, D) to the mix."""
-        memory = state.memory
-        shared = torch.cat([self.memory_in(memory), self.latent_in(state.latent)], -1)
-        from_own = torch.bmm(self.split(memory).transpose(0, 1), mix[0]).transpose(0, 1).flatten(1)
-        mixed = functional.silu(self.mix_norm(torch.addmm(from_action, shared, mix[1]) + from_own))
-        reset, candidate, update = self.gates(self.split(mixed)).chunk(3, dim=-1)
+    def gated(self, memory: Tensor, mixed: Tensor) -> Tensor:
+        """h_{t-1} and what all inputs together say, both (B, D) -> h_t: how much of each block is replaced, by what."""
+        reset, candidate, update = self.gates(self.split(mixed)).chunk(3, dim=-1)  # each (B, blocks, D / blocks)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(-2)
         update = torch.sigmoid(update - 1.0).flatten(-2)  # at first, remember
         return torch.lerp(memory, widen(candidate), widen(update))
 
+    def split(self, memory: Tensor) -> Tensor:
+        """(..., D) -> (..., blocks, D / blocks)."""
+        return memory.reshape(*memory.shape[:-1], self.blocks, -1)
+
 
 class RSSM(nn.Module):
     """Recurrent state-space model: a deterministic memory h_t, and a latent z_t inferred from it and the observation.
+
+        h_t = f(h_{t-1}, z_{t-1}, a_{t-1})     prior  p(z_t | h_t)     posterior  q(z_t | h_t, o_t)
 
     The memory is what lets one observation be understood in the light of those before it.
 
@@ -208,70 +195,54 @@ class RSSM(nn.Module):
         weight = self.core.mix.weight
         return State(weight.new_zeros(batch, self.memory_size), weight.new_zeros(batch, self.latent_size))
 
-    def prior(self, memory: Tensor) -> Distribution:
+    def remember(self, state: State, action: Tensor) -> Tensor:
+        """h_t (B, D) after `action` (B, A) in `state` (B)."""
+        memory: Tensor = self.core(state, action)
+        return memory
+
+    def prior_given(self, memory: Tensor) -> Distribution:
         """What is expected of z_t, given h_t (..., D)."""
         return self.latent(self.prior_net(memory))
 
-    def posterior(self, memory: Tensor, embedding: Tensor) -> Distribution:
+    def posterior_given(self, memory: Tensor, embedding: Tensor) -> Distribution:
         """What h_t (..., D) and the observation (..., E) say about z_t."""
         return self.latent(self.posterior_net(torch.cat([memory, embedding], -1)))
+
+    def prior(self, state: State, action: Tensor) -> Distribution:
+        """What is expected after `action` (B, A) in `state` (B): distribution over the next latent (B, Z)."""
+        return self.prior_given(self.remember(state, action))
 
     def observe(
         self, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
     ) -> tuple[State, Distribution, Distribution]:
-        """Infer the states of a sequence, row by row; arguments and result as in `FeedForward.observe`.
-
-        Only what depends on the row before stays in the loop: actions, embeddings and priors are done at once.
-        """
-        first = self.posterior_net.get_submodule("0.0")
-        assert isinstance(first, nn.Linear)
-        from_memory, from_embedding = first.weight.T.tensor_split([self.memory_size])
-        embedded = embedding @ from_embedding + first.bias  # (B, T, hidden)
-        mix = self.core.mix_matrices()
-        actions = self.core.embed_action(mask(~is_first, action), mix)  # (B, T, D)
-        state, states, logits = start, [], []
-        # unbind, not [:, t]: the gradient of an index is as large as what it was taken from
-        for embedded_t, action_t, is_first_t in zip(*(x.unbind(1) for x in (embedded, actions, is_first)), strict=True):
-            memory, raw = self.row(forget(is_first_t, state), action_t, embedded_t, mix, from_memory)
-            state = State(memory, self.latent(raw).sample())
+        """Infer the states of a sequence, row by row; arguments and result as in `FeedForward.observe`."""
+        state, states = start, []
+        for t in range(embedding.shape[1]):
+            memory = self.remember(forget(is_first[:, t], state), mask(~is_first[:, t], action[:, t]))
+            state = State(memory, self.posterior_given(memory, embedding[:, t]).sample())
             states.append(state)
-            logits.append(raw)
         observed = stack(states, dim=1)
-        return observed, self.latent(torch.stack(logits, dim=1)), self.prior(observed.memory)
-
-    def row(
-        self, state: State, from_action: Tensor, embedded: Tensor, mix: tuple[Tensor, ...], from_memory: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What one row adds to the sequence: h_t (B, D), and the raw parameters of the posterior of z_t."""
-        memory = self.core.advance(state, from_action, mix)
-        hidden = torch.addmm(embedded, memory, from_memory)
-        for module in ("0.1", "0.2", "1"):  # what follows the first matrix of the posterior
-            hidden = self.posterior_net.get_submodule(module)(hidden)
-        return memory, hidden
-
-    def expect(self, state: State, action: Tensor) -> tuple[Tensor, Tensor]:
-        """h_t (B, D) after an imagined action (B, A), and the raw parameters of the prior of z_t."""
-        memory = self.core(state, action)
-        return memory, self.prior_net(memory)
-
-    def compile_steps(self) -> None:
-        """Fuse what is repeated in every step; sampling stays outside, so random numbers stay the same."""
-        self.row, self.expect = torch.compile(self.row), torch.compile(self.expect)  # type: ignore[method-assign]
+        return observed, self.posterior_given(observed.memory, embedding), self.prior_given(observed.memory)
 
     def step(self, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False) -> State:
         """Infer one state while acting, (B, ...): the same as one row of `observe`, without its loss."""
-        memory = self.core(forget(is_first, state), mask(~is_first, action))
-        posterior = self.posterior(memory, embedding)
+        memory = self.remember(forget(is_first, state), mask(~is_first, action))
+        posterior = self.posterior_given(memory, embedding)
         return State(memory, posterior.mode if greedy else posterior.sample())
 
     def imagine(self, state: State, action: Tensor) -> State:
         """Sample the next state without an observation: (B, D + Z), (B, A) -> (B, D + Z)."""
-        memory, raw = self.expect(state, action)
-        return State(memory, self.latent(raw).sample())
+        memory = self.remember(state, action)
+        return State(memory, self.prior_given(memory).sample())
 
 
-def make_dynamics(config: Config, embedding: int, action_size: int) -> FeedForward | RSSM:
-    """The memory and the latent that `config` asks for."""
+Recurrent = TypeVar("Recurrent", bound=RSSM)
+
+
+def make_dynamics(
+    config: Config, embedding: int, action_size: int, recurrent: type[Recurrent]
+) -> FeedForward | Recurrent:
+    """The memory and the latent that `config` asks for; an RSSM is of the class `recurrent`."""
     latent: LatentRule = GaussianLatent(config.latent_size)
     if config.latent == "categorical":
         latent = CategoricalLatent(config.latent_size, config.latent_classes, config.unimix)
@@ -280,5 +251,5 @@ def make_dynamics(config: Config, embedding: int, action_size: int) -> FeedForwa
         core: BlockGRU | GRU = GRU(*sizes, config.norm)
         if config.memory_cell == "block-gru":
             core = BlockGRU(*sizes, config.memory_blocks, config.norm)
-        return RSSM(core, embedding, latent, config.memory_size, config.hidden, config.norm)
+        return recurrent(core, embedding, latent, config.memory_size, config.hidden, config.norm)
     return FeedForward(embedding, action_size, latent, config.hidden, config.layers, config.norm)

@@ -64,15 +64,33 @@ class ReturnNormalizer(nn.Module):
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
 
-    @torch.no_grad()
-    def update(self, returns: Tensor) -> Tensor:
-        """Take in a batch of returns (any shape) and give the scale (), at least `floor`."""
-        low, high = torch.quantile(returns.flatten().to(self.low), self.low.new_tensor(self.percentiles))
-        self.low.lerp_(low, 1.0 - self.decay)
-        self.high.lerp_(high, 1.0 - self.decay)
-        return self.scale
+    @property
+    def range(self) -> Tensor:
+        """The tracked percentiles, low and high: (2,)."""
+        return torch.stack([self.low, self.high])
 
     @property
     def scale(self) -> Tensor:
-        """The current range (), at least `floor`."""
-        return (self.high - self.low).clamp(min=self.floor)
+        """What returns are divided by (), at least `floor`."""
+        return self.scale_of(self.range)
+
+    def scale_of(self, range_: Tensor) -> Tensor:
+        """What returns would be divided by () with another range (2,), at least `floor`."""
+        return (range_[1] - range_[0]).clamp(min=self.floor)
+
+    @torch.no_grad()
+    def after(self, returns: Tensor) -> Tensor:
+        """The range (2,) that taking in a batch of returns (any shape) leads to; nothing is changed."""
+        found = torch.quantile(returns.flatten().to(self.low), self.low.new_tensor(self.percentiles))
+        return self.range.lerp(found, 1.0 - self.decay)
+
+    @torch.no_grad()
+    def keep(self, range_: Tensor) -> None:
+        """Go on from a range (2,)."""
+        self.low.copy_(range_[0])
+        self.high.copy_(range_[1])
+
+    def update(self, returns: Tensor) -> Tensor:
+        """Take in a batch of returns (any shape) and give the scale ()."""
+        self.keep(self.after(returns))
+        return self.scale

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent, Carry, agent_spaces
 from wm_tutorial.checkpoint import CHECKPOINT, METRICS, read_metrics, write_metrics
 from wm_tutorial.config import Config, make_config
-from wm_tutorial.data import COLLECT, Batch, Row, State
+from wm_tutorial.data import COLLECT, Row, State
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.errors import (
     CheckpointError,
@@ -31,8 +30,7 @@ from wm_tutorial.errors import (
     WorldModelError,
 )
 from wm_tutorial.evaluation import Evaluation, evaluate
-from wm_tutorial.imagination import imagine
-from wm_tutorial.optim import make_optimizer
+from wm_tutorial.learner import Learner
 from wm_tutorial.replay import Replay
 
 
@@ -82,14 +80,8 @@ class Trainer:
         self.environments = Environments(source, config.envs, (COLLECT, config.seed))
         with self.random.active():
             self.agent = Agent(self.environments.spaces, config).to(config.device)
-        world_model, behaviour = self.agent.world_model, self.agent.behaviour
-        if config.compile:
-            world_model.dynamics.compile_steps()
-        self.parts = {"world model": world_model, "actor": behaviour.actor, "critic": behaviour.critic}
-        self.learning_rates = (config.world_model_lr, config.actor_lr, config.critic_lr)
-        groups = zip(self.parts.values(), self.learning_rates, strict=True)
-        self.optimizer = make_optimizer(config, [{"params": list(part.parameters()), "lr": lr} for part, lr in groups])
-        dynamics = world_model.dynamics
+        self.learner = Learner(self.agent, config)
+        dynamics = self.agent.world_model.dynamics
         self.replay = Replay(
             config.capacity, config.envs, self.environments.spaces, dynamics.memory_size, dynamics.latent_size
         )
@@ -122,12 +114,15 @@ class Trainer:
         self.running[:, row.is_last] = 0.0
 
     def train_step(self) -> dict[str, float]:
-        """One gradient update of world model, actor and critic; returns the losses and other metrics.
+        """One gradient update of world model, actor and critic on a batch of experience.
+
+        Returns:
+            The losses and other metrics.
 
         Raises:
-            NonFiniteError: if a loss or gradient is not finite; nothing was changed then.
+            NonFiniteError: if a loss or gradient is not finite. Nothing that was learned has changed then, and the next
+                attempt uses another batch.
         """
-        before = {name: buffer.clone() for name, buffer in self.agent.named_buffers()}
         try:
             with self.random.active():
                 batch, place = self.replay.sample(
@@ -137,76 +132,15 @@ class Trainer:
                     self.config.device,
                     self.config.fresh_sequences_first,
                 )
-                half = self.config.precision == "bfloat16"
-                with torch.autocast(self.config.device, torch.bfloat16, enabled=half):
-                    losses, metrics, states = self.losses(batch)
-            gradients = self.backward(losses)
-            numbers = self.finite({**losses, **gradients, **metrics})
-        except NonFiniteError:
-            self.agent.load_state_dict(before, strict=False)  # the range of returns is all that has changed so far
-            raise
-        for group, lr in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
-            group["lr"] = lr * self.lr_share
-        self.optimizer.step()
-        self.agent.behaviour.update_slow_critic()
+                numbers, states = self.learner.update(batch, self.lr_share)
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"{error} in update {self.updates + 1}, environment step {self.steps}. "
+                "Lower the learning rates or look at the rewards and observations."
+            ) from error
         self.replay.write_back(place, states)
         self.updates += 1
         return numbers
-
-    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State]:
-        """Explain real sequences, imagine on from them, and judge what was imagined.
-
-        Returns:
-            Every named loss (), other metrics (), and the states (B, T) inferred on the way.
-        """
-        config, behaviour = self.config, self.agent.behaviour
-        model_losses, states = self.agent.world_model.losses(batch)
-        self.finite(model_losses)  # imagination could not sample from what is no number
-        if config.behaviour == "random":
-            return {name: loss.mean() for name, loss in model_losses.items()}, {}, states
-        start = states.detach().flatten()
-        if 0 < config.imagined_starts < len(start.latent):
-            start = start[torch.randperm(len(start.latent))[: config.imagined_starts]]
-        differentiable = config.policy_gradient == "dynamics"
-        trajectory = imagine(self.agent.world_model, behaviour.actor, start, config.horizon, differentiable)
-        real = (batch, states) if config.replay_critic_scale else ()
-        behaviour_losses, metrics = behaviour.losses(trajectory, *real)
-        losses = {name: loss.mean() for name, loss in {**model_losses, **behaviour_losses}.items()}
-        return losses, metrics, states
-
-    def backward(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the gradients of the weighted sum of all losses and clip them part by part; returns their norms.
-
-        One backward pass serves all parts: stop-gradients inside the losses keep them apart.
-        """
-        self.optimizer.zero_grad()
-        scales = self.scales
-        torch.stack([scales[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
-        return {
-            f"{name} gradient": torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
-            for name, part in self.parts.items()
-        }
-
-    def finite(self, tensors: dict[str, Tensor]) -> dict[str, float]:
-        """The mean of each tensor; raises NonFiniteError for the first one that is not finite."""
-        numbers = {name: float(tensor.detach().mean()) for name, tensor in tensors.items()}
-        for name, number in numbers.items():
-            if not np.isfinite(number):
-                raise NonFiniteError(
-                    f"{name} became {number} in update {self.updates + 1}, environment step {self.steps}. "
-                    "Lower the learning rates or look at the rewards and observations."
-                )
-        return numbers
-
-    @property
-    def scales(self) -> dict[str, float]:
-        """The weight of each named loss in the sum."""
-        c = self.config
-        return {
-            "decoder": c.decoder_scale, "reward": c.reward_scale, "continue": c.continue_scale,
-            "dynamics": c.dynamics_scale, "representation": c.representation_scale, "actor": 1.0, "critic": 1.0,
-            "replay critic": c.replay_critic_scale,
-        }  # fmt: skip
 
     @property
     def lr_share(self) -> float:
@@ -327,7 +261,7 @@ class Trainer:
             "config": dataclasses.asdict(self.config),
             "spaces": dataclasses.asdict(self.agent.spaces),
             "agent": self.agent.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.learner.optimizer.state_dict(),
             "replay": self.replay.state_dict(),
             "random": self.random.state_dict(),
             "environments": self.environments.state(),
@@ -345,7 +279,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned, for the same spaces and network sizes."""
         self.agent.load_state_dict(state["agent"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.learner.optimizer.load_state_dict(state["optimizer"])
         self.replay.load_state_dict(state["replay"])
         self.random.load_state_dict(state["random"])
         row = Row(**{name: column.numpy() for name, column in state["row"].items()})

@@ -20,6 +20,7 @@ from wm_tutorial.heads import (
     make_scalar_head,
 )
 from wm_tutorial.kl import balanced_kl
+from wm_tutorial.scan import QuickRSSM
 from wm_tutorial.transforms import TwoHot
 
 
@@ -49,7 +50,7 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = make_encoder(spaces, config.hidden, config.layers, config.conv_depth, config.norm)
-        self.dynamics = make_dynamics(config, self.encoder.outputs, spaces.action_size)
+        self.dynamics = make_dynamics(config, self.encoder.outputs, spaces.action_size, QuickRSSM)
         memory, latent = self.dynamics.memory_size, self.dynamics.latent_size
         self.features = memory + latent
         self.decoder = make_decoder(spaces, config, memory, latent)

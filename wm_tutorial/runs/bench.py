@@ -168,7 +168,7 @@ def bench(
         "spaces": {"observations": list(observations), "actions": actions, "action_kind": action_kind},
         "config": asdict(config),
         "updates": updates,
-        "parameters": sum(p.numel() for part in given.parts.values() for p in part.parameters()),
+        "parameters": sum(p.numel() for part in given.learner.parts.values() for p in part.parameters()),
         "matmul_gflop_per_second": speed,
         "matrix_share": share,
         "memory_mb": memory,

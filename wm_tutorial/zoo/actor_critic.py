@@ -108,15 +108,15 @@ def imagine_with_gradient(
 
 def losses_of_attached_features(
     behaviour: ActorCritic, trajectory: Trajectory, batch: Batch | None = None, states: State | None = None
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """The critic's loss on features through which gradient flows back into the model."""
-    losses, metrics = LOSSES(behaviour, trajectory, batch, states)
+    losses, metrics, range_ = LOSSES(behaviour, trajectory, batch, states)
     feature, config = trajectory.state.feature, behaviour.config
     value, slow_value = behaviour.critic(feature), behaviour.slow_critic(feature).mean
     expected = slow_value if config.bootstrap == "slow critic" else value.mean
     target, weight = behaviour.returns(trajectory, expected), trajectory.weight(config.imagined_discount)
     losses["critic"] = CRITIC_LOSS(value[:, :-1], target, slow_value[:, :-1], weight, config.slow_critic_scale)
-    return losses, metrics
+    return losses, metrics, range_
 
 
 def no_weight(trajectory: Trajectory, gamma: float) -> Tensor:
@@ -139,9 +139,9 @@ def normalised_returns(behaviour: ActorCritic, trajectory: Trajectory, value: Te
     return RETURNS(behaviour, trajectory, value) / behaviour.normalizer.scale
 
 
-def scale_without_floor(normalizer: ReturnNormalizer) -> Tensor:
+def scale_without_floor(normalizer: ReturnNormalizer, range_: Tensor) -> Tensor:
     """The range of returns, however small."""
-    return (normalizer.high - normalizer.low).clamp(min=1e-8)
+    return (range_[1] - range_[0]).clamp(min=1e-8)
 
 
 def slow_critic_at_rest(behaviour: ActorCritic) -> None:
@@ -264,7 +264,7 @@ BUGS = (
         source=f"{DREAMER_V3}20",
         breaks="returns.ReturnNormalizer.scale, max(1, S)",
         caught_by=("test_returns.py::test_small_returns_are_never_blown_up", "test_golden.py::test_golden_retnorm"),
-        replaces=((ReturnNormalizer, "scale", property(scale_without_floor)),),
+        replaces=((ReturnNormalizer, "scale_of", scale_without_floor),),
         needs={"return_normalization": True},
     ),
     Bug(

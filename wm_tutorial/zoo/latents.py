@@ -12,9 +12,9 @@ from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, Bug
 FEED_FORWARD_POSTERIOR = FeedForward.posterior
 FEED_FORWARD_PRIOR = FeedForward.prior
 RSSM_OBSERVE = RSSM.observe
-RSSM_POSTERIOR = RSSM.posterior
-GRU_EMBED_ACTION = GRU.embed_action
-BLOCK_GRU_EMBED_ACTION = BlockGRU.embed_action
+RSSM_POSTERIOR = RSSM.posterior_given
+GRU_FORWARD = GRU.forward
+BLOCK_GRU_FORWARD = BlockGRU.forward
 ENCODE_VECTOR = VectorEncoder.forward
 ENCODE_IMAGE = ImageEncoder.forward
 GAUSSIAN_SAMPLE = Gaussian.sample
@@ -72,10 +72,10 @@ def rssm_observe_by_prior(model: RSSM, embedding: Tensor, action: Tensor, is_fir
     state, states = start, []
     for t in range(embedding.shape[1]):
         memory = model.core(forget(is_first[:, t], state), mask(~is_first[:, t], action[:, t]))
-        state = State(memory, model.prior(memory).sample())
+        state = State(memory, model.prior_given(memory).sample())
         states.append(state)
     drawn = stack(states, dim=1)
-    return drawn, model.posterior(drawn.memory, embedding), model.prior(drawn.memory)
+    return drawn, model.posterior_given(drawn.memory, embedding), model.prior_given(drawn.memory)
 
 
 def feed_forward_blind_posterior(model: FeedForward, embedding: Tensor) -> Distribution:
@@ -108,14 +108,14 @@ def prior_of_the_state_alone(model: FeedForward, state: State, action: Tensor) -
     return FEED_FORWARD_PRIOR(model, state, torch.zeros_like(action))
 
 
-def gru_without_action(core: GRU, action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
+def gru_without_action(core: GRU, state: State, action: Tensor) -> Tensor:
     """The action is not used."""
-    return GRU_EMBED_ACTION(core, torch.zeros_like(action), mix)
+    return GRU_FORWARD(core, state, torch.zeros_like(action))
 
 
-def block_gru_without_action(core: BlockGRU, action: Tensor, mix: tuple[Tensor, ...]) -> Tensor:
+def block_gru_without_action(core: BlockGRU, state: State, action: Tensor) -> Tensor:
     """The action is not used."""
-    return BLOCK_GRU_EMBED_ACTION(core, torch.zeros_like(action), mix)
+    return BLOCK_GRU_FORWARD(core, state, torch.zeros_like(action))
 
 
 OWN_ROW = "test_dynamics.py::test_the_posterior_sees_its_own_observation_and_the_prior_the_row_before"
@@ -196,11 +196,11 @@ BUGS = (
         symptom="States do not depend on observations; the decoder shows the average picture.",
         innocent="The divergence is zero, which looks like perfect prediction.",
         source="https://github.com/google-research/planet/issues/23",
-        breaks="dynamics.RSSM.posterior and dynamics.FeedForward.posterior, q(z_t | h_t, o_t)",
+        breaks="dynamics.RSSM.posterior_given and dynamics.FeedForward.posterior, q(z_t | h_t, o_t)",
         caught_by=(OWN_ROW, ALL_ROWS),
         replaces=(
             (FeedForward, "posterior", feed_forward_blind_posterior),
-            (RSSM, "posterior", rssm_blind_posterior),
+            (RSSM, "posterior_given", rssm_blind_posterior),
             (RSSM, "observe", rssm_observe_blind),
         ),
     ),
@@ -230,8 +230,8 @@ BUGS = (
         caught_by=("test_dynamics.py::test_the_prior_uses_latent_and_action", ALL_ROWS),
         replaces=(
             (FeedForward, "prior", prior_of_the_state_alone),
-            (GRU, "embed_action", gru_without_action),
-            (BlockGRU, "embed_action", block_gru_without_action),
+            (GRU, "forward", gru_without_action),
+            (BlockGRU, "forward", block_gru_without_action),
         ),
     ),
 )

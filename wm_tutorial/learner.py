@@ -1,0 +1,112 @@
+"""One update: what happened is explained, what follows is imagined and judged, and every part takes a step.
+
+batch -> world model's losses, states -> imagined trajectories -> behaviour's losses -> one sum, one backward pass
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from wm_tutorial.agent import Agent
+from wm_tutorial.config import Config
+from wm_tutorial.data import Batch, State
+from wm_tutorial.errors import NonFiniteError
+from wm_tutorial.imagination import imagine
+from wm_tutorial.optim import make_optimizer
+
+
+class Learner:
+    """An agent's parts, their optimiser, and the weight of each loss.
+
+    parts      what is clipped together: world model, actor, critic
+    optimizer  one group of parameters for each part, with a learning rate of its own
+    """
+
+    def __init__(self, agent: Agent, config: Config) -> None:
+        self.agent, self.config = agent, config
+        world_model, behaviour = agent.world_model, agent.behaviour
+        if config.compile:
+            world_model.dynamics.compile_steps()
+        self.parts = {"world model": world_model, "actor": behaviour.actor, "critic": behaviour.critic}
+        self.learning_rates = (config.world_model_lr, config.actor_lr, config.critic_lr)
+        groups = zip(self.parts.values(), self.learning_rates, strict=True)
+        self.optimizer = make_optimizer(config, [{"params": list(part.parameters()), "lr": lr} for part, lr in groups])
+
+    def update(self, batch: Batch, lr_share: float = 1.0) -> tuple[dict[str, float], State]:
+        """One gradient update of world model, actor and critic.
+
+        Args:
+            batch: real sequences.
+            lr_share: what is left of the learning rates, in 0..1.
+
+        Returns:
+            The losses and other metrics, and the states (B, T) inferred on the way.
+
+        Raises:
+            NonFiniteError: if a loss or gradient is not finite; no parameter, range or average was changed then.
+        """
+        with torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            losses, metrics, states, range_ = self.losses(batch)
+        gradients = self.backward(losses)
+        numbers = finite({**losses, **gradients, **metrics})
+        for group, lr in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
+            group["lr"] = lr * lr_share
+        self.optimizer.step()
+        self.agent.behaviour.normalizer.keep(range_)
+        self.agent.behaviour.update_slow_critic()
+        return numbers, states
+
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor]:
+        """Explain real sequences, imagine on from them, and judge what was imagined; nothing is changed.
+
+        Returns:
+            Every named loss (), other metrics (), the states (B, T) inferred on the way, and the range of returns (2,)
+            to go on from.
+        """
+        config, behaviour = self.config, self.agent.behaviour
+        model_losses, states = self.agent.world_model.losses(batch)
+        finite(model_losses)  # imagination could not sample from what is no number
+        if config.behaviour == "random":
+            return {name: loss.mean() for name, loss in model_losses.items()}, {}, states, behaviour.normalizer.range
+        start = states.detach().flatten()
+        if 0 < config.imagined_starts < len(start.latent):
+            start = start[torch.randperm(len(start.latent))[: config.imagined_starts]]
+        differentiable = config.policy_gradient == "dynamics"
+        trajectory = imagine(self.agent.world_model, behaviour.actor, start, config.horizon, differentiable)
+        real = (batch, states) if config.replay_critic_scale else ()
+        behaviour_losses, metrics, range_ = behaviour.losses(trajectory, *real)
+        losses = {name: loss.mean() for name, loss in {**model_losses, **behaviour_losses}.items()}
+        return losses, metrics, states, range_
+
+    def backward(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the gradients of the weighted sum of all losses and clip them part by part; returns their norms.
+
+        One backward pass serves all parts: stop-gradients inside the losses keep them apart.
+        """
+        self.optimizer.zero_grad()
+        scales = self.scales
+        torch.stack([scales[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
+        return {
+            f"{name} gradient": torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
+            for name, part in self.parts.items()
+        }
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """The weight of each named loss in the sum."""
+        c = self.config
+        return {
+            "decoder": c.decoder_scale, "reward": c.reward_scale, "continue": c.continue_scale,
+            "dynamics": c.dynamics_scale, "representation": c.representation_scale, "actor": 1.0, "critic": 1.0,
+            "replay critic": c.replay_critic_scale,
+        }  # fmt: skip
+
+
+def finite(tensors: dict[str, Tensor]) -> dict[str, float]:
+    """The mean of each tensor; raises NonFiniteError for the first one that is not finite."""
+    numbers = {name: float(tensor.detach().mean()) for name, tensor in tensors.items()}
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise NonFiniteError(f"{name} became {number}")
+    return numbers
