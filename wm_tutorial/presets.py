@@ -46,7 +46,11 @@ REPOSITORIES = {
     "planet": ("google-research/planet", "0c6f7d3", "Hafner et al. 2019 (arXiv 1811.04551)"),
     "dreamer_v1": ("danijar/dreamer", "399cad5", "Hafner et al. 2020 (arXiv 1912.01603)"),
     "dreamer_v2": ("danijar/dreamerv2", "0216d33", "Hafner et al. 2021 (arXiv 2010.02193), for Atari"),
-    "dreamer_v3": ("danijar/dreamerv3", "e3f0224", "Hafner et al. 2023 (arXiv 2301.04104), for vectors"),
+    "dreamer_v3": (
+        "danijar/dreamerv3",
+        "e3f0224",
+        "Hafner et al. 2023, in the version of 2024 (arXiv 2301.04104), for vectors",
+    ),
 }
 WIDTHS = ("hidden", "layers", "latent_size", "latent_classes", "memory_size", "memory_blocks", "bins", "conv_depth")
 
@@ -83,7 +87,7 @@ TABLE: dict[str, tuple[Cell | None, Cell | None, Cell | None, Cell | None]] = {
         Cell(400, f"{V1}:55", "400 in heads, 200 in the RSSM; paper, appendix: 300"),
         Cell(400, f"{D1}; {V2}, atari.rssm", "400 in heads, 600 in the RSSM"), Cell(64, f"{V3}:120-153")),
     "layers": (
-        Cell(2, "not stated", "no vectors and no policy; the reward head has 2 (planet/networks/basic.py)"),
+        Cell(2, "planet/networks/basic.py", "2 in the reward head; no vectors, no policy"),
         Cell(3, f"{V1}, _build_model", "actor 4, value 3; no vectors"), Cell(4, D1), Cell(3, f"{V3}:91-101")),
     "norm": (
         Cell("layer", "planet/models/rssm.py", "none"), Cell("layer", "models.py", "none"),
@@ -206,7 +210,8 @@ TABLE: dict[str, tuple[Cell | None, Cell | None, Cell | None, Cell | None]] = {
         Cell(0.2, f"{V1}:68-69: 100 for 1,000 frames, each action twice"),
         Cell(0.25, f"{D1}; {V2}, atari.train_every: 1 / 16"), Cell(1.0, "embodied/run/train.py:24-25,73")),
     "steps": (
-        Cell(250_000, "not stated: 1,000 episodes of 250 actions"),
+        Cell(250_000, f"{PLANET}, max_steps, collect_every",
+             "20,000,000 sequences, an episode for every 5,000; here 1,000 episodes of 250 actions"),
         Cell(2_500_000, f"{V1}:36: 5,000,000 frames, each action twice"),
         Cell(50_000_000, f"{V2}, atari.steps: 200,000,000 frames, each action 4 times"),
         Cell(1_100_000, f"{V3}:155-196, dmc_proprio")),
@@ -214,16 +219,12 @@ TABLE: dict[str, tuple[Cell | None, Cell | None, Cell | None, Cell | None]] = {
 # fmt: on
 
 # What differs from the sources and is no number that can be turned.
-SMALL_ANCESTOR = (
-    "In `nano` and `micro` it has the package's learning rates, batches and budget, and the decoder's weight is 10."
-)
 ANCESTORS = (
     "Vectors are observed and predicted through symlog, as in V3; the source learns from images.",
     "Hidden layers and image stages are V3's: SiLU, pooling and upsampling; the source has ReLU or ELU, and strides.",
     "The prior has two hidden layers; the source has one.",
-    "The heads of rewards and values, and of the policy nearly, start at zero; the source's start at chance.",
+    "The heads of rewards and values, and of the policy nearly, start at zero; the source's at random.",
     "A batch starts from the state stored with its first row; the source starts from zeros.",
-    SMALL_ANCESTOR,
 )
 GAUSSIANS = (
     "The latent's standard deviation is bounded, 0.007 to 2.7, through a sigmoid; the source has softplus + 0.1.",
@@ -245,7 +246,7 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
         "deviation of 5 at first, and adds noise of 0.3 when it acts.",
         "The continue head is on and weighs 10; the source has it off for continuous control.",
         "The heads of reward and continue have one hidden layer; the source's have two and three.",
-        "Nothing is learned before the first action; the source begins with 100 updates.",
+        "The first steps by chance are followed by acting; the source makes 100 updates in between.",
         "One version of the paper has a slow critic, a horizon of 20 and other learning rates; this is its code.",
         "float32; the source computes in float16.",
         *GAUSSIANS, *RETURNS, *ANCESTORS,
