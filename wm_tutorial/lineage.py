@@ -8,11 +8,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wm_tutorial.config import Config, make_config, section_options
-from wm_tutorial.presets import DIFFERENCES, PRESETS, REPOSITORIES, TABLE, WIDTHS, Cell
+from wm_tutorial.config import make_config, section_options
+from wm_tutorial.presets import DIFFERENCES, REPOSITORIES, TABLE, WIDTHS, Cell
 
 REFERENCE_SIZES = {"planet": "paper", "dreamer_v1": "paper", "dreamer_v2": "paper", "dreamer_v3": "size1m"}
-COLUMNS = (*REFERENCE_SIZES, "nano")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def table_of(lines: list[Line]) -> str:
         + " |"
         for line in lines
     ]
-    return "\n".join([f"| | {head} | dreamer_v3<br>nano |", "|---|" + "---|" * len(COLUMNS), *rows])
+    return "\n".join([f"| | {head} | dreamer_v3<br>nano |", "|---|" + "---|" * (len(REFERENCE_SIZES) + 1), *rows])
 
 
 def sources_of(preset: str) -> str:
@@ -141,14 +140,13 @@ def own_of(preset: str) -> str:
     return f"Beyond the widths, `nano` changes {len(changed)} of these values; in parentheses what they were: {told}."
 
 
-assert set(TABLE) <= set(Config.__dataclass_fields__) and set(REPOSITORIES) <= set(PRESETS)
-
 PAGE = """# The presets and their sources
 
 Written by `wm-tutorial presets --form page`. The presets are the world models and agents of their papers in the layers
 of this package. This table says value by value what is as in the source and what is not; the lists below it say what
 differs besides. PlaNet, V1 and V2 have the widths of their papers, V3 those of the reference's smallest size; `nano` is
-the size for a laptop that the course trains.
+the size for a laptop that the course trains. Numbers are counted per action, as Gymnasium does: an update for every 10
+frames of an environment that repeats each action twice is one for every 5 actions.
 
 {summary}
 

@@ -247,7 +247,7 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
         "The continue head is on and weighs 10; the source has it off for continuous control.",
         "The heads of reward and continue have one hidden layer; the source's have two and three.",
         "The first steps by chance are followed by acting; the source makes 100 updates in between.",
-        "One version of the paper has a slow critic, a horizon of 20 and other learning rates; this is its code.",
+        "One version of the paper has a slow critic, a horizon of 20 and other learning rates; these are its code's.",
         "float32; the source computes in float16.",
         *GAUSSIANS, *RETURNS, *ANCESTORS,
     ),
