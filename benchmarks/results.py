@@ -14,13 +14,13 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from wm_tutorial.config import make_config
+from wm_tutorial.config import from_plain, make_config
 from wm_tutorial.runs.measure import bootstrap_interval, summarise
 
 ROOT = Path(__file__).parent.parent
@@ -125,8 +125,10 @@ def row(name: str) -> str:
     minutes = np.mean([record["seconds"]["cpu"] / 60 for record in records])
     config = records[0]["config"]
     length = {name: config[name] for name in ("steps", "seed", "eval_episodes")}
-    usual = asdict(make_config(config["preset"], config["size"], **length))
-    agent = " ".join(part for part in (config["preset"], config["size"]) if part) + ("*" if config != usual else "")
+    usual = make_config(config["preset"], config["size"], **length)
+    agent = " ".join(part for part in (config["preset"], config["size"]) if part) + (
+        "*" if from_plain(config) != usual else ""
+    )
     world = experiment.env.removeprefix("wm_tutorial/")
     return (
         f"| [{name}]({name})<br>{world} | {agent} | {config['steps']:,} | "

@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Discrete
 from scripted import tiny
 
 from wm_tutorial import cli
-from wm_tutorial.config import Config
+from wm_tutorial.config import Config, from_plain
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs import bench
 
@@ -137,7 +137,7 @@ def test_the_result_holds_what_was_measured(result: dict[str, Any]) -> None:
     assert 0 < result["matrix_share"] < 1
     assert result["matmul_gflop_per_second"] > 0.1
     assert 0 < result["memory_mb"]["before"] <= result["memory_mb"]["peak"]
-    assert Config(**result["config"]) == config
+    assert from_plain(result["config"]) == config
     parts = bench.make_trainer(SOURCE, config).learner.parts.values()
     assert result["parameters"] == sum(p.numel() for part in parts for p in part.parameters())
 

@@ -18,6 +18,7 @@ from course import chapters
 
 import book
 from wm_tutorial import zoo
+from wm_tutorial.config import section_options
 
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
@@ -200,6 +201,17 @@ def test_every_name_of_the_guide_has_an_anchor_in_the_reference(gathered: Path) 
         re.findall(r"\]\(#([\w-]+)\)", (gathered / "guide.md").read_text() + (gathered / "paper_map.md").read_text())
     )
     assert len(asked) > 15 and asked <= anchors
+
+
+def test_the_options_stand_on_their_page_under_the_headings_of_their_sections(gathered: Path) -> None:
+    page = (gathered / "api" / "config.md").read_text()
+    told = page.split("`Config`\n")[1].split("\n## ")[0]
+    parts = re.split(r"^### (?!`)(.+)$", told, flags=re.MULTILINE)
+    found = {
+        title: re.findall(r"^- `(\w+) = ", text, re.MULTILINE)
+        for title, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    assert found == section_options()
 
 
 def test_a_docstring_becomes_lists_code_and_warnings() -> None:

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 from scripted import TINY, timeless, tiny, tree, written
 
-from wm_tutorial import Agent, Trainer, __version__, cli
+from wm_tutorial import Agent, Trainer, __version__, cli, lineage
 from wm_tutorial import config as config_module
-from wm_tutorial.config import PRESETS, SIZES, Config, Preset, make_config, sizes_of
+from wm_tutorial.config import PRESETS, SECTIONS, SIZES, Config, Preset, make_config, section_options, sizes_of
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
 COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "zoo", "bench", "presets"]
@@ -108,6 +108,19 @@ def test_help_lists_every_option_of_the_dataclass_with_its_sentence(command: str
     assert "--config" not in text  # options are not nested
 
 
+@pytest.mark.parametrize("command", ["train", "measure", "zoo", "bench"])
+def test_help_shows_the_sections_in_their_order(command: str, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # one column of groups
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", main(command, "--help")[0])
+    titles = [section.lower().replace(" ", "-") for section in SECTIONS]
+    _, *parts = re.split(r"^\W*(\S+) options\b", printed, flags=re.M)
+    assert parts[::2] == titles
+    groups = dict(zip(titles, parts[1::2], strict=True))
+    for title, options_of in zip(titles, section_options().values(), strict=True):
+        listed = re.findall(r"^[│ ]*--([a-z][a-z-]+) ", groups[title], re.MULTILINE)
+        assert listed == [option.replace("_", "-") for option in options_of]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_says_what_it_does_and_what_it_wants(command: str, main: Main) -> None:
     (kind,) = (kind for kind in known() if kind.__name__.lower() == command)
@@ -186,6 +199,11 @@ def test_presets_lists_all_of_them_on_a_narrow_page(main: Main) -> None:
         assert told == {k: v for k, v in columns.items() if isinstance(v, str)} | {"parameters": told["parameters"]}
         sizes = re.findall(r"([a-z]\w+) ([\d,]+)", told["parameters"])
         assert [size for size, _ in sizes] == sizes_of(name)
+
+
+@pytest.mark.parametrize(("form", "expected"), [("table", lineage.text), ("page", lineage.page)])
+def test_presets_are_shown_side_by_side_when_asked(form: str, expected: Callable[[], str], main: Main) -> None:
+    assert main("presets", "--form", form)[0].strip() == expected().strip()
 
 
 def test_presets_counts_the_parameters_that_learn(main: Main) -> None:

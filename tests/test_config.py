@@ -1,15 +1,31 @@
 """Every option: which values it takes, and that they arrive as they were given."""
 
 import dataclasses
+import inspect
 import json
 import math
+import re
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wm_tutorial.config import LAPTOP, PRESETS, RANGES, SIZES, Config, Preset, make_config, size_options, sizes_of
+from wm_tutorial.config import (
+    LAPTOP,
+    PRESETS,
+    RANGES,
+    SECTIONS,
+    SIZES,
+    Config,
+    Preset,
+    from_plain,
+    make_config,
+    plain,
+    section_options,
+    size_options,
+    sizes_of,
+)
 from wm_tutorial.errors import InputError
 
 HINTS = get_type_hints(Config)
@@ -202,6 +218,46 @@ def test_a_config_cannot_be_changed_but_replaced() -> None:
     assert dataclasses.replace(config, steps=5).steps == 5
     with pytest.raises(InputError, match="steps is 0"):
         dataclasses.replace(config, steps=0)
+
+
+# --- Sections ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_option_is_in_one_section_in_the_order_of_the_dataclass() -> None:
+    sections = section_options()
+    assert list(sections) == list(SECTIONS)
+    assert [option for options in sections.values() for option in options] == list(HINTS)
+    assert {section: options[0] for section, options in sections.items()} == SECTIONS
+
+
+def test_the_comments_in_the_dataclass_are_its_sections() -> None:
+    written = re.findall(r"^    # (.+)\n    (\w+):", inspect.getsource(Config), re.MULTILINE)
+    assert written == list(SECTIONS.items())
+
+
+# --- As JSON ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_and_size_survives_strict_json(preset: str) -> None:
+    for size in sizes_of(preset) or [None]:
+        config = make_config(preset, size)
+        assert from_plain(json.loads(json.dumps(plain(config), allow_nan=False))) == config
+
+
+def test_infinity_is_a_word_in_json_and_older_files_may_have_their_own() -> None:
+    config = make_config("dreamer_v3", "size1m")
+    assert config.clip == math.inf and plain(config)["clip"] == "inf"
+    assert {name: value for name, value in plain(config).items() if name != "clip"} == {
+        name: value for name, value in dataclasses.asdict(config).items() if name != "clip"
+    }
+    assert from_plain(json.loads(json.dumps(dataclasses.asdict(config)))) == config  # with Infinity, as Python writes
+
+
+@pytest.mark.parametrize("options", [{"clip": "many"}, {"horizon": "inf"}, {"preset": "inf"}, {"lam": "inf"}, {"x": 1}])
+def test_what_cannot_be_read_back_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        from_plain(options)
 
 
 # --- make_config ------------------------------------------------------------------------------------------------------

@@ -1,19 +1,33 @@
 """A measured result: the raw data, what is computed from it, and that nothing is trained twice."""
 
+import dataclasses
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from wm_tutorial.config import make_config
+from wm_tutorial.config import from_plain, make_config
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs.measure import as_table, bootstrap_interval, imagined_returns, measure, summarise
+from wm_tutorial.runs.run import write_settings
+from wm_tutorial.trainer import Trainer
 
 TINY = make_config(
     steps=60, prefill=20, hidden=8, layers=1, latent_size=4, batch_size=2, sequence_length=4, imagined_starts=4,
-    horizon=2, envs=2, capacity=200, eval_every=30, eval_episodes=2, log_every=20,
+    horizon=2, envs=2, capacity=200, eval_every=30, eval_episodes=2, log_every=20, clip=math.inf,
 )  # fmt: skip
+
+
+def strict(text: str) -> Any:
+    """JSON as any reader has it: without infinity and not-a-number."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def test_measure_writes_what_it_found_and_adds_seeds_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,9 +38,9 @@ def test_measure_writes_what_it_found_and_adds_seeds_later(tmp_path: Path, monke
     summary = measure("CartPole-v1", TINY, [0, 1], folder, episodes=3)
 
     assert (folder / "seed-0.json").read_bytes() == first  # not trained again
-    records = [json.loads((folder / f"seed-{seed}.json").read_text()) for seed in (0, 1)]
+    records = [strict((folder / f"seed-{seed}.json").read_text()) for seed in (0, 1)]
     for seed, record in enumerate(records):
-        assert record["config"]["seed"] == seed and record["config"]["hidden"] == 8
+        assert from_plain(record["config"]) == dataclasses.replace(TINY, seed=seed)
         assert len(record["final_returns"]) == 3
         assert [step // 30 for step, _ in record["evaluations"]] == [1, 2]
         assert summary["seeds"][str(seed)]["final"] == pytest.approx(np.mean(record["final_returns"]), abs=0.05)
@@ -39,6 +53,12 @@ def test_measure_writes_what_it_found_and_adds_seeds_later(tmp_path: Path, monke
     assert (folder / "curves.png").stat().st_size > 1000
     table = as_table(summary)
     assert table.count("\n") == 4 and f"{summary['mean']:.1f}" in table
+
+
+def test_the_settings_of_a_run_are_json_that_any_reader_understands(tmp_path: Path) -> None:
+    write_settings(Trainer("CartPole-v1", TINY, tmp_path))
+    settings = strict((tmp_path / "config.json").read_text())
+    assert from_plain({name: settings[name] for name in dataclasses.asdict(TINY)}) == TINY
 
 
 def test_what_was_believed_comes_from_the_lines_of_losses_that_have_it() -> None:

@@ -18,7 +18,7 @@ GROUPS = {
     "The mathematics, as pure functions": ["transforms", "latents", "kl", "returns"],
     "The model: see, expect, explain": ["networks", "encoder", "dynamics", "scan", "heads", "world_model"],
     "The behaviour learned inside it": ["imagination", "actor_critic", "agent"],
-    "Every number that can be turned, and how a step is taken": ["config", "optim", "learner"],
+    "Every number that can be turned, and how a step is taken": ["config", "presets", "lineage", "optim", "learner"],
     "The loop, around Gymnasium environments": ["envs", "trainer", "evaluation", "checkpoint"],
     "Another part in the place of one of these": ["parts", "errors"],
     "What a person does and looks at": ["worlds", "runs", "figures", "cli"],
@@ -120,7 +120,7 @@ def page(room: Module, known: dict[str, str]) -> str:
         for node in documented(tree.body):
             lines += described(node, level, at, known)
             if isinstance(node, ast.ClassDef):
-                lines += fields(node, known)
+                lines += fields(node, known, sections(tree) if node.name == "Config" else {}, level)
                 for member in documented(node.body):
                     lines += described(member, f"{level}#", at, known, node.name)
     return "\n".join(lines)
@@ -179,10 +179,21 @@ def described_fields(node: ast.ClassDef) -> list[tuple[ast.AnnAssign, str]]:
     ]
 
 
-def fields(node: ast.ClassDef, known: dict[str, str]) -> list[str]:
-    """A list of the fields that are described one by one."""
+def sections(tree: ast.Module) -> dict[str, str]:
+    """The fields that a section of `Config` begins with, and its title, as the module has them in SECTIONS."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="SECTIONS")], value=value):
+                return {first: title for title, first in ast.literal_eval(value).items()}
+    return {}
+
+
+def fields(node: ast.ClassDef, known: dict[str, str], begins: dict[str, str], level: str) -> list[str]:
+    """A list of the fields that are described one by one, with a heading where a section begins."""
     rows = []
     for part, doc in described_fields(node):
+        if title := begins.get(ast.unparse(part.target)):
+            rows.append(f"\n{level}# {title}\n")
         default = f" = {ast.unparse(part.value)}" if part.value else ""
         choices = re.findall(r"Literal\[(.+?)\]", ast.unparse(part.annotation))
         one_of = f" One of {', '.join(f'`{choice}`' for choice in choices[0].split(', '))}." if choices else ""

@@ -1,27 +1,34 @@
 """The command line: wm-tutorial train | resume | evaluate | dream | measure | zoo | bench | presets."""
 
+import ast
 import dataclasses
+import inspect
+import itertools
 import json
 import re
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import torch
 import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
-from wm_tutorial import checkpoint, figures
+from wm_tutorial import checkpoint, figures, lineage
 from wm_tutorial.agent import Agent
-from wm_tutorial.config import PRESETS, Config, Preset, make_config, sizes_of
+from wm_tutorial.config import PRESETS, Config, Preset, make_config, section_options, sizes_of
 from wm_tutorial.data import Spaces
-from wm_tutorial.errors import WorldModelError
+from wm_tutorial.errors import InputError, WorldModelError
 from wm_tutorial.runs import bench
 from wm_tutorial.runs.measure import as_table, measure
 from wm_tutorial.runs.run import Run, resume, train
 from wm_tutorial.zoo.experiment import as_table as as_table_of_bugs
 from wm_tutorial.zoo.experiment import experiment, usable_bugs
+
+# All options of a run, flat: `--horizon 10`. The empty name keeps the field's own out of what is read and shown.
+Options = Annotated[tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]], tyro.conf.arg(name="")]
 
 
 def announce(run: Run) -> None:
@@ -38,7 +45,7 @@ class Train:
     """Id of a Gymnasium environment, such as CartPole-v1."""
     out: Path | None = None
     """The run folder; a new one below runs/ if left out."""
-    config: tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]] = dataclasses.field(default_factory=Config)
+    config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, draw."""
@@ -113,7 +120,7 @@ class Measure:
     """One run each."""
     episodes: int = 100
     """Episodes of each final evaluation."""
-    config: tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]] = dataclasses.field(default_factory=Config)
+    config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, summarise."""
@@ -134,7 +141,7 @@ class Zoo:
     """One run each."""
     episodes: int = 100
     """Episodes of each final evaluation."""
-    config: tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]] = dataclasses.field(default_factory=Config)
+    config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, compare."""
@@ -156,7 +163,7 @@ class Bench:
     """Of which kind they are."""
     json: Path | None = None
     """A file that the numbers are also written to."""
-    config: tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]] = dataclasses.field(default_factory=Config)
+    config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Measure, print, write."""
@@ -170,8 +177,14 @@ class Bench:
 class Presets:
     """List the presets: the lineage of world model agents, and the sizes they come in."""
 
+    form: Literal["list", "table", "page"] = "list"
+    """A block for each; all values side by side; or the page of the book, with the source of each value."""
+
     def __call__(self) -> None:
-        """Print one block for each."""
+        """Print them."""
+        if self.form != "list":
+            print(lineage.text() if self.form == "table" else lineage.page().rstrip("\n"))
+            return
         told = [field.name for field in dataclasses.fields(Preset) if field.name not in ("options", "paper", "small")]
         for name, preset in PRESETS.items():
             print(name)
@@ -194,6 +207,41 @@ def sizes(preset: str) -> str:
     return "; ".join(counts)
 
 
+def sentences() -> dict[str, str]:
+    """Each option of `Config` with the sentence below it."""
+    (definition,) = ast.parse(inspect.getsource(Config)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for option, below in itertools.pairwise(definition.body):
+        match option, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(sentence))):
+                found[name] = " ".join(sentence.split())
+    return found
+
+
+SECTIONED = ConstructorRegistry()  # how the command line is told that `Config` has sections
+
+
+@SECTIONED.struct_rule
+def by_section(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """`Config` as one group of options for each of its sections; its defaults are those of `info`'s instance."""
+    if info.type is not Config:
+        return None
+    hints, told = get_type_hints(Config), sentences()
+    groups = []
+    for section, options in section_options().items():
+        name = section.lower().replace(" ", "_")
+        described = [(option, Annotated[hints[option], tyro.conf.arg(help=told[option])]) for option in options]
+        group = dataclasses.make_dataclass(name, described, namespace={"__doc__": ""})
+        default = group(**{option: getattr(info.default, option) for option in options})
+        groups.append(StructFieldSpec(name=name, type=group, default=default))
+
+    def joined(**chosen: Any) -> Config:
+        return Config(**{name: value for group in chosen.values() for name, value in dataclasses.asdict(group).items()})
+
+    return StructConstructorSpec(instantiate=joined, fields=tuple(groups))
+
+
 def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Zoo | Bench | Presets:
     """What was asked for; where options can be given, their defaults are those of the preset and size named."""
     line = " ".join(arguments)
@@ -213,7 +261,12 @@ def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream 
         | Annotated[Bench, benching]
         | Annotated[Presets, tyro.conf.subcommand("presets")]
     )
-    return tyro.cli(commands, args=list(arguments), prog="wm-tutorial", description=DESCRIPTION)
+    words = list(arguments)
+    try:
+        return tyro.cli(commands, args=words, prog="wm-tutorial", description=DESCRIPTION, registry=SECTIONED)
+    except InputError as error:  # of options that do not fit together, or out of their range
+        print(f"wm-tutorial {' '.join(words[:1])}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 DESCRIPTION = "Train agents that learn inside their own model of the world."

@@ -2,17 +2,35 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from wm_tutorial.errors import InputError
+from wm_tutorial.presets import LAPTOP, PRESETS, SIZES, Preset
+
+__all__ = [
+    "LAPTOP", "PRESETS", "RANGES", "SECTIONS", "SIZES", "Config", "Preset", "from_plain", "make_config", "plain",
+    "section_options", "size_options", "sizes_of",
+]  # fmt: skip
+
+# The sections of `Config`, each with the option it begins with.
+SECTIONS = {
+    "The run": "preset",
+    "Axes of the lineage": "memory",
+    "World model": "hidden",
+    "Behaviour": "horizon",
+    "Optimisation": "optimizer",
+    "Data": "envs",
+    "Reports and machine": "eval_every",
+}
 
 
 @dataclass(frozen=True)
 class Config:
     """All options of a run. `Config()` is the preset `guide`."""
 
+    # The run
     preset: str = "guide"
     """Which row of the lineage the other options start from; `wm-tutorial presets` lists them."""
     size: str | None = None
@@ -22,14 +40,13 @@ class Config:
     seed: int = 0
     """Seed of everything random in the run."""
 
-    # The axes of the lineage
+    # Axes of the lineage
     memory: Literal["feed-forward", "rssm"] = "feed-forward"
     """What the state remembers: only the last observation, or (RSSM) everything since the episode began."""
     latent: Literal["gaussian", "categorical"] = "gaussian"
     """How the stochastic part of the state is distributed."""
     heads: Literal["squared-error", "two-hot"] = "squared-error"
     """How rewards and values are predicted; two-hot takes numbers of any size."""
-
     behaviour: Literal["actor-critic", "random"] = "actor-critic"
     """What acts: a policy learned in imagination, or chance, while only the world model learns."""
 
@@ -44,6 +61,8 @@ class Config:
     """Gaussian numbers in the latent z, or categorical variables."""
     latent_classes: int = 8
     """Classes of each categorical variable."""
+    unimix: float = 0.01
+    """Share of the uniform distribution in categorical latents."""
     memory_size: int = 128
     """Numbers in the memory h of an RSSM."""
     memory_cell: Literal["block-gru", "gru"] = "block-gru"
@@ -82,8 +101,6 @@ class Config:
     """Weight of the policy's entropy."""
     policy_gradient: Literal["reinforce", "dynamics"] = "reinforce"
     """What moves the policy: sampled actions that did well, or the slope of the imagined return through the model."""
-    unimix: float = 0.01
-    """Share of the uniform distribution in categorical latents."""
     policy_unimix: float = 0.01
     """Share of the uniform distribution in a discrete policy."""
     bootstrap: Literal["critic", "slow critic"] = "critic"
@@ -131,7 +148,7 @@ class Config:
     updates_per_step: float = 0.25
     """Gradient updates per environment step."""
 
-    # Run
+    # Reports and machine
     eval_every: int = 2500
     """Environment steps between evaluations; 0 for only the one at the end."""
     eval_episodes: int = 20
@@ -180,6 +197,17 @@ class Config:
             )
 
 
+def section_options() -> dict[str, list[str]]:
+    """The options of each section, in the order of `Config`."""
+    begins = {option: section for section, option in SECTIONS.items()}
+    found: dict[str, list[str]] = {}
+    section = ""
+    for option in dataclasses.fields(Config):
+        section = begins.get(option.name, section)
+        found.setdefault(section, []).append(option.name)
+    return found
+
+
 # Which values each number may have: names, lowest, highest, and how to say so.
 RANGES: tuple[tuple[str, float, float, str], ...] = (
     ("latent_classes", 2, math.inf, "at least 2"),
@@ -218,163 +246,6 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     accepted = (int, float) if hint is float else get_args(hint) or (hint,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{name} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}.")
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A row of the lineage: what is particular about it in words, and the options it sets.
-
-    memory, latent, heads, kl, behaviour   the columns of the table
-    source                                 where it comes from
-    options                                what differs from `Config()`
-    paper                                  the widths of the paper, its size `paper`
-    small                                  what else differs in `nano` and `micro`
-    """
-
-    memory: str
-    latent: str
-    heads: str
-    kl: str
-    behaviour: str
-    source: str
-    options: dict[str, Any]
-    paper: dict[str, Any] = field(default_factory=dict)
-    small: dict[str, Any] = field(default_factory=dict)
-
-
-# The package's layers (normalised, SiLU), optimiser and exploration serve all presets; where a source uses others, only
-# what the table names is its own. Everything is counted per action, as Gymnasium does: an update for every 10 frames of
-# an environment that repeats each action twice is one for every 5 actions. The ancestors of V3 maximise the logarithm
-# of a Gaussian density of variance 1, which is half the squared error. All replays hold a million rows.
-PRESETS: dict[str, Preset] = {
-    "guide": Preset(
-        memory="feed-forward",
-        latent="Gaussian",
-        heads="squared error",
-        kl="balanced, free nats 1",
-        behaviour="actor-critic, REINFORCE",
-        source="the smallest agent of this kind that learns",
-        options={},
-    ),
-    "planet": Preset(
-        memory="RSSM",
-        latent="Gaussian",
-        heads="squared error",
-        kl="free nats 3",
-        behaviour="random: its planner is not here yet",
-        source="the world model of Hafner et al. 2019 (arXiv 1811.04551); updates for an action repeat of 4",
-        options={
-            "memory": "rssm", "memory_cell": "gru", "decoder_scale": 0.5, "reward_scale": 5.0, "behaviour": "random",
-            "free_nats": 3.0, "representation_scale": 1.0,
-            "world_model_lr": 1e-3, "final_lr": 1.0, "clip": 1000.0, "batch_size": 50, "sequence_length": 50,
-            "steps": 250_000, "prefill": 1250, "updates_per_step": 0.4, "capacity": 1_000_000, "envs": 1,
-        },
-        paper={"memory_size": 200, "latent_size": 30, "hidden": 200, "conv_depth": 16, "layers": 2},
-    ),
-    "dreamer_v1": Preset(
-        memory="RSSM",
-        latent="Gaussian",
-        heads="squared error",
-        kl="free nats 3 of the mean",
-        behaviour="actor-critic, gradients through the dynamics",
-        source="Hafner et al. 2020 (arXiv 1912.01603)",
-        options={
-            "memory": "rssm", "memory_cell": "gru", "decoder_scale": 0.5, "reward_scale": 0.5, "continue_scale": 10.0,
-            "free_nats": 3.0, "free_nats_of": "mean", "representation_scale": 1.0, "imagined_starts": 0,
-            "policy_gradient": "dynamics", "discount": 0.99, "discount_in_continue": True, "entropy_scale": 0.0,
-            "slow_critic_scale": 0.0, "policy_unimix": 0.0, "return_normalization": False,
-            "world_model_lr": 6e-4, "actor_lr": 8e-5, "critic_lr": 8e-5, "final_lr": 1.0, "batch_size": 50,
-            "sequence_length": 50, "steps": 2_500_000, "prefill": 2500, "updates_per_step": 0.2,
-            "capacity": 1_000_000, "envs": 1,
-        },
-        paper={"memory_size": 200, "latent_size": 30, "hidden": 400, "conv_depth": 16, "layers": 3},
-    ),
-    "dreamer_v2": Preset(
-        memory="RSSM",
-        latent="categorical",
-        heads="squared error",
-        kl="0.1, balanced 0.8",
-        behaviour="actor-critic, REINFORCE",
-        source="Hafner et al. 2021 (arXiv 2010.02193), for Atari; its slow critic is a copy every 100 updates",
-        options={
-            "memory": "rssm", "memory_cell": "gru", "latent": "categorical", "unimix": 0.0, "decoder_scale": 0.5,
-            "reward_scale": 0.5, "continue_scale": 5.0, "free_nats": 0.0, "dynamics_scale": 0.08,
-            "representation_scale": 0.02, "imagined_starts": 0, "bootstrap": "slow critic", "slow_critic_rate": 0.01,
-            "slow_critic_scale": 0.0, "policy_unimix": 0.0, "return_normalization": False, "discount": 0.995,
-            "discount_in_continue": True, "entropy_scale": 1e-3,
-            "world_model_lr": 2e-4, "actor_lr": 4e-5, "critic_lr": 1e-4, "final_lr": 1.0, "batch_size": 50,
-            "sequence_length": 50, "steps": 50_000_000, "prefill": 50_000, "updates_per_step": 0.25,
-            "capacity": 1_000_000, "envs": 1,
-        },
-        paper={
-            "memory_size": 600, "latent_size": 32, "latent_classes": 32, "hidden": 400, "conv_depth": 24, "layers": 4,
-        },
-    ),
-    "dreamer_v3": Preset(
-        memory="RSSM",
-        latent="categorical",
-        heads="symexp two-hot",
-        kl="dynamics 1, representation 0.1, free nats 1",
-        behaviour="actor-critic, REINFORCE, normalised returns",
-        source="Hafner et al. 2023 (arXiv 2301.04104), in its reference's current settings for vectors",
-        options={
-            "memory": "rssm", "latent": "categorical", "heads": "two-hot", "norm": "rms", "decoder_scale": 1.0,
-            "discount": 1.0 - 1.0 / 333.0, "discount_in_continue": True, "replay_critic_scale": 0.3,
-            "imagined_starts": 0, "optimizer": "laprop", "warmup": 1000, "clip": math.inf, "final_lr": 1.0,
-            "world_model_lr": 4e-5, "actor_lr": 4e-5, "critic_lr": 4e-5, "batch_size": 16, "sequence_length": 64,
-            "fresh_sequences_first": True, "steps": 1_100_000, "prefill": 1024, "updates_per_step": 1.0,
-            "capacity": 1_000_000, "envs": 16,
-        },
-        # With few updates the critic must learn quickly, and real returns must keep it honest: a critic that lags
-        # behind, or believes the dream alone, is why agents waver. And the model must know what ends an episode, where
-        # the agent hardly ever is: so it learns faster, and looks closer at observations and at ends. Below the free
-        # nats the prior learns nothing, and one nat is nearly all the KL of a world as small as CartPole: none is free.
-        # Gamma stays outside the continue head, which may say a little too much; values cannot creep above 1 / (1 -
-        # gamma).
-        small={
-            "critic_lr": 1e-3, "slow_critic_rate": 0.1, "replay_critic_scale": 1.0,
-            "world_model_lr": 3e-3, "decoder_scale": 100.0, "continue_scale": 10.0, "free_nats": 0.0,
-            "discount_in_continue": False,
-        },
-    ),
-}  # fmt: skip
-
-
-def _reference_size(memory_size: int, depth: int) -> dict[str, Any]:
-    """A size of the reference: all widths are multiples of two numbers."""
-    return {
-        "memory_size": memory_size, "memory_blocks": 8, "hidden": 16 * depth, "layers": 3,
-        "latent_size": 32, "latent_classes": depth, "conv_depth": depth, "bins": 255,
-    }  # fmt: skip
-
-
-# What training needs to be quick on two CPU cores: small batches, and learning rates that fall to zero. The decoder's
-# weight makes up for observations as small as CartPole's angles.
-LAPTOP: dict[str, Any] = {
-    "batch_size": 16, "sequence_length": 16, "imagined_starts": 0, "decoder_scale": 10.0,
-    "optimizer": "adam", "world_model_lr": 1e-3, "actor_lr": 3e-4, "critic_lr": 3e-4, "final_lr": 0.0,
-    "clip": 100.0, "warmup": 0, "steps": 15_000, "prefill": 1000, "updates_per_step": 0.25, "capacity": 100_000,
-    "envs": 4,
-}  # fmt: skip
-
-# Source of those after `micro`: danijar/dreamerv3 `dreamerv3/configs.yaml:120-153`.
-SIZES: dict[str, dict[str, Any]] = {
-    "nano": {
-        "memory_size": 128, "memory_blocks": 8, "hidden": 64, "layers": 2,
-        "latent_size": 16, "latent_classes": 8, "conv_depth": 8, "bins": 63, **LAPTOP,
-    },
-    "micro": {
-        "memory_size": 256, "memory_blocks": 8, "hidden": 96, "layers": 2,
-        "latent_size": 32, "latent_classes": 8, "conv_depth": 8, "bins": 127, **LAPTOP,
-    },
-    "size1m": _reference_size(512, 4),
-    "size12m": _reference_size(2048, 16),
-    "size25m": _reference_size(3072, 24),
-    "size50m": _reference_size(4096, 32),
-    "size100m": _reference_size(6144, 48),
-    "size200m": _reference_size(8192, 64),
-    "size400m": _reference_size(12288, 96),
-}  # fmt: skip
 
 
 def size_options(preset: str, size: str | None) -> dict[str, Any]:
@@ -416,3 +287,19 @@ def make_config(preset: str = "guide", size: str | None = None, **options: Any) 
             hint = f"did you mean {similar[0]!r}?" if similar else "`wm-tutorial train --help` lists all options."
             raise InputError(f"There is no option {name!r}; {hint}")
     return Config(**{"preset": preset, **PRESETS[preset].options, **size_options(preset, size), **options})
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The options as JSON can hold them: infinity, for which JSON has no word, is the string "inf"."""
+    return {name: "inf" if value == math.inf else value for name, value in dataclasses.asdict(config).items()}
+
+
+def from_plain(options: dict[str, Any]) -> Config:
+    """The options that `plain` wrote down, or an older file with an infinity of its own.
+
+    Raises:
+        InputError: for an unknown option, a value of the wrong type, or one out of its range.
+    """
+    numbers = [name for name, hint in get_type_hints(Config).items() if hint is float]
+    read: dict[str, Any] = {name: math.inf for name in numbers if options.get(name) == "inf"}
+    return make_config(**{**options, **read})

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from statistics import median
@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from wm_tutorial.config import Config
+from wm_tutorial.config import Config, plain
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError
 from wm_tutorial.trainer import Trainer, cpu_threads
@@ -166,7 +166,7 @@ def bench(
         "versions": {name: version(name) for name in ("wm_tutorial", "torch")},
         "threads": threads,
         "spaces": {"observations": list(observations), "actions": actions, "action_kind": action_kind},
-        "config": asdict(config),
+        "config": plain(config),
         "updates": updates,
         "parameters": sum(p.numel() for part in given.learner.parts.values() for p in part.parameters()),
         "matmul_gflop_per_second": speed,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wm_tutorial import figures
-from wm_tutorial.config import Config
+from wm_tutorial.config import Config, plain
 from wm_tutorial.envs import EnvSource, name_of
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs.run import Run, train
@@ -43,14 +43,13 @@ def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, 
 def train_and_record(env: EnvSource, config: Config, episodes: int) -> tuple[dict[str, Any], Run]:
     """Train once, and say all that a reader needs to check or repeat it; `episodes` are those of the evaluation."""
     wall, cpu = time.perf_counter(), time.process_time()
-    options = dataclasses.asdict(config)
-    run = train(env, draw=False, **options)
+    run = train(env, draw=False, **dataclasses.asdict(config))
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     record = {
         "environment": name_of(env),
         "command": shlex.join(["wm-tutorial", *sys.argv[1:]]),
         "versions": {name: version(name) for name in ("wm_tutorial", "torch", "gymnasium", "numpy")},
-        "config": options,
+        "config": plain(config),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "episodes": [[r["step"], r["return"]] for r in run.records if r["kind"] == "episode"],
         "evaluations": [[r["step"], r["mean"]] for r in run.records if r["kind"] == "evaluation"],

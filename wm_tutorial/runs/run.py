@@ -1,6 +1,5 @@
 """What a person holds in their hands: `train` an agent, look at the `Run`, go on with it."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import CHECKPOINT
-from wm_tutorial.config import Config, make_config
+from wm_tutorial.config import Config, make_config, plain
 from wm_tutorial.data import Dream
 from wm_tutorial.envs import EnvSource, name_of
 from wm_tutorial.errors import InputError, OutputError
@@ -163,6 +162,6 @@ def write_settings(trainer: Trainer) -> None:
         "environment": name_of(trainer.source),
         "wm_tutorial": report.package_version(),
         "torch": torch.__version__,
-        **dataclasses.asdict(trainer.config),
+        **plain(trainer.config),
     }
-    checkpoint.write_text(trainer.folder / "config.json", json.dumps(settings, indent=2) + "\n")
+    checkpoint.write_text(trainer.folder / "config.json", json.dumps(settings, indent=2, allow_nan=False) + "\n")
