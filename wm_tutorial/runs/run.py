@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from wm_tutorial.data import Dream
 from wm_tutorial.envs import EnvSource, name_of
 from wm_tutorial.errors import InputError, OutputError
 from wm_tutorial.evaluation import Evaluation
-from wm_tutorial.runs import report
 from wm_tutorial.runs.dream import dream
 from wm_tutorial.trainer import Trainer
 
@@ -61,6 +61,8 @@ class Run:
 
     def report(self) -> Path:
         """Draw every figure of the run into its folder, with a page index.html that shows them; returns the page."""
+        from wm_tutorial.runs import report  # here and not above: matplotlib is slow to import, and few calls draw
+
         return report.write(self.path, self.trainer)
 
     def __repr__(self) -> str:
@@ -161,7 +163,7 @@ def write_settings(trainer: Trainer) -> None:
     assert trainer.folder is not None
     settings = {
         "environment": name_of(trainer.source),
-        "wm_tutorial": report.package_version(),
+        "wm_tutorial": version("wm_tutorial"),
         "torch": torch.__version__,
         **dataclasses.asdict(trainer.config),
     }
