@@ -184,7 +184,7 @@ def test_what_changed_is_what_differs_from_the_last_commit_or_what_that_one_chan
 
 
 def test_without_a_repository_nobody_knows_what_changed(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="asked of git, and it does not know .*`make test` runs everything"):
+    with pytest.raises(SystemExit, match=r"asked of git, and it does not know .*`make test` runs everything"):
         changed.changed_files(tmp_path)
 
 
