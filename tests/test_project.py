@@ -112,6 +112,32 @@ def test_hooks_lint_as_make_check_does_and_let_chapters_be_as_large_as_the_rules
     assert (ROOT / entries["clean-notebooks"].split()[1]).exists()
 
 
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_how_to_contribute_is_one_page() -> None:
+    assert len(CONTRIBUTING.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md"])
+def test_every_command_of_a_page_is_a_target(page: str) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    commands = re.findall(r"(?:`|^ *)make ([a-z]+)", (ROOT / page).read_text(), re.MULTILINE)
+    assert commands and set(commands) <= set(targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("WORLDS", "tests/test_worlds.py"),
+        ("FLOORS", "tests/test_architecture.py"),
+        ("EXPERIMENTS", "benchmarks/results.py"),
+    ],
+)
+def test_where_something_is_added_is_a_name_there(name: str, file: str) -> None:
+    assert f"`{name}`" in CONTRIBUTING and re.search(rf"^{name}\b", (ROOT / file).read_text(), re.MULTILINE)
+
+
 def test_how_long_everything_takes_is_said_alike() -> None:
     (minutes,) = re.findall(r"about (\d+) minutes", EVERYTHING)
     for page in ("README.md", "CONTRIBUTING.md", "Makefile"):
