@@ -14,7 +14,7 @@ BOOK_STAMP := $(BOOK)/.installed
 INSTALL := --disable-pip-version-check -c constraints.txt -e ".[test,notebooks]"
 
 .DEFAULT_GOAL := help
-.PHONY: help train test mutants lab notebooks student solutions book links browser results bench clean
+.PHONY: help train check test hooks mutants lab notebooks student solutions book links browser results bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,12 +31,22 @@ help: ## List the targets
 train: $(STAMP) ## Train an agent, on ENV=CartPole-v1 unless told otherwise
 	$(BIN)/wm-tutorial train $(ENV) $(ARGS)
 
+check: $(STAMP) ## Lint, check the types and run the tests of what changed: less than a minute
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python tools/changed.py $(ARGS)
+
 # One thread for each of the JOBS test processes: with more, they compete for the cores.
-test: $(STAMP) ## Lint, check the types and run the tests
+test: $(STAMP) ## Lint, check the types, run every test and every notebook: about 7 minutes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+hooks: $(STAMP) ## Tidy and check what you commit, from now on, before each commit
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/pre-commit install
 
 mutants: $(STAMP) ## Make every mistake of the bug zoo and see whether the tests notice
 	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[mutation]"

@@ -27,7 +27,7 @@ LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in par
 MAP = json.loads((BOOK / "paper_map.json").read_text())
 GLOSSARY = (BOOK / "glossary.md").read_text()
 BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
-MADE = ("results", "run_times", "guide", "api/index")
+MADE = ("results", "run_times", "guide", "api/index", *(Path(page).stem for page in book.AT_THE_ROOT.values()))
 ADDRESS = "https://github.com/someone/somewhere"
 
 
@@ -98,6 +98,15 @@ def test_every_button_and_link_is_derived_from_the_address(tmp_path: Path, monke
     assert linked and all((ROOT / target).exists() for target in linked)
 
 
+@pytest.mark.parametrize("name", book.AT_THE_ROOT)
+def test_links_of_a_page_at_the_root_lead_somewhere_there_and_in_the_book(gathered: Path, name: str) -> None:
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / name).read_text())
+    assert all((ROOT / target).exists() for target in targets)
+    page = gathered / book.AT_THE_ROOT[name]
+    turned = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    assert len(turned) <= len(targets) and all((page.parent / target).exists() for target in turned)
+
+
 # --- Links and terms --------------------------------------------------------------------------------------------------
 
 
@@ -107,6 +116,7 @@ def test_every_button_and_link_is_derived_from_the_address(tmp_path: Path, monke
         ("[kl](../wm_tutorial/kl.py)", "[kl](../api/kl.md)"),
         ("[a bug](../wm_tutorial/zoo/kl.py)", "[a bug](../api/zoo.md)"),
         ("[page](../book/glossary.md#a)", "[page](../glossary.md#a)"),
+        ("[add a chapter](../CONTRIBUTING.md#a-chapter)", "[add a chapter](../contribute.md#a-chapter)"),
         ("[later](99_later.ipynb)", "later"),
         ("[test](../tests/test_kl.py)", "test"),
         ("[out](https://example.org/a)", "[out](https://example.org/a)"),

@@ -6,6 +6,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from changed import EVERYTHING, SECONDS
+from chapters import BOUNDS
 
 import wm_tutorial
 from wm_tutorial import cli, zoo
@@ -72,3 +75,72 @@ def test_the_readme_names_every_preset_and_size_and_no_other() -> None:
 def test_the_training_commands_of_the_readme_are_understood(line: str) -> None:
     command = cli.command_line(line.split())
     assert isinstance(command, cli.Train) and command.config.preset in PRESETS
+
+
+# --- For people who carry on ------------------------------------------------------------------------------------------
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINNED = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+
+
+def canonical(name: str) -> str:
+    """How package registries compare names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_requirement_is_pinned() -> None:
+    pinned = {canonical(name) for name in PINNED}
+    asked = PROJECT["dependencies"] + [one for extra in PROJECT["optional-dependencies"].values() for one in extra]
+    names = {canonical(re.split(r"[\[<>=;]", requirement)[0]) for requirement in asked}
+    assert {"ruff", "pre-commit", "pre-commit-hooks"} <= names <= pinned
+
+
+def test_hooks_are_programs_of_the_environment_so_that_no_second_set_of_versions_exists() -> None:
+    assert [repo["repo"] for repo in HOOKS] == ["local"]
+    for hook in HOOKS[0]["hooks"]:
+        assert hook["language"] == "system" and hook["entry"].startswith(".venv/bin/")
+        assert "additional_dependencies" not in hook
+
+
+def test_hooks_lint_as_make_check_does_and_let_chapters_be_as_large_as_the_rules() -> None:
+    entries = {hook["id"]: hook["entry"] for hook in HOOKS[0]["hooks"]}
+    makefile = (ROOT / "Makefile").read_text()
+    assert "$(BIN)/ruff check\n" in makefile and entries["ruff-check"].startswith(".venv/bin/ruff check")
+    assert "$(BIN)/ruff format --check\n" in makefile and entries["ruff-format"].startswith(".venv/bin/ruff format")
+    assert entries["large-files"].endswith(f"--maxkb={BOUNDS['kilobytes'][1]}")
+    assert (ROOT / entries["clean-notebooks"].split()[1]).exists()
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_how_to_contribute_is_one_page() -> None:
+    assert len(CONTRIBUTING.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md"])
+def test_every_command_of_a_page_is_a_target(page: str) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    commands = re.findall(r"(?:`|^ *)make ([a-z]+)", (ROOT / page).read_text(), re.MULTILINE)
+    assert commands and set(commands) <= set(targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("WORLDS", "tests/test_worlds.py"),
+        ("FLOORS", "tests/test_architecture.py"),
+        ("EXPERIMENTS", "benchmarks/results.py"),
+    ],
+)
+def test_where_something_is_added_is_a_name_there(name: str, file: str) -> None:
+    assert f"`{name}`" in CONTRIBUTING and re.search(rf"^{name}\b", (ROOT / file).read_text(), re.MULTILINE)
+
+
+def test_how_long_everything_takes_is_said_alike() -> None:
+    (minutes,) = re.findall(r"about (\d+) minutes", EVERYTHING)
+    for page in ("README.md", "CONTRIBUTING.md", "Makefile"):
+        (line,) = re.findall(r"^.*make test  .*$|^test:.*## .*$", (ROOT / page).read_text(), re.MULTILINE)
+        assert f"about {minutes} minutes" in line, page
+    assert SECONDS < 60

@@ -2,19 +2,21 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import changed
 import chapters as chapter_rules
 import nbformat
 import pytest
 import torch
 from chapters import RULES, bounds, definitions_of
-from course import chapters, code_cells, has, links, read, write
+from course import RESULTS, chapters, code_cells, has, links, read, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from run_notebooks import execute, main, normalise
+from run_notebooks import clean, execute, main, normalise
 from sample import NAME, SYMEXP, sample
 from student import build, stub, student
 
@@ -84,6 +86,122 @@ def test_normalising_leaves_what_readers_see_and_tools_need(ran: NotebookNode) -
     ]
     assert [cell.metadata for cell in ran.cells] == kept
     assert ran.metadata.kernelspec.name == "python3" and "version" not in ran.metadata.language_info
+
+
+def test_a_chapter_is_cleaned_without_being_run_and_a_clean_one_is_not_touched(course: Path, tmp_path: Path) -> None:
+    path, ran = tmp_path / f"{NAME}.ipynb", read(course / f"{NAME}.ipynb")
+    untidy = nbformat.from_dict(ran)
+    untidy.cells[0].id, untidy.cells[1].metadata["collapsed"], untidy.metadata["editor"] = "abc", True, "some"
+    write(untidy, path)
+    assert list(chapter_rules.execution(untidy, NAME))
+    clean(path)
+    assert read(path) == ran and not list(chapter_rules.execution(read(path), NAME))
+    path.write_text(path.read_text().replace("\n", "\n\n", 1))  # as JSON the same
+    before = path.read_text()
+    clean(path)
+    assert path.read_text() == before
+
+
+# --- make check -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A repository in small: three modules, one of them offered by a package, and tests of them."""
+    files = {
+        "wm_tutorial/__init__.py": "from wm_tutorial.runs.run import train",
+        "wm_tutorial/kl.py": "",
+        "wm_tutorial/latents.py": "from wm_tutorial import kl",
+        "wm_tutorial/runs/__init__.py": "",
+        "wm_tutorial/runs/run.py": "from wm_tutorial.latents import Gaussian\ndef train(): ...",
+        "tools/student.py": "",
+        "benchmarks/ends.py": "",
+        "tests/helpers.py": "import torch",
+        "tests/test_kl.py": "from wm_tutorial.kl import gaussian_kl",
+        "tests/test_latents.py": "def test():\n    from wm_tutorial import latents, kl\n    import helpers",
+        "tests/test_trainer.py": "from wm_tutorial import train",
+        "tests/test_tools.py": "import student",
+        "tests/test_ends.py": "SCRIPT = 'ends.py'",
+        "tests/test_book.py": "",
+        "tests/test_chapters.py": "import helpers",
+        "tests/test_chapter_04.py": "import wm_tutorial.kl as k",
+        "notebooks/04_kl.ipynb": "{}",
+        "book/cite.md": "",
+        "Makefile": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "tests"),
+    [
+        ("wm_tutorial/kl.py", ["test_kl.py", "test_chapter_04.py", "test_latents.py"]),
+        ("wm_tutorial/latents.py", ["test_latents.py"]),
+        ("wm_tutorial/runs/run.py", ["test_trainer.py"]),  # through the package, which offers `train`
+        ("tests/test_kl.py", ["test_kl.py"]),
+        ("tests/helpers.py", ["test_chapters.py", "test_latents.py"]),
+        ("tools/student.py", ["test_tools.py"]),
+        ("benchmarks/ends.py", ["test_ends.py"]),  # it runs the script that it names
+        ("notebooks/04_kl.ipynb", ["test_chapter_04.py", "04_kl.ipynb", "test_chapters.py"]),
+        ("book/cite.md", ["test_book.py"]),
+        ("tests/test_gone.py", []),
+        ("notebooks/09_gone.ipynb", ["test_chapters.py"]),
+        ("Makefile", []),
+    ],
+)
+def test_a_changed_file_runs_the_tests_that_use_it_the_nearest_first(house: Path, file: str, tests: list[str]) -> None:
+    assert [path.name for path in changed.tests_of([Path(file)], house)] == tests
+
+
+def test_the_tests_of_two_changed_files_are_run_once(house: Path) -> None:
+    both = [Path("wm_tutorial/kl.py"), Path("tests/test_latents.py")]
+    assert [path.name for path in changed.tests_of(both, house)] == [
+        "test_kl.py",
+        "test_latents.py",
+        "test_chapter_04.py",
+    ]
+
+
+def test_what_changed_is_what_differs_from_the_last_commit_or_what_that_one_changed(house: Path) -> None:
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *identity, *words], cwd=house, check=True, capture_output=True)
+
+    git("init")
+    git("add", "-A")
+    git("commit", "-m", "All")
+    (house / "wm_tutorial/kl.py").write_text("x = 1")
+    git("commit", "-am", "One")
+    assert changed.changed_files(house) == [Path("wm_tutorial/kl.py")]
+    (house / "wm_tutorial/latents.py").write_text("x = 1")
+    (house / "new.py").write_text("")
+    git("add", "wm_tutorial/latents.py")
+    (house / "Makefile").unlink()
+    assert changed.changed_files(house) == [Path("Makefile"), Path("new.py"), Path("wm_tutorial/latents.py")]
+
+
+def test_without_a_repository_nobody_knows_what_changed(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"asked of git, and it does not know .*`make test` runs everything"):
+        changed.changed_files(tmp_path)
+
+
+def test_when_the_time_is_up_tests_are_left_out_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "test_two.py").write_text("def test_a(): ...\ndef test_b(): assert 0\n")
+    for seconds, left_out, status in ((0, {"test_two.py": 2}, 0), (60, {}, 1)):
+        deadline = changed.Deadline(seconds)
+        options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={tmp_path}", str(tmp_path)]
+        assert pytest.main(options, plugins=[deadline]) == status
+        assert {Path(name).name: count for name, count in deadline.left_out.items()} == left_out
+
+
+def test_a_chapter_that_takes_longer_than_there_is_time_is_known_before() -> None:
+    seconds = {name: cost["cpu_seconds"] for name, cost in json.loads(RESULTS.read_text()).items()}
+    slow = {name for name in seconds if changed.too_long(Path("notebooks") / f"{name}.ipynb")}
+    assert slow == {name for name in seconds if seconds[name] > changed.SECONDS} and 0 < len(slow) < len(seconds)
+    assert not changed.too_long(Path("tests/test_trainer.py")) and not changed.too_long(Path("notebooks/99_new.ipynb"))
 
 
 # --- make student, make solutions -------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@
     python tools/book.py --links    ask every external address of the built book whether it answers (needs a network)
 
 Jupyter Book reads a folder of Markdown and notebooks. This gathers it in book/_build/source: the notebooks as they were
-last executed, the pages in book/, and pages made from what is written elsewhere (docstrings, the README, results), so
-that nothing stands in two places. Links lead to files of the repository, and are turned here into links to pages.
+last executed, the pages in book/, two from the root, and pages made from what is written elsewhere (docstrings, the
+README, results), so that nothing stands in two places. Links lead to files of the repository, and are turned here into
+links to pages.
 Chapters in book/_toc.yml that are not written yet are left out, and so are buttons while no address of the repository
 stands in pyproject.toml.
 """
@@ -33,7 +34,9 @@ BUILD = BOOK / "_build"
 SOURCE = BUILD / "source"
 HTML = BUILD / "html"
 
-PAGES = {
+# Pages of the book that stand at the root of the repository, where people look for them.
+AT_THE_ROOT = {"CONTRIBUTING.md": "contribute.md", "CHANGELOG.md": "changelog.md"}
+PAGES = AT_THE_ROOT | {
     "README.md": "index.md",
     "notebooks": "how_to_use.md",
     "notebooks/README.md": "how_to_use.md",
@@ -83,7 +86,7 @@ def table_of_contents(source: Path) -> dict[str, Any]:
 
 def page_of(path: str) -> str:
     """Where a file of the repository stands in the gathered source: book/ is its root."""
-    return path.removeprefix("book/")
+    return AT_THE_ROOT.get(path) or path.removeprefix("book/")
 
 
 # --- Links ------------------------------------------------------------------------------------------------------------
@@ -125,7 +128,8 @@ def relink(text: str, path: str, source: Path, url: str | None) -> str:
         file, _, anchor = target.partition("#")
         file = posixpath.normpath(posixpath.join(posixpath.dirname(path), file))
         if found := page(file):
-            keep = f"#{anchor}" if anchor and file.startswith(("book/", "notebooks/")) else ""
+            whole_page = file.startswith(("book/", "notebooks/")) or file in AT_THE_ROOT
+            keep = f"#{anchor}" if anchor and whole_page else ""
             return f"[{label}]({posixpath.relpath(found, here or '.')}{keep})"
         if re.fullmatch(r"notebooks/\d\d_\w+\.ipynb", file):
             return label
@@ -196,6 +200,7 @@ def gather(source: Path = SOURCE) -> None:
     shutil.copy(BOOK / "references.bib", source)
     chapters = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     texts = {f"book/{path.name}": path.read_text() for path in sorted(BOOK.glob("*.md"))}
+    texts |= {name: (ROOT / name).read_text() for name in AT_THE_ROOT}
     terms = book_pages.terms(texts["book/glossary.md"])
     texts |= book_pages.pages(texts, chapters, url)
     reference = {f"book/api/{name}": text for name, text in book_api.pages(ROOT / "wm_tutorial").items()}

@@ -2,6 +2,8 @@
 
     python tools/run_notebooks.py         every chapter
     python tools/run_notebooks.py 02 05   some of them
+    python tools/run_notebooks.py --clean notebooks/*.ipynb
+                                          nothing is run: files are only left as a run would leave them
 
 A notebook on disk changes only if all of its cells ran. What would differ from one run to the next without meaning
 anything (times of day, versions of the editor, random cell ids) is left out. CPU seconds, seconds on the clock and
@@ -94,6 +96,14 @@ def normalise(notebook: NotebookNode, number: str) -> None:
             output.pop("transient", None)
 
 
+def clean(path: Path) -> None:
+    """Leave a chapter as `make notebooks` would, with the outputs it has; a file that is clean is not touched."""
+    notebook, before = read(path), read(path)
+    normalise(notebook, path.name[:2])
+    if notebook != before:
+        write(notebook, path)
+
+
 def run(path: Path) -> dict[str, float]:
     """Run one chapter, write it, and return what it cost."""
     notebook = read(path)
@@ -121,4 +131,8 @@ def main(names: list[str], folder: Path = NOTEBOOKS, results: Path = RESULTS) ->
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(sys.argv[1:]) else 0)
+    if sys.argv[1:2] == ["--clean"]:
+        for name in sys.argv[2:]:
+            clean(Path(name))
+    else:
+        sys.exit(1 if main(sys.argv[1:]) else 0)

@@ -3,7 +3,6 @@
 import dataclasses
 import html
 import json
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -42,11 +41,6 @@ action, carry = agent.act(obs, carry)</pre>
 COMMANDS = """<pre>wm-tutorial evaluate {folder}
 wm-tutorial dream {folder} --seed 1
 wm-tutorial resume {folder} --steps {more}</pre>"""
-
-
-def package_version() -> str:
-    """The version of this package."""
-    return version("wm_tutorial")
 
 
 def imagined_trajectory(trainer: Trainer) -> Figure:

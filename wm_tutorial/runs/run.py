@@ -1,6 +1,7 @@
 """What a person holds in their hands: `train` an agent, look at the `Run`, go on with it."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from wm_tutorial.data import Dream
 from wm_tutorial.envs import EnvSource, name_of
 from wm_tutorial.errors import InputError, OutputError
 from wm_tutorial.evaluation import Evaluation
-from wm_tutorial.runs import report
 from wm_tutorial.runs.dream import dream
 from wm_tutorial.trainer import Trainer
 
@@ -60,6 +60,8 @@ class Run:
 
     def report(self) -> Path:
         """Draw every figure of the run into its folder, with a page index.html that shows them; returns the page."""
+        from wm_tutorial.runs import report  # here and not above: matplotlib is slow to import, and few calls draw
+
         return report.write(self.path, self.trainer)
 
     def __repr__(self) -> str:
@@ -160,7 +162,7 @@ def write_settings(trainer: Trainer) -> None:
     assert trainer.folder is not None
     settings = {
         "environment": name_of(trainer.source),
-        "wm_tutorial": report.package_version(),
+        "wm_tutorial": version("wm_tutorial"),
         "torch": torch.__version__,
         **plain(trainer.config),
     }
