@@ -678,6 +678,19 @@ def test_images_and_what_a_colormap_colours_stay_as_they_are() -> None:
         assert (np.abs(image[..., :3].astype(int) - [253, 231, 36]).max(-1) < 3).any()  # the top of viridis
 
 
+def test_what_is_written_on_a_picture_stays_and_what_stands_beside_it_does_not() -> None:
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.pcolormesh(np.eye(8))
+    axes.text(4, 4, "on it", color=figures.PAPER)
+    axes.axvline(4, color=figures.ORANGE)
+    axes.text(0, -1, "below it", color=figures.VERMILION)
+    light, dark = shades(figures.to_svg(figure))
+    changes = {color: dark[name][part] for name, colors in light.items() for part, color in colors.items()}
+    assert changes[figures.PAPER] == figures.PAPER and changes[figures.ORANGE] == figures.ORANGE
+    assert style.DARK[figures.VERMILION] not in changes and shade(figures.VERMILION, "word", True) in changes.values()
+
+
 @pytest.mark.parametrize("kind", ["plot", "scatter"])
 def test_thousands_of_markers_are_an_image(kind: str) -> None:
     def drawing(count: int) -> str:

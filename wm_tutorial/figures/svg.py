@@ -3,8 +3,8 @@
 The file holds the figure once, and a stylesheet with both colours of everything in it. Which of them is shown, the
 browser decides by `prefers-color-scheme`, for an SVG in an <img>: by the `color-scheme` of the page it stands in.
 
-On a dark page words and lines are bright and areas are deep, so that words can be read on both. Images, and whatever
-is coloured by a colormap, stay as they are.
+On a dark page words and lines are bright and areas are deep, so that words can be read on both. Images, whatever is
+coloured by a colormap, and what is written on these stay as they are.
 """
 
 import re
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import PathCollection
+from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -25,14 +25,16 @@ from matplotlib.lines import Line2D
 from wm_tutorial.figures.sketches import EYES_CLOSED, EYES_OPEN, REALITY, SHADOW
 from wm_tutorial.figures.style import DARK, INK, PAPER, READABLE, SEEN, apart, contrast, house_style
 
-Role: TypeAlias = Literal["word", "line", "area"]
+Role: TypeAlias = Literal["word", "line", "area", "kept"]
 
 DENSE = 5_000  # markers; more of them are drawn as pixels, or the file would be heavy
 PIXELS_DPI = 200  # of what is drawn as pixels: twice what a page shows
+LONG = 100  # points of a line that is written down in steps
 LARGE = 16.0  # points: a marker or an arrow head is a line below, and an area above
 VEIL = 0.5  # opacity below which an area is so faint that it must be bright to be seen
 LINES_SEEN = 3.0  # WCAG 2.2, success criterion 1.4.11: lines against what is behind them
 
+ON_PICTURE = "on_picture_"
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
 COLOR = re.compile(r"(fill|stroke): (#[0-9a-f]{6})")
@@ -48,9 +50,10 @@ SKY |= {color: color for color in (EYES_CLOSED.accent, "#F5EFD6", "#8F9AC9")}
 
 def to_svg(figure: Figure) -> str:
     """The figure as an SVG document that is light or dark as the page is; the same figure is the same text."""
-    _draw_as_pixels(figure)
     drawn = BytesIO()
     with house_style():
+        _draw_as_pixels(figure)
+        _keep_what_lies_on_pictures(figure)
         figure.savefig(
             drawn, format="svg", dpi=PIXELS_DPI, metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"])
         )
@@ -68,7 +71,7 @@ def shade(color: str, role: Role, dark: bool, opacity: float = 1.0) -> str:
     exchanged, and what is too dark to be seen is made brighter. Words are made as strong as reading needs.
     """
     color = color.upper()
-    if SKY.get(color) == color:
+    if role == "kept" or SKY.get(color) == color:
         return color
     if role == "word" and contrast(color, PAPER) < 1.3:
         return PAPER  # on something dark, in both modes
@@ -103,19 +106,21 @@ def _move_styles_to_classes(root: ElementTree.Element) -> None:
     shapes = {element.attrib["id"]: element.get("d", "") for element in root.iter() if "id" in element.attrib}
     classes: dict[tuple[str, Role], str] = {}
 
-    def visit(element: ElementTree.Element, in_words: bool) -> None:
+    def visit(element: ElementTree.Element, in_words: bool, kept: bool) -> None:
         group = element.get("id", "")
+        if group.startswith(ON_PICTURE):
+            kept = True
         in_words = group.startswith("text_") or (in_words and not group.startswith("patch_"))  # a frame around words
         style = element.attrib.pop("style", "")
         if element.get("fill", "").startswith("#"):  # of a hatched area
             style = f"fill: {element.attrib.pop('fill')}"
         if style:
-            role: Role = "word" if in_words else _role(element, style, shapes)
+            role: Role = "kept" if kept else "word" if in_words else _role(element, style, shapes)
             element.set("class", classes.setdefault((style, role), f"c{len(classes)}"))
         for child in element:
-            visit(child, in_words)
+            visit(child, in_words, kept)
 
-    visit(root, False)
+    visit(root, False, False)
     light, dark = [], [f"svg{{fill:{DARK[INK]}}}"]  # black is not written down by matplotlib
     for (style, role), name in classes.items():
         light.append(f".{name}{{{_in_mode(style, role, dark=False)}}}")
@@ -163,6 +168,18 @@ def _draw_as_pixels(figure: Figure) -> None:
             artist.set_rasterized(True)
 
 
+def _keep_what_lies_on_pictures(figure: Figure) -> None:
+    """Lines and words wholly within an image must stand out from it, and not from the page: name their groups."""
+    figure.draw_without_rendering()
+    for number, axes in enumerate(figure.axes):
+        mapped = [mesh for mesh in axes.collections if isinstance(mesh, QuadMesh)]
+        places = [picture.get_window_extent().padded(2.0) for picture in (*axes.images, *mapped)]
+        for index, artist in enumerate((*axes.texts, *axes.lines)):
+            box = artist.get_window_extent()
+            if any(place.contains(*box.min) and place.contains(*box.max) for place in places):
+                artist.set_gid(f"{ON_PICTURE}{number}_{index}")
+
+
 def _markers(artist: Artist) -> int:
     """How many markers an artist draws."""
     if isinstance(artist, PathCollection):
@@ -173,7 +190,9 @@ def _markers(artist: Artist) -> int:
 
 
 def _compact(root: ElementTree.Element) -> None:
-    """Leave out what nothing refers to, shorten names, and round numbers to a hundredth of a point."""
+    """Leave out what nothing refers to, say once what many share, shorten names and numbers."""
+    for parent in root.iter():
+        _join(parent)
     for parent in root.iter():
         for child in [child for child in parent if child.tag.endswith("metadata")]:
             parent.remove(child)
@@ -188,9 +207,34 @@ def _compact(root: ElementTree.Element) -> None:
             if key == HREF:
                 element.set("href", f"#{short[value[1:]]}" if value.startswith("#") else value)
             elif key in ("d", "x", "y"):
-                element.set(key, _rounded(value, 0 if glyph else 2))
+                long = value.count("L") > LONG
+                element.set(key, _in_steps(value) if long else _rounded(value, 0 if glyph else 2))
             elif key != "id" or value in short:
                 element.set(key, short[value] if key == "id" else _renamed(value, short))
+
+
+def _join(parent: ElementTree.Element) -> None:
+    """Markers stand in groups of their own, each with its style: one group holds them, and has the style."""
+    last: ElementTree.Element | None = None
+    for child in list(parent):
+        plain = (
+            child.tag == f"{SVG}g" and set(child.attrib) <= {"clip-path"} and all(g.tag == f"{SVG}use" for g in child)
+        )
+        if plain and last is not None and last.attrib == child.attrib:
+            last.extend(child)
+            parent.remove(child)
+        else:
+            last = child if plain else None
+    styles = {child.get("class", "") for child in parent if child.tag == f"{SVG}use"}
+    if (
+        len(styles) == 1
+        and "" not in styles
+        and "class" not in parent.attrib
+        and all(child.tag == f"{SVG}use" for child in parent)
+    ):
+        parent.set("class", styles.pop())
+        for child in parent:
+            del child.attrib["class"]
 
 
 def _references(element: ElementTree.Element) -> Iterator[str]:
@@ -203,6 +247,22 @@ def _references(element: ElementTree.Element) -> Iterator[str]:
 
 def _renamed(text: str, names: dict[str, str]) -> str:
     return URL.sub(lambda found: f"url(#{names[found[1]]})", text)
+
+
+def _in_steps(path: str) -> str:
+    """A long line as steps from point to point, in tenths of a point; steps that cannot be seen are left out."""
+    written, here = "", (0, 0)
+    for command, x, y in re.findall(r"([MLz])(?: (\S+) (\S+))?", path.replace("\n", " ")):
+        if command == "z":
+            written += "z"
+            continue
+        there = round(10 * float(x)), round(10 * float(y))
+        if command == "M":
+            written += f"M{there[0] / 10:g} {there[1] / 10:g}"
+        elif there != here:
+            written += f"l{(there[0] - here[0]) / 10:g} {(there[1] - here[1]) / 10:g}"
+        here = there
+    return written.replace(" -", "-")
 
 
 def _rounded(text: str, digits: int) -> str:
