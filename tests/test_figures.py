@@ -683,11 +683,14 @@ def test_what_is_written_on_a_picture_stays_and_what_stands_beside_it_does_not()
     axes = figure.add_subplot()
     axes.pcolormesh(np.eye(8))
     axes.text(4, 4, "on it", color=figures.PAPER)
+    axes.text(2, 2, "in black", color="black")
     axes.axvline(4, color=figures.ORANGE)
     axes.text(0, -1, "below it", color=figures.VERMILION)
     light, dark = shades(figures.to_svg(figure))
     changes = {color: dark[name][part] for name, colors in light.items() for part, color in colors.items()}
-    assert changes[figures.PAPER] == figures.PAPER and changes[figures.ORANGE] == figures.ORANGE
+    for color in (figures.PAPER, figures.ORANGE):
+        assert changes[color] == color
+    assert {"fill": "#000000"} in dark.values()
     assert style.DARK[figures.VERMILION] not in changes and shade(figures.VERMILION, "word", True) in changes.values()
 
 

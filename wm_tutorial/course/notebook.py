@@ -31,8 +31,8 @@ from wm_tutorial.errors import InputError
 from wm_tutorial.figures import WIDTH, Plot
 
 PAD = 0.08  # inches around each plot, where the edge of a figure can be seen
-# An SVG is as dark as the page says that it is. The website, JupyterLab, VS Code and Colab say so in their own ways;
-# an untrusted notebook loses this line, and its figures are then as dark as the system is.
+# An SVG in a page is as dark as the page says it is, and where the page says nothing as dark as the system. JupyterLab
+# says it; what the website, exported notebooks, VS Code and Colab know is said here. Untrusted notebooks lose this.
 FOLLOW = (
     "<style>.wm-figure img{color-scheme:light}"
     ":is([data-theme=dark],[data-jp-theme-light=false],.vscode-dark,[theme=dark]) .wm-figure img{color-scheme:dark}"

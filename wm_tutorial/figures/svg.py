@@ -110,9 +110,10 @@ def _move_styles_to_classes(root: ElementTree.Element) -> None:
         group = element.get("id", "")
         if group.startswith(ON_PICTURE):
             kept = True
+            element.set("fill", "#000000")
         in_words = group.startswith("text_") or (in_words and not group.startswith("patch_"))  # a frame around words
         style = element.attrib.pop("style", "")
-        if element.get("fill", "").startswith("#"):  # of a hatched area
+        if element.get("fill", "").startswith("#"):  # of a hatched area, or what lies on a picture
             style = f"fill: {element.attrib.pop('fill')}"
         if style:
             role: Role = "kept" if kept else "word" if in_words else _role(element, style, shapes)
@@ -124,9 +125,7 @@ def _move_styles_to_classes(root: ElementTree.Element) -> None:
     light, dark = [], [f"svg{{fill:{DARK[INK]}}}"]  # black is not written down by matplotlib
     for (style, role), name in classes.items():
         light.append(f".{name}{{{_in_mode(style, role, dark=False)}}}")
-        colors = [
-            part for part in _in_mode(style, role, dark=True).split(";") if part.startswith(("fill:#", "stroke:#"))
-        ]
+        colors = re.findall(r"(?:fill|stroke):#\w+", _in_mode(style, role, dark=True))
         dark += [f".{name}{{{';'.join(colors)}}}"] if colors else []
     sheet = ElementTree.Element(f"{SVG}style")
     sheet.text = f"{''.join(light)}@media(prefers-color-scheme:dark){{{''.join(dark)}}}"
@@ -217,24 +216,21 @@ def _join(parent: ElementTree.Element) -> None:
     """Markers stand in groups of their own, each with its style: one group holds them, and has the style."""
     last: ElementTree.Element | None = None
     for child in list(parent):
-        plain = (
-            child.tag == f"{SVG}g" and set(child.attrib) <= {"clip-path"} and all(g.tag == f"{SVG}use" for g in child)
-        )
+        plain = child.tag == f"{SVG}g" and set(child.attrib) <= {"clip-path"} and _holds_markers(child)
         if plain and last is not None and last.attrib == child.attrib:
             last.extend(child)
             parent.remove(child)
         else:
             last = child if plain else None
-    styles = {child.get("class", "") for child in parent if child.tag == f"{SVG}use"}
-    if (
-        len(styles) == 1
-        and "" not in styles
-        and "class" not in parent.attrib
-        and all(child.tag == f"{SVG}use" for child in parent)
-    ):
-        parent.set("class", styles.pop())
+    styles = {child.get("class") for child in parent}
+    if _holds_markers(parent) and len(styles) == 1 and None not in styles and "class" not in parent.attrib:
+        parent.set("class", styles.pop() or "")
         for child in parent:
             del child.attrib["class"]
+
+
+def _holds_markers(group: ElementTree.Element) -> bool:
+    return len(group) > 0 and all(child.tag == f"{SVG}use" for child in group)
 
 
 def _references(element: ElementTree.Element) -> Iterator[str]:
