@@ -653,6 +653,15 @@ def test_areas_are_deep_and_their_borders_bright() -> None:
     assert boxed == {"fill": deep, "stroke": style.DARK[figures.BLUE]}
 
 
+def test_a_marker_on_the_edge_of_its_panel_is_drawn_whole_and_what_lies_beyond_is_not() -> None:
+    for limits, cut in (((1.0, 3.0), False), ((1.0, 2.5), True)):
+        figure = Figure()
+        axes = figure.add_subplot(xlim=limits)
+        (line,) = axes.plot([1, 2, 3], [1.0, np.nan, 3.0], "o-")
+        figures.to_svg(figure)
+        assert line.get_clip_on() == cut
+
+
 def test_a_frame_around_words_is_no_word() -> None:
     frame = {"fc": figures.PAPER, "ec": figures.ORANGE}
     colors = drawn_shades(lambda axes: axes.text(0, 0, "x", color=figures.ORANGE, bbox=frame), dark=False)

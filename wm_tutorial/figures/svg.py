@@ -53,7 +53,9 @@ def to_svg(figure: Figure) -> str:
     drawn = BytesIO()
     with house_style():
         _draw_as_pixels(figure)
+        figure.draw_without_rendering()  # now everything has a place
         _keep_what_lies_on_pictures(figure)
+        _draw_whole_markers(figure)
         figure.savefig(
             drawn, format="svg", dpi=PIXELS_DPI, metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"])
         )
@@ -169,7 +171,6 @@ def _draw_as_pixels(figure: Figure) -> None:
 
 def _keep_what_lies_on_pictures(figure: Figure) -> None:
     """Lines and words wholly within an image must stand out from it, and not from the page: name their groups."""
-    figure.draw_without_rendering()
     for number, axes in enumerate(figure.axes):
         mapped = [mesh for mesh in axes.collections if isinstance(mesh, QuadMesh)]
         places = [picture.get_window_extent().padded(2.0) for picture in (*axes.images, *mapped)]
@@ -177,6 +178,16 @@ def _keep_what_lies_on_pictures(figure: Figure) -> None:
             box = artist.get_window_extent()
             if any(place.contains(*box.min) and place.contains(*box.max) for place in places):
                 artist.set_gid(f"{ON_PICTURE}{number}_{index}")
+
+
+def _draw_whole_markers(figure: Figure) -> None:
+    """A marker on the edge of its panel is not cut in half."""
+    for axes in figure.axes:
+        for line in axes.lines:
+            places = line.get_transform().transform(line.get_xydata())
+            inside = axes.bbox.padded(0.5)
+            if _markers(line) and all(inside.contains(*place) for place in places[np.isfinite(places).all(axis=1)]):
+                line.set_clip_on(False)
 
 
 def _markers(artist: Artist) -> int:
