@@ -33,6 +33,7 @@ BOUNDS = {
     "CPU seconds": (0, 90),
     "kilobytes": (0, 1500),
 }
+COLUMNS = 88  # what a box of code holds on the website; notebooks/ruff.toml has the same number
 SLOW = {"08": 360}  # CPU seconds; a whole agent learns in chapter 08
 
 DRAWS = ("notebook.figure", "notebook.show", "notebook.table")
@@ -291,6 +292,18 @@ def body_lines(source: str) -> list[str]:
     return [line for line in code if len(line) > 20 and not line.startswith("#") and not line.endswith((":", "("))]
 
 
+def columns(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """No line of code runs out of its box on the website: neither in a cell nor in a block of the text."""
+    written = {cell.id: cell.source for cell in code_cells(notebook)}
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            written[cell.id] = "\n".join(re.findall(r"^```\w*\n(.*?)^```", cell.source, re.MULTILINE | re.DOTALL))
+    for cell_id, code in written.items():
+        for line in code.splitlines():
+            if len(line) > COLUMNS:
+                yield f"cell {cell_id} has a line of {len(line)} columns, and not {COLUMNS} at most: {line.strip()}"
+
+
 def execution(notebook: NotebookNode, name: str) -> Iterator[str]:
     """It ran from top to bottom without a complaint, as `make notebooks` leaves it."""
     counts = [cell.execution_count for cell in code_cells(notebook)]
@@ -339,5 +352,5 @@ def plain(notebook: NotebookNode, name: str) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[NotebookNode, str], Iterator[str]], ...] = (
-    bounds, opening, closing, exercises, solutions, execution, pictures, plain,
+    bounds, opening, closing, exercises, solutions, columns, execution, pictures, plain,
 )  # fmt: skip

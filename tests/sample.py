@@ -22,7 +22,11 @@ import math
 
 with notebook.figure(height=2.0) as (figure, axes):
     axes.plot([math.log1p(x) for x in range(SIZE)])
-notebook.show(figure, caption="It grows ever more slowly.", alt="A logarithm against 0 to 9, from 0 at 0 to 2.3 at 9.")
+notebook.show(
+    figure,
+    caption="It grows ever more slowly.",
+    alt="A logarithm against 0 to 9, from 0 at 0 to 2.3 at 9.",
+)
 """
 PREDICT = "**Predict, then run.** Which one is larger? See [the room](../wm_tutorial/transforms.py)."
 COMPARE = """\

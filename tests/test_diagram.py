@@ -5,8 +5,9 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
 from wm_tutorial.errors import InputError
-from wm_tutorial.figures import agent_diagram, alt_text
+from wm_tutorial.figures import PAPER, agent_diagram, alt_text
 from wm_tutorial.figures.diagram import BOXES, FRAMES
+from wm_tutorial.figures.style import apart, contrast
 
 
 def faces(*lit: str) -> dict[str, str]:
@@ -19,7 +20,8 @@ def faces(*lit: str) -> dict[str, str]:
 def test_exactly_the_parts_asked_for_are_lit() -> None:
     plain, lit = faces(), faces("encoder", "actor")
     assert {name for name in BOXES if plain[name] != lit[name]} == {"encoder", "actor"}
-    assert all(lit[name] == BOXES[name].color for name in ("encoder", "actor"))
+    for name in ("encoder", "actor"):  # in their own colours, as deep as the words in them need
+        assert lit[name] == apart(BOXES[name].color, PAPER) and contrast(lit[name], PAPER) >= 4.5
 
 
 def test_the_alternative_text_says_what_is_lit() -> None:

@@ -1,14 +1,20 @@
 """What is drawn is what was given: lines, boundaries, errors, frames and words are compared with the numbers."""
 
-from collections.abc import Callable
+import base64
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from io import BytesIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -17,6 +23,8 @@ from PIL import Image
 from wm_tutorial import figures
 from wm_tutorial.data import Array, Dream
 from wm_tutorial.errors import InputError, OutputError
+from wm_tutorial.figures import style
+from wm_tutorial.figures.svg import shade
 
 T, CONTEXT = 10, 4
 
@@ -494,6 +502,234 @@ def test_one_seed_has_no_interval() -> None:
 def test_curves_that_cannot_be_averaged_are_refused(curves: dict[int, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         figures.seed_curves(curves)
+
+
+# --- Light and dark pages ---------------------------------------------------------------------------------------------
+
+HOUSE = {name: value for name, value in vars(style).items() if name.isupper() and str(value).startswith("#")}
+STRONG = [figures.BLUE, figures.VERMILION, figures.GREEN, figures.ORANGE, figures.PURPLE]  # told apart by colour
+NO_WORDS = {figures.FAINT, figures.SEEN, figures.PAPER, figures.NIGHT}  # grid, backgrounds, and a sky
+SHADES = re.compile(r"\.(c\d+)\{([^}]*)\}")
+
+# What a colour is to a person who lacks one kind of cone. Source: Machado, Oliveira & Fernandes 2009, severity 1.
+LACKING = {
+    "none": np.eye(3),
+    "red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+# Linear red, green and blue to lightness and two directions of colour. Source: Ottosson 2020, "Oklab".
+CONES = [[0.4122215, 0.5363325, 0.0514460], [0.2119035, 0.6806995, 0.1073970], [0.0883025, 0.2817188, 0.6299787]]
+OKLAB = [[0.2104543, 0.7936178, -0.0040720], [1.9779985, -2.4285922, 0.4505937], [0.0259040, 0.7827718, -0.8086758]]
+
+
+def seen(color: str, lacking: str) -> Array:
+    """Where a colour lies for a person: distances are differences one sees."""
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return np.asarray(OKLAB) @ np.cbrt(np.asarray(CONES) @ np.clip(np.asarray(LACKING[lacking]) @ linear, 0, 1))
+
+
+def least_difference(colors: Sequence[str], lacking: str) -> float:
+    return min(float(np.linalg.norm(seen(a, lacking) - seen(b, lacking))) for a, b in combinations(colors, 2))
+
+
+def shades(drawn: str) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+    """The colours of each class of an SVG on a light page, and those on a dark one."""
+    sheet = ElementTree.fromstring(drawn)[0].text or ""
+    light, dark = sheet.split("@media(prefers-color-scheme:dark)")
+    return tuple(
+        {name: dict(re.findall(r"(fill|stroke):(#\w{6})", rule)) for name, rule in SHADES.findall(mode)}
+        for mode in (light, dark)
+    )
+
+
+def drawn_shades(draw: Callable[[Axes], object], dark: bool = True) -> list[dict[str, str]]:
+    """The colours of what one call draws: those that axes without it do not have."""
+    every = []
+    for call in (lambda _: None, draw):
+        figure = Figure()
+        call(figure.add_subplot())
+        every.append(list(shades(figures.to_svg(figure))[dark].values()))
+    return [shade for shade in every[1] if shade not in every[0]]
+
+
+def pictures_in(drawn: str) -> list[Array]:
+    found = re.findall(r'href="data:image/png;base64,([^"]+)"', drawn)
+    return [np.asarray(Image.open(BytesIO(base64.b64decode(data))).convert("RGBA")) for data in found]
+
+
+EVERY_KIND = {
+    "vectors": lambda: figures.open_loop(CART),
+    "images": lambda: figures.open_loop(images()),
+    "a night": lambda: figures.still(CART, CONTEXT),
+    "a day": lambda: figures.still(CART, 0),
+    "curves": lambda: figures.return_curve([*EPISODES, *EVALUATIONS]),
+    "seeds": lambda: figures.seed_curves({0: ([1, 2, 3], [0, 10, 20]), 7: ([1, 2, 3], [2, 20, 20])}, threshold=15),
+    "the map": lambda: figures.agent_diagram({"replay", "encoder", "actor"}),
+}
+
+
+def test_every_colour_of_the_house_has_a_partner_for_dark_pages() -> None:
+    assert set(HOUSE.values()) == set(style.DARK)
+    assert {color for color, partner in style.DARK.items() if color == partner} == {figures.NIGHT}
+
+
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_whatever_has_a_colour_has_one_for_dark_pages_too(name: str) -> None:
+    light, dark = shades(figures.to_svg(EVERY_KIND[name]()))
+    colored = {name: set(colors) for name, colors in light.items() if colors}
+    assert colored == {name: set(colors) for name, colors in dark.items()} and len(colored) > 5
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("color", sorted(set(HOUSE.values()) - NO_WORDS))
+def test_words_of_every_colour_can_be_read_on_every_background(color: str, dark: bool) -> None:
+    for background in (figures.PAPER, figures.SEEN):
+        assert style.contrast(shade(color, "word", dark), shade(background, "area", dark)) >= 4.5
+
+
+@pytest.mark.parametrize("color", STRONG)
+def test_words_can_be_read_on_areas_of_every_colour(color: str) -> None:
+    """On a dark page; on a light one, the drawing chooses. Of a faint area, the page is the background."""
+    for ink in (figures.INK, figures.PAPER):
+        assert style.contrast(shade(ink, "word", True), shade(color, "area", True)) >= 4.5
+    assert shade(color, "area", True, opacity=0.2) == style.DARK[color]
+
+
+@pytest.mark.parametrize("color", sorted({*HOUSE.values(), "#000000", "#1F77B4", "#00008B"} - NO_WORDS))
+def test_lines_and_areas_can_be_seen_on_a_dark_page(color: str) -> None:
+    page = style.DARK[figures.PAPER]
+    assert style.contrast(shade(color, "line", True), page) >= 3.0
+    assert style.contrast(shade(color, "area", True), page) >= 2.4
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+def test_colours_are_told_apart_on_a_dark_page_at_least_as_well_as_on_a_light_one(lacking: str) -> None:
+    dark = [style.DARK[color] for color in STRONG]
+    assert least_difference(dark, lacking) >= least_difference(STRONG, lacking)
+
+
+def test_contrast_is_that_of_the_standard() -> None:
+    assert style.contrast("#000000", "#FFFFFF") == style.contrast("#FFFFFF", "#000000") == 21
+    assert style.contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.01)
+    assert style.apart(figures.BLUE, figures.PAPER) == figures.BLUE  # strong enough as it is
+    for color, other in ((figures.ORANGE, "#FFFFFF"), ("#333333", "#000000")):
+        assert style.contrast(style.apart(color, other), other) == pytest.approx(4.5, abs=0.3)
+
+
+def test_black_and_white_change_places() -> None:
+    for role in ("line", "area"):
+        assert shade("#FFFFFF", role, True) == style.DARK[figures.PAPER]
+        assert shade("#000000", role, True) == style.DARK[figures.INK]
+    assert shade("#FFFFFF", "word", True) == figures.PAPER  # on an area
+    assert shade("#000000", "word", True) == style.DARK[figures.INK]
+
+
+def test_markers_and_heads_of_arrows_have_the_colour_of_their_line() -> None:
+    bright = style.DARK[figures.VERMILION]
+    arrow = {"arrowstyle": "-|>", "color": figures.VERMILION}
+    for draw in (
+        lambda axes: axes.plot([1, 2], "o-", color=figures.VERMILION, ms=5),
+        lambda axes: axes.plot([1, 2], ".", color=figures.VERMILION, mec="none"),
+        lambda axes: axes.scatter([1], [1], color=figures.VERMILION, lw=0),
+        lambda axes: axes.annotate("", (1, 1), (0, 0), arrowprops=arrow),
+    ):
+        inside = [colors["fill"] for colors in drawn_shades(draw) if "fill" in colors]
+        assert inside and set(inside) == {bright}
+
+
+def test_areas_are_deep_and_their_borders_bright() -> None:
+    deep = shade(figures.BLUE, "area", True)
+    assert deep != style.DARK[figures.BLUE]
+    for draw in (
+        lambda axes: axes.bar([1], [1], color=figures.BLUE),
+        lambda axes: axes.bar([1], [1], color=figures.BLUE, hatch="//", ec="white"),
+        lambda axes: axes.fill_between([0, 1], [1, 2], color=figures.BLUE, lw=0),
+        lambda axes: axes.plot(0, 0, "o", ms=30, color=figures.BLUE, mec="none"),
+    ):
+        assert deep in [colors.get("fill") for colors in drawn_shades(draw)]
+    (boxed,) = drawn_shades(lambda axes: axes.bar([1], [1], color=figures.BLUE, ec=figures.BLUE))
+    assert boxed == {"fill": deep, "stroke": style.DARK[figures.BLUE]}
+
+
+def test_a_marker_on_the_edge_of_its_panel_is_drawn_whole_and_what_lies_beyond_is_not() -> None:
+    for limits, cut in (((1.0, 3.0), False), ((1.0, 2.5), True)):
+        figure = Figure()
+        axes = figure.add_subplot(xlim=limits)
+        (line,) = axes.plot([1, 2, 3], [1.0, np.nan, 3.0], "o-")
+        figures.to_svg(figure)
+        assert line.get_clip_on() == cut
+
+
+def test_a_frame_around_words_is_no_word() -> None:
+    frame = {"fc": figures.PAPER, "ec": figures.ORANGE}
+    colors = drawn_shades(lambda axes: axes.text(0, 0, "x", color=figures.ORANGE, bbox=frame), dark=False)
+    assert {"fill": figures.PAPER, "stroke": figures.ORANGE} in colors
+    assert {"fill": shade(figures.ORANGE, "word", False)} in colors
+
+
+def test_images_and_what_a_colormap_colours_stay_as_they_are() -> None:
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.axis("off")
+    axes.imshow(np.eye(8), cmap="magma", interpolation="nearest")
+    (image,) = pictures_in(figures.to_svg(figure))
+    assert {tuple(pixel) for pixel in image[..., :3].reshape(-1, 3)} >= {(0, 0, 3), (251, 252, 191)}
+    for draw in (
+        lambda axes: axes.pcolormesh(np.eye(8)),
+        lambda axes: axes.scatter([0, 1], [0, 1], c=[0.0, 1.0]),
+    ):
+        assert not drawn_shades(draw)
+        figure = Figure()
+        draw(figure.add_subplot())
+        (image,) = pictures_in(figures.to_svg(figure))
+        assert (np.abs(image[..., :3].astype(int) - [253, 231, 36]).max(-1) < 3).any()  # the top of viridis
+
+
+def test_what_is_written_on_a_picture_stays_and_what_stands_beside_it_does_not() -> None:
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.pcolormesh(np.eye(8))
+    axes.text(4, 4, "on it", color=figures.PAPER)
+    axes.text(2, 2, "in black", color="black")
+    axes.axvline(4, color=figures.ORANGE)
+    axes.text(0, -1, "below it", color=figures.VERMILION)
+    light, dark = shades(figures.to_svg(figure))
+    changes = {color: dark[name][part] for name, colors in light.items() for part, color in colors.items()}
+    for color in (figures.PAPER, figures.ORANGE):
+        assert changes[color] == color
+    assert {"fill": "#000000"} in dark.values()
+    assert style.DARK[figures.VERMILION] not in changes and shade(figures.VERMILION, "word", True) in changes.values()
+
+
+@pytest.mark.parametrize("kind", ["plot", "scatter"])
+def test_thousands_of_markers_are_an_image(kind: str) -> None:
+    def drawing(count: int) -> str:
+        figure = Figure()
+        axes = figure.add_subplot()
+        where = np.linspace(0, 1, count)
+        axes.plot(where, where, ".", color=figures.BLUE) if kind == "plot" else axes.scatter(where, where, s=3)
+        return figures.to_svg(figure)
+
+    assert not pictures_in(drawing(1000)) and drawing(1000).count("<use") > 1000
+    assert pictures_in(drawing(20_000)) and len(drawing(20_000)) < 100_000
+
+
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_the_same_figure_is_the_same_file_and_nothing_in_it_is_missing(name: str) -> None:
+    drawn = figures.to_svg(EVERY_KIND[name]())
+    assert drawn == figures.to_svg(EVERY_KIND[name]())
+    defined = re.findall(r' id="([^"]+)"', drawn)
+    needed = set(re.findall(r"url\(#([^)]+)\)", drawn)) | set(re.findall(r'href="#([^"]+)"', drawn))
+    assert needed == set(defined) and len(set(defined)) == len(defined)
+    classes = {name for name, _ in SHADES.findall(drawn)}
+    assert set(re.findall(r' class="([^"]+)"', drawn)) == classes
+
+
+def test_words_are_outlines_that_no_font_can_change() -> None:
+    drawn = figures.to_svg(figures.open_loop(CART))
+    assert "<text" not in drawn and "font" not in drawn
 
 
 # --- Files, notebooks, and what belongs to the user -------------------------------------------------------------------

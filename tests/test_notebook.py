@@ -5,12 +5,12 @@ import io
 import re
 from html.parser import HTMLParser
 from importlib.metadata import version
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 import wm_tutorial
@@ -37,13 +37,19 @@ class Read(HTMLParser):
         self.text.append(data)
 
 
-def picture(shown: Shown) -> tuple[Image.Image, str]:
-    """The picture of a figure, as a browser decodes it, and its alternative text."""
+def picture(shown: Shown) -> tuple[str, bytes, str]:
+    """The kind of the picture of a figure, its bytes, and its alternative text."""
     (attributes,) = (attributes for tag, attributes in Read(shown.as_html).tags if tag == "img")
     kind, data = str(attributes["src"]).split(";base64,")
-    image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
-    assert kind == f"data:image/{image.format}".lower()
-    return image, str(attributes["alt"])
+    return kind.removeprefix("data:image/"), base64.b64decode(data, validate=True), str(attributes["alt"])
+
+
+def moving(shown: Shown) -> tuple[Image.Image, str]:
+    """A film, as a browser decodes it, and its alternative text."""
+    kind, data, alt = picture(shown)
+    image = Image.open(io.BytesIO(data))
+    assert kind == str(image.format).lower() == "gif"
+    return image, alt
 
 
 # --- The first cell ---------------------------------------------------------------------------------------------------
@@ -84,22 +90,38 @@ def test_a_figure_is_drawn_in_the_style_of_the_house_and_leaves_the_reader_s_alo
         axes.plot([0.0, 1.0], color=figures.BLUE)
     shown = notebook.show(figure, caption="It rises.", alt="A line from 0 to 1.")
     assert dict(mpl.rcParams) == mine
-    image, _ = picture(shown)
-    assert image.size == (7 * notebook.DPI, 2 * notebook.DPI)
-    pixels = np.asarray(image.convert("RGB")) / 255
-    assert np.allclose(pixels[0, 0], to_rgb(figures.PAPER), atol=1 / 255)  # opaque: can be read on dark pages
-    assert (np.abs(pixels - to_rgb(figures.BLUE)).max(-1) < 2 / 255).sum() > 100
+    kind, data, _ = picture(shown)
+    assert kind == "svg+xml" and data.decode() == figures.to_svg(figure)
+    drawn = ElementTree.fromstring(data)
+    assert drawn.get("viewBox") == "0 0 504 144"  # 7 by 2 inches of 72 points
+    paper, sheet = drawn.find(".//{*}path[@d]"), drawn[0].text or ""
+    assert paper is not None and paper.get("d") == "M 0 144 L 504 144 L 504 0 L 0 0 z"  # opaque: read on any page
+    assert f".{paper.get('class')}{{fill:{figures.PAPER}}}" in sheet and f"stroke:{figures.BLUE}" in sheet
+
+
+def test_a_figure_is_dark_where_the_page_is_and_shown_without_a_stylesheet_too() -> None:
+    with notebook.figure() as (figure, _):
+        pass
+    shown = notebook.show(figure, "So dark.", "Nothing, in the colours of the page.").as_html
+    assert re.search(
+        r"<style>\.wm-figure img\{color-scheme:light\}:is\(([^)]+)\) \.wm-figure img\{color-scheme:dark\}", shown
+    )
+    safe = re.sub("<style>.*?</style>", "", shown)  # what JupyterLab leaves of an untrusted notebook
+    assert safe.startswith('<figure class="wm-figure"') and picture(Shown(safe, ""))[0] == "svg+xml"
 
 
 def test_nothing_is_cut_off_and_a_margin_is_left() -> None:
     with notebook.figure(1, 2, height=2.0, sharey=True) as (figure, axes):
         for one in axes:
             one.set(title="gjy" * 5, xlabel="gjy (s)", ylabel="gjy (m)")
-    pixels = np.asarray(picture(notebook.show(figure, "Two.", "Two."))[0].convert("RGB")).astype(int)
-    margin = round(0.04 * notebook.DPI)
-    drawn = (np.abs(pixels - pixels[0, 0]).max(-1) > 8).nonzero()
-    for place, length in zip(drawn, pixels.shape[:2], strict=True):
-        assert place.min() >= margin and place.max() < length - margin
+    notebook.show(figure, "Two.", "Two.")
+    drawn = io.BytesIO()
+    with figures.house_style():
+        figure.savefig(drawn, format="png", dpi=120)  # as it was shown, in pixels
+    pixels = np.asarray(Image.open(drawn).convert("RGB")).astype(int)
+    inside = (np.abs(pixels - pixels[0, 0]).max(-1) > 8).nonzero()
+    for place, length in zip(inside, pixels.shape[:2], strict=True):
+        assert place.min() >= 0.04 * 120 and place.max() < length - 0.04 * 120
 
 
 def test_rows_columns_and_options_are_those_of_subplots() -> None:
@@ -115,8 +137,8 @@ def test_words_of_a_figure_are_words_whatever_signs_are_in_them() -> None:
         pass
     shown = notebook.show(figure, caption='a < b & "c"', alt='KL > 0.1, "so" & <b>')
     page = Read(shown.as_html)
-    assert [tag for tag, _ in page.tags] == ["figure", "img", "figcaption"]
-    assert page.text == ['a < b & "c"'] and picture(shown)[1] == 'KL > 0.1, "so" & <b>'
+    assert [tag for tag, _ in page.tags] == ["style", "figure", "img", "figcaption"]
+    assert page.text[1:] == ['a < b & "c"'] and picture(shown)[2] == 'KL > 0.1, "so" & <b>'
     assert shown._repr_mimebundle_(include=None, exclude=None) == {
         "text/html": shown.as_html,
         "text/plain": 'a < b & "c"\n[KL > 0.1, "so" & <b>]',
@@ -125,8 +147,8 @@ def test_words_of_a_figure_are_words_whatever_signs_are_in_them() -> None:
 
 def test_a_figure_of_the_package_brings_its_own_words_unless_told_otherwise() -> None:
     figure = figures.open_loop(DREAM)
-    assert picture(notebook.show(figure, "A dream."))[1] == figures.alt_text(figure) != ""
-    assert picture(notebook.show(figure, "A dream.", alt="Mine."))[1] == "Mine."
+    assert picture(notebook.show(figure, "A dream."))[2] == figures.alt_text(figure) != ""
+    assert picture(notebook.show(figure, "A dream.", alt="Mine."))[2] == "Mine."
 
 
 @pytest.mark.parametrize(("caption", "alt"), [("", "what it shows"), ("what to see", " "), ("what to see", None)])
@@ -145,7 +167,7 @@ DREAM = Dream(
 
 def test_a_film_has_a_frame_for_each_row_and_its_own_words() -> None:
     shown = notebook.show_film(DREAM, "It moves.", fps=5.0)
-    image, alt = picture(shown)
+    image, alt = moving(shown)
     assert (image.format, image.n_frames, image.info["duration"]) == ("GIF", T, 200)
     assert alt.startswith("Film, one frame for each row.") and Read(shown.as_html).text == ["It moves."]
 
@@ -155,7 +177,7 @@ def test_any_other_gif_is_shown_byte_for_byte() -> None:
     Image.new("P", (3, 2)).save(gif, "GIF")
     shown = notebook.show_gif(gif.getvalue(), "Small.", "Six black pixels.")
     assert f"data:image/gif;base64,{base64.b64encode(gif.getvalue()).decode()}" in shown.as_html
-    assert picture(shown)[1] == "Six black pixels."
+    assert moving(shown)[1] == "Six black pixels."
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------------

@@ -413,6 +413,8 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
         "stands elsewhere, too: size = torch.expm1(x.abs())",
         output("1.5\n", "size = torch.expm1(x.abs())\n"),
     ),
+    "wide code": ("columns", "a line of 89 columns", replace("SIZE == 10", f"SIZE == 10  # {45 * 'x'}")),
+    "wide code in the text": ("columns", "a line of 89 columns", replace("not prose", 89 * "x")),
     "not run": (
         "execution",
         "did not run from top to bottom",

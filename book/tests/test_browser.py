@@ -1,15 +1,18 @@
 """The website as a reader meets it, in Chromium: `make book`, then `make browser`."""
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 HTML = Path(os.environ.get("WM_BOOK", Path(__file__).parent.parent / "_build" / "html"))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -174,6 +177,33 @@ def test_a_solution_is_folded_and_opens_on_a_click(visit: Visit, name: str) -> N
     assert not code.is_visible()
     folded.first.locator("summary").first.click()
     assert code.is_visible()
+
+
+@pytest.mark.skipif(not CHAPTERS, reason="no chapter is there yet")
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_code_fits_into_its_box(visit: Visit, name: str) -> None:
+    page = visit.open(f"notebooks/{name}")
+    hidden = page.evaluate(
+        "() => [...document.querySelectorAll('div.cell_input pre')].map(box => box.scrollWidth - box.clientWidth)"
+    )
+    assert max(hidden) <= 1  # pixel
+
+
+@pytest.mark.skipif(not CHAPTERS, reason="no chapter is there yet")
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_a_figure_is_as_dark_as_its_page_whatever_the_system_is(browser: Any, address: str, mode: str) -> None:
+    visit = Visit(browser, address, color_scheme="light" if mode == "dark" else "dark")
+    visit.context.add_init_script(f"localStorage.setItem('mode', '{mode}'); localStorage.setItem('theme', '{mode}')")
+    page = visit.open(f"notebooks/{CHAPTERS[0]}")
+    figure = page.locator('.wm-figure img[src^="data:image/svg"]').first
+    figure.scroll_into_view_if_needed()
+    corner = Image.open(BytesIO(figure.screenshot())).convert("RGB").getpixel((8, 8))
+    red, green, blue = map(
+        int, re.findall(r"\d+", page.evaluate("() => getComputedStyle(document.body).backgroundColor"))[:3]
+    )
+    assert max(abs(c - p) for c, p in zip(corner, (red, green, blue), strict=True)) <= 5
+    assert (max(corner) < 50) == (mode == "dark")
+    visit.context.close()
 
 
 @pytest.mark.skipif(not CHAPTERS, reason="no chapter is there yet")

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,14 @@ from wm_tutorial.data import Dream
 from wm_tutorial.errors import InputError
 from wm_tutorial.figures import WIDTH, Plot
 
-DPI = 120  # enough for sharp text at book width, and notebooks stay small
-PAD = 0.08  # inches around each plot: on a dark page the edge of a figure can be seen
+PAD = 0.08  # inches around each plot, where the edge of a figure can be seen
+# An SVG in a page is as dark as the page says it is, and where the page says nothing as dark as the system. JupyterLab
+# says it; what the website, exported notebooks, VS Code and Colab know is said here. Untrusted notebooks lose this.
+FOLLOW = (
+    "<style>.wm-figure img{color-scheme:light}"
+    ":is([data-theme=dark],[data-jp-theme-light=false],.vscode-dark,[theme=dark]) .wm-figure img{color-scheme:dark}"
+    "</style>"
+)
 CAPTION = "margin-top: 0.4em; font-size: 0.9em"
 
 
@@ -92,10 +97,8 @@ def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
     Raises:
         InputError: if the caption or the alternative text is missing.
     """
-    png = BytesIO()
-    with figures.house_style():
-        figure.savefig(png, format="png", dpi=DPI)
-    return _captioned(png.getvalue(), "png", caption, figures.alt_text(figure) if alt is None else alt)
+    drawn = figures.to_svg(figure).encode()
+    return _captioned(drawn, "svg+xml", caption, figures.alt_text(figure) if alt is None else alt)
 
 
 def show_film(dream: Dream, caption: str, fps: float = 10.0) -> Shown:
@@ -119,7 +122,8 @@ def _captioned(image: bytes, kind: str, caption: str, alt: str) -> Shown:
         )
     data = base64.b64encode(image).decode()
     return Shown(
-        f'<figure style="margin: 1em 0; max-width: {100 * WIDTH:.0f}px">'
+        f"{FOLLOW if kind == 'svg+xml' else ''}"
+        f'<figure class="wm-figure" style="margin: 1em 0; max-width: {100 * WIDTH:.0f}px">'
         f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" style="width: 100%; height: auto">'
         f'<figcaption style="{CAPTION}">{html.escape(caption)}</figcaption></figure>',
         f"{caption}\n[{alt}]",

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from wm_tutorial.errors import InputError
-from wm_tutorial.figures.style import BLUE, GREEN, GREY, INK, PAPER, SEEN, VERMILION, WIDTH, Plot, styled
+from wm_tutorial.figures.style import BLUE, GREEN, GREY, INK, PAPER, SEEN, VERMILION, WIDTH, Plot, apart, styled
 
 Point = tuple[float, float]
 
@@ -84,7 +84,7 @@ def agent_diagram(lit: Collection[str] = ()) -> Plot:
 def _draw_box(axes: Axes, box: Box, lit: bool) -> None:
     (x, y), width = box.middle, box.width
     shape = "round,pad=0,rounding_size=0.14" if box.chapter or box.color == BLUE else "round,pad=0,rounding_size=0.42"
-    face = box.color if lit else PAPER
+    face = apart(box.color, PAPER) if lit else PAPER
     axes.add_patch(
         FancyBboxPatch((x - width / 2, y - HEIGHT / 2), width, HEIGHT, shape, fc=face, ec=box.color, lw=1.4, zorder=2)
     )

@@ -23,7 +23,6 @@ from wm_tutorial.figures.style import (
     GREY,
     INK,
     MODEL,
-    NIGHT,
     PAPER,
     TRUTH,
     WIDTH,
@@ -233,7 +232,7 @@ def _eyes(figure: Figure, dream: Dream, left: float, top: float) -> Update:
 
     def move(row: int) -> None:
         is_open = row < dream.context
-        color = GREY if is_open else NIGHT
+        color = GREY if is_open else INK
         eye.set_marker(EYE_OPEN if is_open else EYE_CLOSED)
         eye.set_markeredgecolor(color)
         pupil.set_color(color)

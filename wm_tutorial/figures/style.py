@@ -1,4 +1,4 @@
-"""What all figures share: one palette, one style, alternative text, and how they are written.
+"""What all figures share: one palette for light and dark pages, one style, alternative text, and how they are written.
 
 They never touch pyplot, your backend or your rcParams. A notebook shows them at book width; `save` writes them to disk.
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from matplotlib import style
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from wm_tutorial.errors import InputError, OutputError
@@ -21,8 +22,15 @@ from wm_tutorial.errors import InputError, OutputError
 # Okabe & Ito 2008, "Color Universal Design": told apart with every common form of colour blindness.
 BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
 INK, GREY, FAINT = "#1F2A37", "#667080", "#D5D9DE"  # text, secondary text, grid
-PAPER, SEEN, NIGHT = "#FDFCFA", "#E8EDF2", "#1B2240"  # opaque, so that figures can be read on dark pages too
+PAPER, SEEN, NIGHT = "#FDFCFA", "#E8EDF2", "#1B2240"  # opaque, so that figures can be read on any page
 TRUTH, MODEL, PERSISTENCE = BLUE, VERMILION, GREY
+
+# What takes the place of each on a dark page (`svg.py`). The five colours are told apart better than those above.
+DARK = {
+    BLUE: "#559EFF", VERMILION: "#F55100", GREEN: "#66ECD1", ORANGE: "#F6B53E", PURPLE: "#BA739A",
+    INK: "#E6EAF0", GREY: "#A3ADBA", FAINT: "#3A424D", PAPER: "#121212", SEEN: "#222B36", NIGHT: NIGHT,
+}  # fmt: skip
+READABLE = 4.5  # WCAG 2.2, success criterion 1.4.3: words against what is behind them
 
 WIDTH = 7.0  # inches: 700 pixels in the book
 PNG_DPI, FILM_DPI = 150, 100
@@ -47,6 +55,8 @@ STYLE: dict[str, Any] = {
     "grid.color": FAINT,
     "grid.linewidth": 0.5,
     "legend.frameon": False,
+    "svg.fonttype": "path",  # letters as outlines: they look the same whatever fonts a reader has
+    "svg.hashsalt": "wm_tutorial",  # the same figure is the same file
     "lines.solid_capstyle": "round",
     "text.color": INK,
     "xtick.color": FAINT,
@@ -60,6 +70,29 @@ STYLE: dict[str, Any] = {
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def contrast(one: str, other: str) -> float:
+    """How far two colours "#RRGGBB" are apart in brightness, from 1 to 21. Source: WCAG 2.2, "contrast ratio"."""
+    dark, bright = sorted((_luminance(one), _luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def apart(color: str, other: str, ratio: float = READABLE) -> str:
+    """`color`, mixed with as little black or white as it takes for a contrast of `ratio` to `other`."""
+    towards = (0.0, 0.0, 0.0) if _luminance(other) > 0.18 else (1.0, 1.0, 1.0)
+    mixed = color
+    for share in range(0, 101, 2):
+        rgb = [(share * t + (100 - share) * c) / 100 for c, t in zip(to_rgb(color), towards, strict=True)]
+        mixed = to_hex((rgb[0], rgb[1], rgb[2])).upper()
+        if contrast(mixed, other) >= ratio:
+            break
+    return mixed
 
 
 def house_style() -> AbstractContextManager[None]:
