@@ -112,6 +112,8 @@ def measure(name: str, jobs: int) -> None:
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(train, missing))
+    for seed in experiment.seeds[1:]:
+        (RESULTS / name / f"seed-{seed}.safetensors").unlink(missing_ok=True)  # one agent of each result is enough
     if missing:
         summarise(RESULTS / name)
 
@@ -157,7 +159,8 @@ TEXT = """# Learning results
 
 Written by `make results`, which trains what is missing. In every folder: one file per seed with its options, versions,
 training episodes, evaluations and the returns of 100 greedy episodes at the end (newer ones also with the imagined
-returns on the way); `summary.json`; `curves.png`.
+returns on the way); `summary.json`; `curves.png`; and, of the results in the first table, the agent of the first seed:
+`Agent.load("book/results/cartpole-guide/seed-100.safetensors")`.
 
 {table}
 

@@ -2,6 +2,8 @@
 
 import errno
 import itertools
+import json
+import math
 import os
 import pickle
 import re
@@ -15,11 +17,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+from helpers import randomise
 from scripted import Fixed, Scripted, Seeded, Space, assert_same, memory, snapshot, tiny, tree
 
 from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent
-from wm_tutorial.checkpoint import CHECKPOINT, read, write, write_or_rescue, write_text
+from wm_tutorial.checkpoint import AGENT, CHECKPOINT, read, write, write_or_rescue, write_text
+from wm_tutorial.config import make_config
 from wm_tutorial.data import Spaces
 from wm_tutorial.errors import CheckpointError, InputError, OutputError
 from wm_tutorial.trainer import Trainer
@@ -499,3 +503,87 @@ def test_a_discrete_observation_below_the_first_one_is_refused() -> None:
     spaces = Spaces("discrete", (3,), "discrete", 2, (0.0,), (1.0,), obs_start=2)
     with pytest.raises(InputError, match="not one of"):
         Agent(spaces, tiny()).act(1)
+
+
+# --- An agent alone ---------------------------------------------------------------------------------------------------
+
+AGENTS = {"CartPole-v1": "guide", "Pendulum-v1": "dreamer_v3", "wm_tutorial/CatchInTheDark-v0": "dreamer_v3"}
+
+
+@pytest.mark.parametrize(("environment", "preset"), AGENTS.items())
+def test_an_agent_alone_acts_as_the_one_that_was_saved(environment: str, preset: str, tmp_path: Path) -> None:
+    trainer = Trainer(environment, make_config(preset, capacity=2000, envs=1, conv_depth=2, hidden=8))
+    before = randomise(trainer.agent)
+    after = Agent.load(before.save(tmp_path / "a.safetensors"))
+    assert after.spaces == before.spaces and after.config == before.config
+    assert_same(after.state_dict(), before.state_dict())
+    obs, one, other = gym.make(environment).reset(seed=0)[0], None, None
+    for _ in range(3):
+        (left, one), (right, other) = before.act(obs, one), after.act(obs, other)
+        assert np.array_equal(left, right) and one is not None and other is not None
+
+
+def test_an_agent_alone_is_small_and_any_program_can_read_it(tmp_path: Path) -> None:
+    agent = Trainer("CartPole-v1", make_config("dreamer_v3", "nano", clip=math.inf, capacity=2000)).agent
+    path = agent.save(tmp_path / "a.safetensors")
+    numbers = sum(tensor.numel() for tensor in agent.state_dict().values())
+    assert 4 * numbers < path.stat().st_size < 4 * numbers + 30_000
+    content = path.read_bytes()  # eight bytes of length, JSON, numbers
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length], parse_constant=pytest.fail)
+    told = json.loads(header["__metadata__"]["wm_tutorial"], parse_constant=pytest.fail)
+    assert told["config"]["clip"] == "inf" and told["spaces"]["obs_shape"] == [4]
+    begin, end = header["behaviour.actor.net.0.0.weight"]["data_offsets"]
+    raw = np.frombuffer(content[8 + length :][begin:end], np.float32)
+    assert np.array_equal(raw, agent.state_dict()["behaviour.actor.net.0.0.weight"].numpy().ravel())
+
+
+def test_a_run_folder_keeps_its_agent_beside_the_checkpoint(run: Trainer, tmp_path: Path) -> None:
+    assert run.folder is not None
+    shutil.copytree(run.folder, tmp_path / "run")
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"nothing")  # which is not even looked at
+    assert_same(Agent.load(tmp_path / "run").state_dict(), run.agent.state_dict())
+    shutil.copytree(run.folder, tmp_path / "older")
+    (tmp_path / "older" / AGENT).unlink()  # as folders of earlier versions are
+    assert_same(Agent.load(tmp_path / "older").state_dict(), run.agent.state_dict())
+
+
+def test_an_agent_is_kept_under_a_name_that_says_what_it_is(run: Trainer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'agent.pt'.*\.safetensors"):
+        run.agent.save(tmp_path / "agent.pt")
+
+
+SPOILED: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "something else": lambda content: b"PK" + content,
+    "another kind": lambda content: content.replace(b"wm_tutorial agent", b"wm_tutorial ageng"),
+    "another version": lambda content: content.replace(b'version\\": 1,', b'version\\": 7,'),
+    "no number": lambda content: content[:-4] + np.float32(np.nan).tobytes(),
+    "a tensor missing": lambda content: content.replace(b"actor.net.0.0.bias", b"actor.net.0.0.bios"),
+    "another size": lambda content: content.replace(b'hidden\\": 8', b'hidden\\": 9'),
+    "an unknown option": lambda content: content.replace(b'hidden\\"', b'hiddem\\"'),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_file_that_holds_no_whole_agent_is_one_error(how: str, run: Trainer, tmp_path: Path) -> None:
+    path = run.agent.save(tmp_path / "a.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(SPOILED[how](content))
+    assert path.read_bytes() != content
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        Agent.load(path)
+
+
+def test_a_full_disk_leaves_the_old_agent(run: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run.agent.save(tmp_path / "a.safetensors")
+    content = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError):
+        run.agent.save(path)
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,8 @@
 """World model and behaviour together: what acts."""
 
+import dataclasses
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ from torch import Tensor, nn
 
 from wm_tutorial import checkpoint
 from wm_tutorial.actor_critic import ActorCritic
-from wm_tutorial.config import Config, make_config
+from wm_tutorial.config import Config, from_plain, plain
 from wm_tutorial.data import Row, Spaces, State
-from wm_tutorial.errors import InputError
+from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.latents import OneHot
 from wm_tutorial.world_model import WorldModel
 
@@ -100,20 +102,53 @@ class Agent(nn.Module):
         if spaces != self.spaces:
             raise InputError(f"The agent was made for {self.spaces}; this environment has {spaces}.")
 
-    @classmethod
-    def load(cls, path: str | Path) -> "Agent":
-        """The agent of a run folder or checkpoint file, ready to act; needs no environment.
+    def save(self, path: str | Path) -> Path:
+        """Write the agent alone, without its experience, to a safetensors file of some kilobytes; returns its path.
+
+        The metadata of the file hold, as JSON, the spaces, all options and the versions that wrote it.
 
         Raises:
-            CheckpointError: if there is no readable checkpoint.
+            InputError: if the name does not end in .safetensors.
+            OutputError: if the file cannot be written.
         """
         path = Path(path)
-        state = checkpoint.read(path / "checkpoint.pt" if path.is_dir() else path)
-        agent = cls(agent_spaces(state), make_config(**state["config"]))
-        agent.load_state_dict(state["agent"])
+        if path.suffix != ".safetensors":
+            raise InputError(f"The file is {path.name!r}; agents are kept in files whose name ends in .safetensors.")
+        header = {
+            "wm_tutorial": version("wm_tutorial"),
+            "torch": torch.__version__,
+            "spaces": dataclasses.asdict(self.spaces),
+            "config": plain(self.config),
+        }
+        checkpoint.write_agent(path, header, self.state_dict())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Agent":
+        """The agent of a run folder, or of a file that `save` wrote, ready to act; needs no environment.
+
+        A checkpoint file will do, too; it is larger, since it holds the experience as well.
+
+        Raises:
+            CheckpointError: if there is no readable agent.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path /= checkpoint.AGENT if (path / checkpoint.AGENT).exists() else checkpoint.CHECKPOINT
+        if path.suffix == ".safetensors":
+            told, tensors = checkpoint.read_agent(path)
+        else:
+            told = checkpoint.read(path)
+            tensors = told["agent"]
+        try:
+            agent = cls(agent_spaces(told), from_plain(told["config"]))
+            agent.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} holds no whole agent: {error}. Use another copy, or train again.") from error
         return agent.eval()
 
 
-def agent_spaces(state: dict[str, Any]) -> Spaces:
-    """The spaces a checkpoint was made for."""
-    return Spaces(**state["spaces"])
+def agent_spaces(told: dict[str, Any]) -> Spaces:
+    """The spaces that a checkpoint or an agent's file was made for."""
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told["spaces"].items()}
+    return Spaces(**fields)

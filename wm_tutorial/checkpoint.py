@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
 
 from wm_tutorial.errors import CheckpointError, OutputError
 
-CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
-FORMAT = "wm_tutorial checkpoint"
+CHECKPOINT, AGENT, METRICS = "checkpoint.pt", "agent.safetensors", "metrics.jsonl"
+FORMAT, AGENT_FORMAT = "wm_tutorial checkpoint", "wm_tutorial agent"
 VERSION = 1
 
 
@@ -102,6 +105,49 @@ def read(path: Path) -> dict[str, Any]:
             "Use the package version that wrote it (its config.json names it), or train again."
         )
     return content
+
+
+def write_agent(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write the tensors of an agent to a safetensors file, atomically; its metadata hold `header` as JSON.
+
+    Raises:
+        OutputError: if the folder cannot be written or the disk is full.
+    """
+    told = {"format": AGENT_FORMAT, "version": VERSION, **header}
+    metadata = {"wm_tutorial": json.dumps(told, allow_nan=False)}
+    # a tensor of its own for each name: some share their memory, which the format does not allow
+    apart = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as file:
+        file.write(save(apart, metadata))
+
+
+def read_agent(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors that `write_agent` wrote. No code in the file is run.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, of another kind or version, or holds what is no number.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no agent at {path}; give a run folder, or a file that Agent.save wrote.")
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get("wm_tutorial", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as an agent (damaged, truncated or something else): {error}. Use another copy, or "
+            "save the agent again."
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != AGENT_FORMAT:
+        raise CheckpointError(f"{path} holds tensors, but no agent of this package; give a file that Agent.save wrote.")
+    if header.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} has version {header.get('version')}; this package reads version {VERSION}. Use the package "
+            f"version that wrote it ({header.get('wm_tutorial', 'unknown')})."
+        )
+    if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(f"{path} holds a number that is none in {wrong[0]}; use another copy.")
+    return header, tensors
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

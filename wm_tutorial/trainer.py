@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent, Carry, agent_spaces
-from wm_tutorial.checkpoint import CHECKPOINT, METRICS, read_metrics, write_metrics
+from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, read_metrics, write_metrics
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.data import COLLECT, Row, State
 from wm_tutorial.envs import Environments, EnvSource
@@ -246,13 +246,14 @@ class Trainer:
     # To disk and back ------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the checkpoint; without a folder there is nothing to do.
+        """Write the checkpoint, and the agent alone beside it; without a folder there is nothing to do.
 
         Raises:
             OutputError: if the folder cannot be written; the file is then put elsewhere and the error says where.
         """
         if self.folder:
             checkpoint.write_or_rescue(self.folder / CHECKPOINT, self.state_dict())
+            self.agent.save(self.folder / AGENT)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on as if never stopped."""

@@ -24,8 +24,8 @@ BOOTSTRAP_DRAWS = 10_000
 def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, episodes: int = 100) -> dict[str, Any]:
     """Train once per seed, evaluate each agent on `episodes` new episodes, and write everything down.
 
-    Each seed leaves seed-N.json in `folder`; a seed that has one already is not trained again, so that seeds can be
-    added later or trained side by side. The summary covers all seeds found there.
+    Each seed leaves seed-N.json in `folder`, and its agent in seed-N.safetensors; a seed that has been measured is not
+    trained again, so that seeds can be added later or trained side by side. The summary covers all seeds found there.
 
     Returns:
         The summary, also written to summary.json, with the curves drawn in curves.png.
@@ -35,7 +35,8 @@ def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, 
         path = folder / f"seed-{seed}.json"
         if path.exists():
             continue
-        record, _ = train_and_record(env, dataclasses.replace(config, seed=seed), episodes)
+        record, run = train_and_record(env, dataclasses.replace(config, seed=seed), episodes)
+        run.agent.save(path.with_suffix(".safetensors"))
         path.write_text(json.dumps(record) + "\n")
     return summarise(folder)
 
