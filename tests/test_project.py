@@ -144,3 +144,20 @@ def test_how_long_everything_takes_is_said_alike() -> None:
         (line,) = re.findall(r"^.*make test  .*$|^test:.*## .*$", (ROOT / page).read_text(), re.MULTILINE)
         assert f"about {minutes} minutes" in line, page
     assert SECONDS < 60
+
+
+def test_what_the_readme_promises_for_an_evening_is_what_it_lists() -> None:
+    told = README.split("an evening: ")[1]
+    modules, lines = re.match(r"(\d+) modules of ([\d,]+) lines", told).groups()  # type: ignore[union-attr]
+    agent = re.findall(r"\]\((wm_tutorial/\w+\.py)\)", told.split("Around it stands")[0])
+    assert len(agent) == int(modules)
+    written = sum(len((ROOT / path).read_text().splitlines()) for path in agent)
+    assert abs(written - int(lines.replace(",", ""))) <= 100
+
+
+def test_the_readme_lists_every_room_once() -> None:
+    rooms = [path.name for path in (ROOT / "wm_tutorial").iterdir() if path.is_dir() or path.suffix == ".py"]
+    house = README.split("## The house")[1].split("## From the guide")[0]
+    listed = re.findall(r"\]\(wm_tutorial/([\w.]+)\)", house)
+    left_out = {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
+    assert sorted(listed) == sorted(set(rooms) - left_out)
