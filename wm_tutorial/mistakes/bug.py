@@ -1,0 +1,55 @@
+"""A mistake as the whole agent meets it: what is known about it, how it is let out, and what readers make of it."""
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from wm_tutorial.mistakes.part import Mistake, Part
+from wm_tutorial.parts import Replacement, replaced
+
+GUIDE = "the specification this package started from"
+DREAMER_V3 = "https://github.com/danijar/dreamerv3/issues/"
+NAVIX = "https://github.com/epignatelli/navix/pull/152"
+TORCHRL = "https://github.com/pytorch/rl/pull/"
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One mistake.
+
+    name       what it is called
+    story      what is wrong, in one sentence
+    symptom    what a person would see
+    innocent   the numbers that look fine all the same
+    source     a public thread about it, or the section of the guide it stands in
+    breaks     the function and the quantity it makes wrong
+    caught_by  the tests that fail while it is out, each of them by a wrong number: file::test
+    replaces   the object and the name in it that the mistake stands in for, and what it puts there; a function of a
+               module is replaced in every module of the package that has imported it
+    needs      options without which it does nothing
+    keeps      what it remembers while it is out, forgotten afterwards
+    forms      the same mistake in a function that a reader writes, by part
+    """
+
+    name: str
+    story: str
+    symptom: str
+    innocent: str
+    source: str
+    breaks: str
+    caught_by: tuple[str, ...]
+    replaces: tuple[tuple[Any, str, Any], ...]
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    keeps: tuple[MutableMapping[Any, Any], ...] = ()
+    forms: Mapping[Part, Mistake] = field(default_factory=dict)
+
+    @contextmanager
+    def out(self) -> Iterator[None]:
+        """Inside, the mistake is made; outside, the code is as it was."""
+        with replaced(*(Replacement(*wrong) for wrong in self.replaces)):
+            try:
+                yield
+            finally:
+                for memory in self.keeps:
+                    memory.clear()
