@@ -1,5 +1,4 @@
-"""Every known mistake, once: what it does to the package, and what a reader's function with it returns.
+"""What the checks and the bug zoo share: what a part is, what a mistake is, and how one is let out in the package.
 
-The bug zoo (`wm_tutorial.zoo`) lets them out in the package; the checks (`wm_tutorial.check`) name them in what a reader
-wrote. A module here is an area: the parts readers build in it, and the mistakes that are made there.
+The checks (`wm_tutorial.check`) name mistakes in what a reader wrote; the zoo (`wm_tutorial.zoo`) lets them out.
 """

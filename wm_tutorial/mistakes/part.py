@@ -1,11 +1,13 @@
 """What a reader builds: the right function, inputs to try one on, and the known ways to get it wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+from wm_tutorial.parts import Replacement
 
 Function: TypeAlias = Callable[..., Any]
 Arguments: TypeAlias = dict[str, Any]
@@ -56,14 +58,14 @@ def once(call: Call, arguments: Arguments) -> Answer:
     return call(arguments)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Part:
     """Something a reader builds.
 
     name            also what its check is called
     right           the finished function
     cases           arguments by name, in the order of the call; the first are small enough to read in a message
-    mistakes        by name: those of readers alone; those that are in the bug zoo too stand there, with their forms
+    mistakes        by name; what is in the bug zoo too has the same name there
     container       what it returns: a Tensor, a tuple or a dict of Tensors, or an array of whole numbers
     returns         names of what it returns
     batched         arguments whose first axis is the batch
@@ -72,12 +74,13 @@ class Part:
     measure         what is compared; for a function that draws at random, statistics of many answers
     expected        what these statistics must be
     tolerance       relative and absolute, of these statistics
+    place           what puts a reader's function into the package, if there is a place where it fits
     """
 
     name: str
     right: Function
     cases: tuple[Arguments, ...]
-    mistakes: dict[str, Mistake] = field(default_factory=dict)
+    mistakes: dict[str, Mistake]
     container: type = Tensor
     returns: tuple[str, ...] = ("the answer",)
     batched: tuple[str, ...] = ()
@@ -86,6 +89,12 @@ class Part:
     measure: Callable[[Call, Arguments], Answer] = once
     expected: Callable[[Arguments], Answer] | None = None
     tolerance: tuple[float, float] | None = None
+    place: Callable[[Function], tuple[Replacement, ...]] | None = None
+
+    def made_in_package(self, mistake: str, form: int = 0) -> tuple[Replacement, ...]:
+        """What lets one of the mistakes out in the package: this form of it takes the place of the right function."""
+        assert self.place is not None, f"{self.name} has no place in the package"
+        return self.place(self.mistakes[mistake].functions[form])
 
 
 def differentiate(total: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:

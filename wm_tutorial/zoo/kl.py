@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wm_tutorial import kl
 from wm_tutorial.latents import CategoricalLatent, Categoricals, Distribution, Gaussian
-from wm_tutorial.zoo.entry import GUIDE, TORCHRL, Bug
+from wm_tutorial.mistakes.bug import GUIDE, TORCHRL, Bug
 
 BALANCED_KL = kl.balanced_kl
 GAUSSIAN_KL = kl.gaussian_kl
