@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from wm_tutorial import kl
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.kl import gaussian_kl as right_gaussian_kl
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
+from wm_tutorial.parts import Replacement
 
 
 def _gaussian_kl(
@@ -45,6 +47,7 @@ def _gaussian(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Argument
 GAUSSIAN_KL = Part(
     name="gaussian_kl",
     right=right_gaussian_kl,
+    place=lambda function: (Replacement(kl, "gaussian_kl", function),),
     batched=("mean_p", "logvar_p", "mean_q", "logvar_q"),
     gradient_to=("mean_p", "logvar_p", "mean_q", "logvar_q"),
     cases=(
