@@ -1,7 +1,7 @@
 """What a reader builds: the right function, inputs to try one on, and the known ways to get it wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -58,7 +58,7 @@ def once(call: Call, arguments: Arguments) -> Answer:
     return call(arguments)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """Something a reader builds.
 
@@ -80,7 +80,7 @@ class Part:
     name: str
     right: Function
     cases: tuple[Arguments, ...]
-    mistakes: dict[str, Mistake]
+    mistakes: dict[str, Mistake] = field(default_factory=dict)
     container: type = Tensor
     returns: tuple[str, ...] = ("the answer",)
     batched: tuple[str, ...] = ()
