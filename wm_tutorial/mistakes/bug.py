@@ -1,4 +1,4 @@
-"""A mistake as the whole agent meets it: what is known about it, and how it is let out."""
+"""A mistake as the whole agent meets it: what is known about it, how it is let out, and what readers make of it."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
