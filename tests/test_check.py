@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from wm_tutorial import actor_critic, check, kl, returns, transforms, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic
-from wm_tutorial.check.asking import Answer, gradients, right_answer
+from wm_tutorial.check.asking import gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
 from wm_tutorial.data import Batch, Spaces, State, Trajectory
@@ -26,6 +26,7 @@ from wm_tutorial.envs import Environments
 from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
+from wm_tutorial.mistakes.part import Answer
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot

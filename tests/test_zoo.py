@@ -23,10 +23,10 @@ from wm_tutorial.envs import Environments
 from wm_tutorial.errors import InputError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import Gaussian, GaussianLatent
+from wm_tutorial.mistakes.bug import GUIDE
 from wm_tutorial.parts import places
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import WorldModel
-from wm_tutorial.zoo.entry import GUIDE
 
 FEATURES = 4
 

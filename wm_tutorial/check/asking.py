@@ -5,101 +5,21 @@ import inspect
 import os
 import sysconfig
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Function: TypeAlias = Callable[..., Any]
-Arguments: TypeAlias = dict[str, Any]
-Answer: TypeAlias = dict[str, Tensor]  # what was returned, by name
-Call: TypeAlias = Callable[[Arguments], Answer]
+from wm_tutorial.mistakes.part import Answer, Arguments, Function, Part, Unusable, differentiate
 
 LIBRARIES = tuple(
     f"{folder}{os.sep}"
     for folder in (Path(__file__).parents[1], sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
 )
-
-
-class Unusable(Exception):
-    """There is no answer to compare: the message says why, `raised` whether the function itself raised."""
-
-    def __init__(self, message: str, raised: bool = False) -> None:
-        super().__init__(message)
-        self.raised = raised
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A known way to get a part wrong.
-
-    story      what is wrong, in one sentence
-    why        why people make it
-    functions  the mistake itself, once for each form in which people write it
-    """
-
-    story: str
-    why: str
-    functions: tuple[Function, ...]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A function that the reader's function is given, and how it reads."""
-
-    text: str
-    function: Function
-
-    def __call__(self, *given: Tensor) -> Any:
-        """What the rule gives."""
-        return self.function(*given)
-
-    def __repr__(self) -> str:
-        """For messages."""
-        return self.text
-
-
-def once(call: Call, arguments: Arguments) -> Answer:
-    """The answer itself, for a function that leaves nothing to chance."""
-    return call(arguments)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Something a reader builds.
-
-    name            also what its check is called
-    right           the finished function
-    cases           arguments by name, in the order of the call; the first are small enough to read in a message
-    mistakes        by name; what is in the bug zoo too has the same name there
-    container       what it returns: a Tensor, a tuple or a dict of Tensors, or an array of whole numbers
-    returns         names of what it returns
-    batched         arguments whose first axis is the batch
-    gradient_to     arguments that must receive gradient
-    no_gradient_to  arguments that must not
-    measure         what is compared; for a function that draws at random, statistics of many answers
-    expected        what these statistics must be
-    tolerance       relative and absolute, of these statistics
-    """
-
-    name: str
-    right: Function
-    cases: tuple[Arguments, ...]
-    mistakes: dict[str, Mistake]
-    container: type = Tensor
-    returns: tuple[str, ...] = ("the answer",)
-    batched: tuple[str, ...] = ()
-    gradient_to: tuple[str, ...] = ()
-    no_gradient_to: tuple[str, ...] = ()
-    measure: Callable[[Call, Arguments], Answer] = once
-    expected: Callable[[Arguments], Answer] | None = None
-    tolerance: tuple[float, float] | None = None
 
 
 def right_answer(part: Part, arguments: Arguments) -> Answer:
@@ -124,14 +44,6 @@ def gradients(part: Part, function: Function, arguments: Arguments) -> Answer:
         return {name: torch.zeros_like(arguments[name]) for name in tracked}
     leaves = [given[name] for name in tracked]
     return dict(zip(tracked, differentiate(total, leaves), strict=True))
-
-
-def differentiate(total: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:
-    """The gradient of `total` in each of `leaves`; raises Unusable if torch cannot tell."""
-    try:
-        return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-    except RuntimeError as error:
-        raise Unusable(f"torch cannot find its gradient: {error}") from error
 
 
 def refusal(function: Function, arguments: Arguments) -> str:

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.asking import Answer, Arguments, Call, Function, Mistake, Part, Unusable
 from wm_tutorial.check.diagnosis import examine
-from wm_tutorial.check.inputs import uniform
 from wm_tutorial.data import Array
+from wm_tutorial.mistakes.inputs import uniform
+from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Unusable
 
 # Alignment ------------------------------------------------------------------------------------------------------------
 

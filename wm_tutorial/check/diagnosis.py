@@ -13,18 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.asking import (
-    Answer,
-    Arguments,
-    Function,
-    Part,
-    Unusable,
-    answers,
-    gradients,
-    kind_of,
-    refusal,
-    right_answer,
-)
+from wm_tutorial.check.asking import answers, gradients, kind_of, refusal, right_answer
+from wm_tutorial.mistakes.part import Answer, Arguments, Function, Part, Unusable
 
 Ask: TypeAlias = Callable[[Part, Function, Arguments], Answer]
 

@@ -3,9 +3,155 @@
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.asking import Arguments, Function, Mistake, Part
 from wm_tutorial.check.diagnosis import examine
-from wm_tutorial.check.inputs import uniform, variations
+from wm_tutorial.latents import LOGVAR_RANGE
+from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, Rule
+
+# The dynamics step ----------------------------------------------------------------------------------------------------
+
+LOW, HIGH = LOGVAR_RANGE
+
+
+def _bounded(logvar: Tensor) -> Tensor:
+    return LOW + (HIGH - LOW) * torch.sigmoid(logvar)
+
+
+def right_dynamics_step(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    """Mean and logvar (B, Z) of the next latent, given latent (B, Z), action (B, A) and a network."""
+    mean, logvar = net(torch.cat([latent, action], -1)).chunk(2, -1)
+    return mean, _bounded(logvar)
+
+
+def _with_bound(bound: Function) -> Function:
+    def step(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+        mean, logvar = net(torch.cat([latent, action], -1)).chunk(2, -1)
+        return mean, bound(logvar)
+
+    return step
+
+
+def _swapped_halves(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    logvar, mean = net(torch.cat([latent, action], -1)).chunk(2, -1)
+    return mean, _bounded(logvar)
+
+
+def _every_other(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    raw = net(torch.cat([latent, action], -1))
+    return raw[..., ::2], _bounded(raw[..., 1::2])
+
+
+def _action_first(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    mean, logvar = net(torch.cat([action, latent], -1)).chunk(2, -1)
+    return mean, _bounded(logvar)
+
+
+def _residual(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    mean, logvar = right_dynamics_step(latent, action, net)
+    return latent + mean, logvar
+
+
+def _network(seed: int, inputs: int, outputs: int, dtype: torch.dtype) -> Rule:
+    into, out = uniform(seed, inputs, 8, dtype=dtype), uniform(seed + 1, 8, outputs, dtype=dtype)
+    return Rule(f"(B, {inputs}) -> (B, {outputs})", lambda x: torch.tanh(x @ into) @ out)
+
+
+def _step_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
+    batch, size = shape
+    size += 1  # with a latent of one number, many mistakes are none
+    return {
+        "latent": uniform(seed, batch, size, dtype=dtype),
+        "action": torch.eye(3, dtype=dtype)[torch.arange(batch) % 3],
+        "net": _network(seed + 2, size + 3, 2 * size, dtype),
+    }
+
+
+DYNAMICS_STEP = Part(
+    name="dynamics_step",
+    right=right_dynamics_step,
+    container=tuple,
+    returns=("mean", "logvar"),
+    batched=("latent", "action"),
+    gradient_to=("latent", "action"),
+    cases=(
+        {
+            "latent": torch.tensor([[1.0, 2.0]]),
+            "action": torch.tensor([[0.0, 1.0]]),
+            "net": Rule("x -> [x0 + x3, x1 - x3, x0 - x2, x3]", lambda x: torch.stack(
+                [x[:, 0] + x[:, 3], x[:, 1] - x[:, 3], x[:, 0] - x[:, 2], x[:, 3]], -1)),
+        },
+        *(_step_case(seed, shape, dtype) for seed, shape, dtype in variations()),
+    ),
+    mistakes={
+        "action_ignored": Mistake(
+            "the prediction does not depend on the action, so imagination cannot compare actions.",
+            "the loss falls all the same wherever the next state is much like this one.",
+            (lambda latent, action, net: right_dynamics_step(latent, torch.zeros_like(action), net),),
+        ),
+        "dynamics_ignore_latent": Mistake(
+            "the prediction does not depend on the latent.",
+            "the latent was overwritten, or masked, before it was used.",
+            (lambda latent, action, net: right_dynamics_step(torch.zeros_like(latent), action, net),),
+        ),
+        "action_before_latent": Mistake(
+            "the network gets action and latent in the other order.",
+            "a network that is trained so would learn it so; one that was trained on (latent, action) cannot know.",
+            (_action_first,),
+        ),
+        "mean_logvar_swapped": Mistake(
+            "the first half of the output is the mean, the second one logvar; here they are swapped or interleaved.",
+            "both have the same shape, so nothing complains.",
+            (_swapped_halves, _every_other),
+        ),
+        "logvar_unbounded": Mistake(
+            f"logvar is whatever the network says; it belongs between {LOW:g} and {HIGH:g}.",
+            "it goes well until one batch in which a variance vanishes or explodes.",
+            (_with_bound(lambda logvar: logvar),),
+        ),
+        "logvar_clamped": Mistake(
+            "logvar is cut off at the bounds, where it then gets no gradient and stays.",
+            "clamp is the shortest way to a bound; low + (high - low) * sigmoid(x) has a slope everywhere.",
+            (_with_bound(lambda logvar: logvar.clamp(LOW, HIGH)),),
+        ),
+        "logvar_tanh": Mistake(
+            "tanh in place of the sigmoid: half of the values lie outside of the bounds.",
+            "both squash; tanh to -1..1, the sigmoid to 0..1.",
+            (_with_bound(lambda logvar: LOW + (HIGH - LOW) * logvar.tanh()),),
+        ),
+        "logvar_exponentiated": Mistake(
+            "the variance or the standard deviation is returned in place of logvar.",
+            "the next thing that is needed is a standard deviation; sample and KL take logvar and do that themselves.",
+            (_with_bound(lambda logvar: _bounded(logvar).exp()),
+             _with_bound(lambda logvar: (0.5 * _bounded(logvar)).exp()),
+             _with_bound(torch.exp), _with_bound(lambda logvar: (0.5 * logvar).exp())),
+        ),
+        "residual_added": Mistake(
+            "the latent is added to the predicted mean.",
+            "networks that predict a change are common; this one predicts the next latent itself.",
+            (_residual,),
+        ),
+        "latent_detached": Mistake(
+            "no gradient reaches the latent, so predicting well never shapes what is predicted from.",
+            "the latent was detached as in imagination, where the model must not learn.",
+            (lambda latent, action, net: right_dynamics_step(latent.detach(), action, net),),
+        ),
+    },
+)  # fmt: skip
+
+
+def dynamics_step(function: Function) -> bool:
+    """Check `dynamics_step(latent, action, net)`: the prior of the next latent.
+
+    latent  (B, Z)
+    action  (B, A)
+    net     a function (B, Z + A) -> (B, 2 Z): call it once on latent and action side by side, in this order
+    ->      a tuple (mean, logvar), each (B, Z): the first half of the output as it is, and the second half x brought
+            between -10 and 2 as -10 + 12 sigmoid(x); with gradient to latent and action
+
+    check.dynamics_step(my_dynamics_step)
+    """
+    return examine(DYNAMICS_STEP, function)
+
 
 # What the prior is given ----------------------------------------------------------------------------------------------
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.asking import Arguments, Function, Mistake, Part
 from wm_tutorial.check.diagnosis import examine
-from wm_tutorial.check.inputs import uniform
+from wm_tutorial.mistakes.inputs import uniform
+from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
 
 # One episode ----------------------------------------------------------------------------------------------------------
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.asking import Function, Mistake, Part
 from wm_tutorial.check.diagnosis import examine
-from wm_tutorial.check.inputs import uniform, variations
+from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.part import Function, Mistake, Part
 
 # The share of a sample that the observation decides -------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from wm_tutorial.errors import InputError
+from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.zoo import acting, actor_critic, alignment, heads, kl, latents, replay, returns, shapes
-from wm_tutorial.zoo.entry import Bug
 
 __all__ = ["BUGS", "Bug", "bug"]
 

@@ -13,9 +13,9 @@ from wm_tutorial.agent import Agent, Carry
 from wm_tutorial.data import Array, Row, State
 from wm_tutorial.dynamics import RSSM
 from wm_tutorial.envs import Environments
+from wm_tutorial.mistakes.bug import DREAMER_V3, NAVIX, Bug
 from wm_tutorial.networks import TRUNCATION
 from wm_tutorial.trainer import Trainer
-from wm_tutorial.zoo.entry import DREAMER_V3, NAVIX, Bug
 
 POLICY = Agent.policy
 RSSM_STEP = RSSM.step

@@ -11,9 +11,9 @@ from wm_tutorial import actor_critic, imagination
 from wm_tutorial.actor_critic import Actor, ActorCritic, BoundedNormal
 from wm_tutorial.data import Batch, State, Trajectory
 from wm_tutorial.latents import OneHot
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, Bug
 from wm_tutorial.returns import ReturnNormalizer
 from wm_tutorial.world_model import WorldModel
-from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, Bug
 
 ACTOR_LOSS = actor_critic.actor_loss
 PATHWISE_ACTOR_LOSS = actor_critic.pathwise_actor_loss

@@ -10,9 +10,9 @@ from torch import Tensor
 from wm_tutorial import imagination
 from wm_tutorial.data import Batch, Place, State, Trajectory
 from wm_tutorial.imagination import Sampled
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, NAVIX, TORCHRL, Bug
 from wm_tutorial.replay import Replay
 from wm_tutorial.world_model import WorldModel
-from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, NAVIX, TORCHRL, Bug
 
 LOSSES = WorldModel.losses
 OBSERVE = WorldModel.observe

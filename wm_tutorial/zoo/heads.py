@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from wm_tutorial.data import Batch, State
 from wm_tutorial.heads import Bernoulli, ScalarHead, SymlogVector, TwoHotHead
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, TORCHRL, Bug
 from wm_tutorial.networks import initialise
 from wm_tutorial.transforms import TwoHot, symexp, symlog
 from wm_tutorial.world_model import WorldModel
-from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, TORCHRL, Bug
 
 LOSSES = WorldModel.losses
 TWO_HOT_LOSS = TwoHot.loss

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from wm_tutorial import kl
+from wm_tutorial.check import kl as check_kl
 from wm_tutorial.latents import CategoricalLatent, Categoricals, Distribution, Gaussian
-from wm_tutorial.zoo.entry import GUIDE, TORCHRL, Bug
+from wm_tutorial.mistakes.bug import GUIDE, TORCHRL, Bug
 
 BALANCED_KL = kl.balanced_kl
 GAUSSIAN_KL = kl.gaussian_kl
@@ -95,11 +96,6 @@ def summed_over_the_batch(
     """One sum over latents, rows and sequences."""
     dynamics, representation = BALANCED_KL(posterior, prior, 0.0)
     return tuple(x.sum().clamp(min=free_nats).expand_as(x) for x in (dynamics, representation))  # type: ignore[return-value]
-
-
-def mean_gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    """`.mean(-1)` where `.sum(-1)` belongs."""
-    return GAUSSIAN_KL(mean_p, logvar_p, mean_q, logvar_q) / mean_p.shape[-1]
 
 
 def mean_categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -231,7 +227,10 @@ BUGS = (
             "test_axes.py::test_the_divergence_is_summed_over_the_variables_and_not_over_the_batch",
             GOLDEN,
         ),
-        replaces=((kl, "gaussian_kl", mean_gaussian_kl), (kl, "categorical_kl", mean_categorical_kl)),
+        replaces=(
+            *check_kl.GAUSSIAN_KL.made_in_package("kl_averaged_over_latents"),
+            (kl, "categorical_kl", mean_categorical_kl),
+        ),
     ),
     Bug(
         name="unimix_missing",

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from wm_tutorial.check.latents import SAMPLE
 from wm_tutorial.data import State, stack
 from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, forget, mask, previous
 from wm_tutorial.encoder import ImageEncoder, VectorEncoder
 from wm_tutorial.latents import Categoricals, Distribution, Gaussian, GaussianLatent
-from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, Bug
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, Bug
 
 FEED_FORWARD_POSTERIOR = FeedForward.posterior
 FEED_FORWARD_PRIOR = FeedForward.prior
@@ -17,7 +18,6 @@ GRU_FORWARD = GRU.forward
 BLOCK_GRU_FORWARD = BlockGRU.forward
 ENCODE_VECTOR = VectorEncoder.forward
 ENCODE_IMAGE = ImageEncoder.forward
-GAUSSIAN_SAMPLE = Gaussian.sample
 
 Observed = tuple[State, Distribution, Distribution]
 
@@ -27,30 +27,15 @@ def unbounded_gaussian(latent: GaussianLatent, raw: Tensor) -> Gaussian:
     return Gaussian(*raw.chunk(2, dim=-1))
 
 
-def gaussian_sample_without_gradient(distribution: Gaussian) -> Tensor:
-    """`Normal.sample` where `Normal.rsample` belongs."""
-    return GAUSSIAN_SAMPLE(distribution).detach()
-
-
 def categorical_sample_without_gradient(distribution: Categoricals) -> Tensor:
     """One-hot samples, through which nothing goes back."""
     return distribution.one_hot.sample().flatten(-2)
-
-
-def gaussian_mode(distribution: Gaussian) -> Tensor:
-    """The mean."""
-    return distribution.mean
 
 
 def categorical_mode(distribution: Categoricals) -> Tensor:
     """The most likely classes, with the gradient of their probabilities."""
     one_hot = distribution.one_hot
     return (one_hot.mode + one_hot.probabilities - one_hot.probabilities.detach()).flatten(-2)
-
-
-def sample_with_variance(distribution: Gaussian) -> Tensor:
-    """exp(logvar) is the variance; the standard deviation is exp(logvar / 2)."""
-    return distribution.mean + torch.exp(distribution.logvar) * torch.randn_like(distribution.mean)
 
 
 def feed_forward_observe_by_prior(
@@ -146,7 +131,7 @@ BUGS = (
             "test_world_model.py::test_exactly_these_parts_learn_from_each_loss",
         ),
         replaces=(
-            (Gaussian, "sample", gaussian_sample_without_gradient),
+            *SAMPLE.made_in_package("sample_without_gradient"),
             (Categoricals, "sample", categorical_sample_without_gradient),
         ),
     ),
@@ -161,7 +146,10 @@ BUGS = (
             "test_latents.py::test_gaussian_samples_have_the_mean_and_the_variance_and_are_independent",
             "test_axes.py::test_samples_are_one_hot_and_follow_the_mixed_probabilities",
         ),
-        replaces=((Gaussian, "sample", gaussian_mode), (Categoricals, "sample", categorical_mode)),
+        replaces=(
+            *SAMPLE.made_in_package("mode_for_sample"),
+            (Categoricals, "sample", categorical_mode),
+        ),
     ),
     Bug(
         name="variance_for_deviation",
@@ -174,7 +162,7 @@ BUGS = (
             "test_latents.py::test_gaussian_samples_have_the_mean_and_the_variance_and_are_independent",
             "test_dynamics.py::test_imagination_samples_from_the_prior",
         ),
-        replaces=((Gaussian, "sample", sample_with_variance),),
+        replaces=SAMPLE.made_in_package("variance_for_deviation"),
         needs={"latent": "gaussian"},
     ),
     Bug(

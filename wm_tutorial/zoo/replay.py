@@ -13,9 +13,9 @@ from wm_tutorial.data import Array, Batch, Place, Row, State
 from wm_tutorial.dynamics import RSSM, FeedForward
 from wm_tutorial.envs import Environments, SeededEpisodes
 from wm_tutorial.latents import Distribution
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, TORCHRL, Bug
 from wm_tutorial.replay import Replay
 from wm_tutorial.world_model import WorldModel
-from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, TORCHRL, Bug
 
 STEP = Environments.step
 EPISODE_STEP = SeededEpisodes.step

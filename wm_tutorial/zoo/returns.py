@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor
 
-from wm_tutorial import returns
 from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.check.returns import LAMBDA_RETURNS
 from wm_tutorial.config import Config
 from wm_tutorial.data import Trajectory
-from wm_tutorial.zoo.entry import DREAMER_V3, GUIDE, Bug
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, Bug
 
-LAMBDA_RETURNS = returns.lambda_returns
 RETURNS = ActorCritic.returns
 
 TABLE = "test_returns.py::test_worked_table"
@@ -38,32 +37,6 @@ def returns_of_unshifted_values(behaviour: ActorCritic, trajectory: Trajectory, 
         following = trajectory.reward[:, t] + discount[:, t] * ((1.0 - lam) * value[:, t] + lam * following)
         reached.append(following)
     return torch.stack(reached[::-1], dim=1)
-
-
-def share_of_each_reward_lost(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Tensor:
-    """Only the long return is given its reward."""
-    lam = torch.as_tensor(lam, dtype=reward.dtype, device=reward.device).expand_as(reward)
-    return LAMBDA_RETURNS(lam * reward, discount, value, lam)
-
-
-def nothing_after_the_horizon(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Tensor:
-    """The recursion begins with R_H = 0."""
-    lam = torch.as_tensor(lam, dtype=reward.dtype, device=reward.device).expand_as(reward)
-    following, reached = torch.zeros_like(value[:, -1]), []
-    for t in reversed(range(reward.shape[1])):
-        following = reward[:, t] + discount[:, t] * ((1.0 - lam[:, t]) * value[:, t] + lam[:, t] * following)
-        reached.append(following)
-    return torch.stack(reached[::-1], dim=1)
-
-
-def last_return_first(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Tensor:
-    """The list that was filled from the end is stacked as it is."""
-    return LAMBDA_RETURNS(reward, discount, value, lam).flip(1)
-
-
-def lambda_the_other_way_round(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Tensor:
-    """1 - lambda weighs the long return, lambda the value."""
-    return LAMBDA_RETURNS(reward, discount, value, 1.0 - lam)
 
 
 def discount_without_continue(trajectory: Trajectory, gamma: float) -> Tensor:
@@ -118,7 +91,7 @@ BUGS = (
         source=f"{GUIDE}, imagined returns",
         breaks="returns.lambda_returns, r_{t+1}",
         caught_by=(TABLE, "test_returns.py::test_a_constant_reward_and_its_fixed_point"),
-        replaces=((returns, "lambda_returns", share_of_each_reward_lost),),
+        replaces=LAMBDA_RETURNS.made_in_package("reward_share_lost", form=2),
     ),
     Bug(
         name="bootstrap_missing",
@@ -128,7 +101,7 @@ BUGS = (
         source="https://github.com/danijar/dreamerv2/issues/25",
         breaks="returns.lambda_returns, R_H",
         caught_by=(TABLE, "test_returns.py::test_one_step_is_reward_plus_discounted_bootstrap_for_any_lam"),
-        replaces=((returns, "lambda_returns", nothing_after_the_horizon),),
+        replaces=LAMBDA_RETURNS.made_in_package("bootstrap_missing"),
     ),
     Bug(
         name="time_reversed",
@@ -138,7 +111,7 @@ BUGS = (
         source="https://github.com/danijar/dreamerv3/issues/102",
         breaks="returns.lambda_returns, R_0 .. R_{H-1}",
         caught_by=(TABLE, "test_returns.py::test_column_t_reaches_the_returns_up_to_t_and_no_later_one"),
-        replaces=((returns, "lambda_returns", last_return_first),),
+        replaces=LAMBDA_RETURNS.made_in_package("time_reversed"),
     ),
     Bug(
         name="lambda_swapped",
@@ -148,7 +121,7 @@ BUGS = (
         source="https://github.com/Eclectic-Sheep/sheeprl/issues/302",
         breaks="returns.lambda_returns, lambda",
         caught_by=(TABLE, "test_returns.py::test_lam_zero_looks_one_step_ahead"),
-        replaces=((returns, "lambda_returns", lambda_the_other_way_round),),
+        replaces=LAMBDA_RETURNS.made_in_package("lambda_swapped"),
     ),
     Bug(
         name="discount_missing",

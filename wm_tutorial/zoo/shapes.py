@@ -7,8 +7,8 @@ from wm_tutorial import actor_critic
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.data import Batch, Trajectory
 from wm_tutorial.heads import SquaredError
+from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.transforms import TwoHot
-from wm_tutorial.zoo.entry import Bug
 
 ACTOR_LOSS = actor_critic.actor_loss
 CRITIC_LOSS = actor_critic.critic_loss

@@ -1,10 +1,11 @@
-"""What is known about a mistake, and how it is let out."""
+"""A mistake as the whole agent meets it: what is known about it, how it is let out, and what readers make of it."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from wm_tutorial.mistakes.part import Mistake, Part
 from wm_tutorial.parts import Replacement, replaced
 
 GUIDE = "the specification this package started from"
@@ -28,6 +29,7 @@ class Bug:
                module is replaced in every module of the package that has imported it
     needs      options without which it does nothing
     keeps      what it remembers while it is out, forgotten afterwards
+    forms      the same mistake in a function that a reader writes, by part
     """
 
     name: str
@@ -40,6 +42,7 @@ class Bug:
     replaces: tuple[tuple[Any, str, Any], ...]
     needs: Mapping[str, Any] = field(default_factory=dict)
     keeps: tuple[MutableMapping[Any, Any], ...] = ()
+    forms: Mapping[Part, Mistake] = field(default_factory=dict)
 
     @contextmanager
     def out(self) -> Iterator[None]:

@@ -1,0 +1,231 @@
+"""Imagination: the policy acts inside of the model."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Rule
+
+
+def right_imagination(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    """`horizon` steps from `start` (B, Z): s_0 .. s_H, a_0 .. a_{H-1}, r_1 .. r_H."""
+    latents, actions = [start], []
+    for _ in range(horizon):
+        actions.append(policy(latents[-1]))
+        latents.append(step(latents[-1], actions[-1]))
+    return _trajectory(latents, actions, reward)
+
+
+def _trajectory(latents: list[Tensor], actions: list[Tensor], reward: Function) -> dict[str, Tensor]:
+    return {
+        "latent": torch.stack(latents, 1),
+        "action": torch.stack(actions, 1),
+        "reward": torch.stack([reward(latent) for latent in latents[1:]], 1),
+    }
+
+
+def _edited(edit: Function) -> Function:
+    """Right imagination, of which something is written down wrongly."""
+
+    def imagination(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> Any:
+        trajectory = right_imagination(start, policy, step, reward, horizon)
+        return trajectory | edit(trajectory, policy, reward)
+
+    return imagination
+
+
+def _rewards(reward: Function, latent: Tensor) -> Tensor:
+    return torch.stack([reward(z) for z in latent.unbind(1)], 1)
+
+
+def _actions(policy: Function, latent: Tensor) -> Tensor:
+    return torch.stack([policy(z) for z in latent.unbind(1)], 1)
+
+
+def _late_action(first: Function) -> Function:
+    return _edited(lambda right, policy, reward: {
+        "action": torch.cat([first(right["action"][:, :1]), right["action"][:, :-1]], 1)})  # fmt: skip
+
+
+def _acting_on_what_follows(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    latents, actions, action = [start], [], torch.zeros_like(policy(start))
+    for _ in range(horizon):
+        latents.append(step(latents[-1], action))
+        action = policy(latents[-1])
+        actions.append(action)
+    return _trajectory(latents, actions, reward)
+
+
+def _never_looking_again(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    return right_imagination(start, lambda _: policy(start), step, reward, horizon)
+
+
+def _never_moving_on(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    return right_imagination(start, policy, lambda _, action: step(start, action), reward, horizon)
+
+
+def _of_horizon(change: int) -> Function:
+    return lambda start, policy, step, reward, horizon: right_imagination(start, policy, step, reward, horizon + change)
+
+
+def _by_chance(call: Call, arguments: Arguments) -> Answer:
+    """The answer, and whether it hangs together where policy or step draw: nobody may have been asked twice."""
+    answer = call(arguments)
+    wanted = right_imagination(**arguments)
+    if any(answer[name].shape != x.shape or answer[name].dtype != x.dtype for name, x in wanted.items()):
+        return answer  # there is nothing to compare yet
+    step, reward = arguments["step"], arguments["reward"]
+
+    def draws(rule: Function) -> Rule:
+        def drawing(*given: Tensor) -> Tensor:
+            said: Tensor = rule(*given)
+            return said + torch.rand_like(said)
+
+        return Rule("one that draws by chance", drawing)
+
+    drawn = call(arguments | {"policy": draws(arguments["policy"])})
+    left, action = drawn["latent"][:, :-1].unbind(1), drawn["action"].unbind(1)
+    reached = torch.stack([step(z, a) for z, a in zip(left, action, strict=True)], 1)
+    answer["distance of each state to what its action leads to, where actions are drawn,"] = (
+        drawn["latent"][:, 1:] - reached
+    )
+    drawn = call(arguments | {"step": draws(step)})
+    answer["distance of each reward to that of its state, where states are drawn,"] = drawn["reward"] - _rewards(
+        reward, drawn["latent"][:, 1:]
+    )
+    return answer
+
+
+def _asking_twice(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> dict[str, Tensor]:
+    latents, actions = [start], []
+    for _ in range(horizon):
+        actions.append(policy(latents[-1]))
+        latents.append(step(latents[-1], policy(latents[-1])))
+    return _trajectory(latents, actions, reward)
+
+
+def _asking_again(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> dict[str, Tensor]:
+    latents = [start]
+    for _ in range(horizon):
+        latents.append(step(latents[-1], policy(latents[-1])))
+    return _trajectory(latents, [policy(z) for z in latents[:-1]], reward)
+
+
+def _imagination_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
+    batch, horizon = shape
+    actor, mover, mover_of_action = (uniform(seed + i, 2, 2, dtype=dtype) for i in (1, 2, 3))
+    worth = uniform(seed + 4, 2, dtype=dtype)
+    return {
+        "start": uniform(seed, batch, 2, dtype=dtype),
+        "policy": Rule("(B, 2) -> (B, 2)", lambda z: torch.tanh(z @ actor + 0.3)),
+        "step": Rule("(B, 2), (B, 2) -> (B, 2)", lambda z, a: torch.tanh(z @ mover + a @ mover_of_action)),
+        "reward": Rule("(B, 2) -> (B,)", lambda z: z @ worth),
+        "horizon": horizon,
+    }
+
+
+IMAGINATION = Part(
+    name="imagination",
+    right=right_imagination,
+    container=dict,
+    returns=("latent", "action", "reward"),
+    batched=("start",),
+    measure=_by_chance,
+    cases=(
+        {
+            "start": torch.tensor([[1.0]]),
+            "policy": Rule("z -> z + 1", lambda z: z + 1),
+            "step": Rule("z, a -> z + a", lambda z, a: z + a),
+            "reward": Rule("z -> 10 z", lambda z: 10 * z[:, 0]),
+            "horizon": 5,
+        },
+        *(_imagination_case(seed, shape, dtype) for seed, shape, dtype in variations()),
+    ),
+    mistakes={
+        "policy_asked_twice": Mistake(
+            "the action that is written down is another draw than the one that was taken.",
+            "asking the policy again looks harmless, and is while it always answers the same; a policy draws.",
+            (_asking_twice, _asking_again),
+        ),
+        "start_missing": Mistake(
+            "the start is not among the states: there must be H + 1, s_0 .. s_H.",
+            "the loop appends what it makes, and the start is not made in it; the actor learns in s_0 too.",
+            (_edited(lambda right, policy, reward: {"latent": right["latent"][:, 1:]}),),
+        ),
+        "last_state_missing": Mistake(
+            "the last state is not among the states: there must be H + 1, s_0 .. s_H.",
+            "the loop appends before it steps; but the value of s_H is what the return goes on from.",
+            (_edited(lambda right, policy, reward: {"latent": right["latent"][:, :-1]}),
+             _edited(lambda right, policy, reward: {
+                 "latent": right["latent"][:, :-1], "reward": _rewards(reward, right["latent"][:, :-1])})),
+        ),
+        "horizon_short": Mistake(
+            "one step too few is imagined.",
+            "H states are counted, where H steps are asked for: H + 1 states.",
+            (_of_horizon(-1),),
+        ),
+        "horizon_long": Mistake(
+            "one step too many is imagined.",
+            "H + 1 states are counted as H + 1 steps.",
+            (_of_horizon(1),),
+        ),
+        "imagined_reward_departing": Mistake(
+            "column t of the reward is that of s_t; it must be that of s_{t+1}, which the action leads to.",
+            "state, action and reward are written down together, before the step; r_H is lost and r_0 is nobody's.",
+            (_edited(lambda right, policy, reward: {"reward": _rewards(reward, right["latent"][:, :-1])}),),
+        ),
+        "reward_of_all_states": Mistake(
+            "the start has a reward too: there are H + 1, where only the H arriving states have one.",
+            "the reward head is called on all states at once; drop the first.",
+            (_edited(lambda right, policy, reward: {"reward": _rewards(reward, right["latent"])}),),
+        ),
+        "imagined_action_late": Mistake(
+            "column t of the actions is the one that led to s_t; it must be the one chosen in s_t.",
+            "state and action are written down together after the step.",
+            (_late_action(torch.zeros_like), _late_action(lambda action: action)),
+        ),
+        "policy_sees_next_state": Mistake(
+            "the action is chosen in the state that follows: a_t is the policy's answer to s_{t+1}.",
+            "the step comes before the policy in the loop.",
+            (_edited(lambda right, policy, reward: {"action": _actions(policy, right["latent"][:, 1:])}),
+             _acting_on_what_follows),
+        ),
+        "policy_sees_start_only": Mistake(
+            "the policy is asked about the start at every step.",
+            "the action is computed before the loop, or in it from the wrong variable.",
+            (_never_looking_again,),
+        ),
+        "state_not_carried": Mistake(
+            "every step begins at the start again.",
+            "the loop calls step on `start` and not on the state it has reached.",
+            (_never_moving_on,),
+        ),
+    },
+)  # fmt: skip
+
+
+def imagination(function: Function) -> bool:
+    """Check `imagination(start, policy, step, reward, horizon)`: the policy acts for H steps inside the model.
+
+    start    (B, Z) s_0
+    policy   a function: state (B, Z) -> action (B, A)
+    step     a function: state (B, Z), action (B, A) -> next state (B, Z)
+    reward   a function: state (B, Z) -> reward (B,) for arriving in it
+    horizon  H
+    ->       a dict: "latent" (B, H + 1, Z), s_0 .. s_H; "action" (B, H, A), a_0 .. a_{H-1}, a_t chosen in s_t;
+             "reward" (B, H), r_1 .. r_H
+
+    check.imagination(my_imagination)
+    """
+    return examine(IMAGINATION, function)
