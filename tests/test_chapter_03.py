@@ -5,8 +5,8 @@ import torch
 from chapters import definitions
 from helpers import uniform
 
-from wm_tutorial.check.heads import right_continue_loss, right_continue_target, right_false_death_value
 from wm_tutorial.heads import Bernoulli
+from wm_tutorial.mistakes.heads import right_continue_loss, right_continue_target, right_false_death_value
 
 CHAPTER = definitions("03_heads")
 

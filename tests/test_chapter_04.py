@@ -9,8 +9,8 @@ from helpers import uniform
 from torch import Tensor
 
 from wm_tutorial import kl
-from wm_tutorial.check.divergences import right_kl_balance, right_sampled_kl, right_teaching_share
 from wm_tutorial.latents import Gaussian
+from wm_tutorial.mistakes.balance import right_kl_balance, right_sampled_kl, right_teaching_share
 
 CHAPTER = definitions("04_kl")
 

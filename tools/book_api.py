@@ -22,7 +22,7 @@ GROUPS = {
     "The loop, around Gymnasium environments": ["envs", "trainer", "evaluation", "checkpoint"],
     "Another part in the place of one of these": ["parts", "errors"],
     "What a person does and looks at": ["worlds", "runs", "figures", "cli"],
-    "What a learner needs": ["course", "check", "zoo"],
+    "What a learner needs": ["course", "check", "zoo", "mistakes"],
 }
 
 

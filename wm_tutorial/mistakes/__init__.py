@@ -1,4 +1,41 @@
-"""What the checks and the bug zoo share: what a part is, what a mistake is, and how one is let out in the package.
+"""Every known mistake, once: what it does to the package, and what a reader's function with it returns.
 
-The checks (`wm_tutorial.check`) name mistakes in what a reader wrote; the zoo (`wm_tutorial.zoo`) lets them out.
+The bug zoo (`wm_tutorial.zoo`) lets them out in the package; the checks (`wm_tutorial.check`) name them in what a
+reader wrote. A module here is an area: the parts that readers build in it, and the mistakes that are made there.
 """
+
+from collections.abc import Mapping
+
+from wm_tutorial.mistakes import (
+    acting,
+    actor_critic,
+    alignment,
+    balance,
+    dynamics,
+    episodes,
+    gradients,
+    heads,
+    imagination,
+    kl,
+    latents,
+    losses,
+    replay,
+    returns,
+    training,
+    transforms,
+)
+from wm_tutorial.mistakes.bug import Bug
+from wm_tutorial.mistakes.part import Mistake, Part
+
+__all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
+
+AREAS = (
+    alignment, returns, episodes, kl, balance, latents, dynamics, heads, transforms, imagination, gradients, losses,
+    actor_critic, replay, training, acting,
+)  # fmt: skip
+PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
+BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
+
+for _bug in BUGS.values():
+    for _part, _mistake in _bug.forms.items():
+        _part.mistakes[_bug.name] = _mistake

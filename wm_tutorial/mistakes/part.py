@@ -7,8 +7,6 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from wm_tutorial.parts import Replacement
-
 Function: TypeAlias = Callable[..., Any]
 Arguments: TypeAlias = dict[str, Any]
 Answer: TypeAlias = dict[str, Tensor]  # what was returned, by name
@@ -74,7 +72,6 @@ class Part:
     measure         what is compared; for a function that draws at random, statistics of many answers
     expected        what these statistics must be
     tolerance       relative and absolute, of these statistics
-    place           what puts a reader's function into the package, if there is a place where it fits
     """
 
     name: str
@@ -89,12 +86,6 @@ class Part:
     measure: Callable[[Call, Arguments], Answer] = once
     expected: Callable[[Arguments], Answer] | None = None
     tolerance: tuple[float, float] | None = None
-    place: Callable[[Function], tuple[Replacement, ...]] | None = None
-
-    def made_in_package(self, mistake: str, form: int = 0) -> tuple[Replacement, ...]:
-        """What lets one of the mistakes out in the package: this form of it takes the place of the right function."""
-        assert self.place is not None, f"{self.name} has no place in the package"
-        return self.place(self.mistakes[mistake].functions[form])
 
 
 def differentiate(total: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:

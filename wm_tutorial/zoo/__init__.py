@@ -8,17 +8,13 @@ Ten of them are the faults of the specification this package started from. `make
 each one, by a wrong number and not by a crash.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wm_tutorial.errors import InputError
-from wm_tutorial.mistakes.bug import Bug
-from wm_tutorial.zoo import acting, actor_critic, alignment, heads, kl, latents, replay, returns, shapes
+from wm_tutorial.mistakes import BUGS, Bug
 
 __all__ = ["BUGS", "Bug", "bug"]
-
-AREAS = (alignment, returns, kl, latents, heads, actor_critic, replay, shapes, acting)
-BUGS: Mapping[str, Bug] = {entry.name: entry for area in AREAS for entry in area.BUGS}
 
 
 @contextmanager

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from wm_tutorial import networks
 from wm_tutorial.agent import Agent, Carry
-from wm_tutorial.data import Array, Row, State
+from wm_tutorial.data import Array, Row
 from wm_tutorial.dynamics import RSSM
 from wm_tutorial.envs import Environments
 from wm_tutorial.mistakes.bug import DREAMER_V3, NAVIX, Bug
+from wm_tutorial.mistakes.part import Part
+from wm_tutorial.mistakes.replay import without_reset
 from wm_tutorial.networks import TRUNCATION
 from wm_tutorial.trainer import Trainer
 
 POLICY = Agent.policy
-RSSM_STEP = RSSM.step
 STEP = Environments.step
 UPDATES_DUE = Trainer.updates_due
 
@@ -30,15 +31,7 @@ def policy_without_previous_action(agent: Agent, row: Row, carry: Carry, greedy:
 
 def policy_without_memory(agent: Agent, row: Row, carry: Carry, greedy: bool = False) -> Carry:
     """Every step is treated as the first of an episode."""
-    initial = agent.world_model.dynamics.initial(len(row.reward))
-    return POLICY(agent, row, replace(carry, state=initial), greedy)
-
-
-def step_without_reset(
-    model: RSSM, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False
-) -> State:
-    """What was remembered of one episode is still there in the next."""
-    return RSSM_STEP(model, state, action, torch.zeros_like(is_first), embedding, greedy)
+    return POLICY(agent, row, replace(carry, state=agent.world_model.dynamics.initial(len(row.reward))), greedy)
 
 
 NOISE: WeakKeyDictionary[Environments, np.random.Generator] = WeakKeyDictionary()
@@ -66,19 +59,19 @@ def initialise_cut_at_two(weight: Tensor, fan_in: int, scale: float = 1.0) -> No
     nn.init.trunc_normal_(weight, std=TRUNCATION * scale / fan_in**0.5, a=-2.0, b=2.0)
 
 
+REMEMBERS = "test_checkpoint.py::test_act_hands_over_what_it_remembers_and_none_forgets_it"
+AS_IN_LEARNING = "test_axes.py::test_acting_infers_the_states_that_learning_infers"
+
+PARTS: tuple[Part, ...] = ()
+
 BUGS = (
     Bug(
         name="acts_without_previous_action",
         story="While acting the model is told that the action before was none; while learning it is told the truth.",
         symptom="The states the policy acts in are none it has learned in; dreams are right and scores are not.",
         innocent="Every loss: no loss looks at acting.",
-        source=NAVIX,
-        breaks="agent.Agent.policy, a_{t-1}",
-        caught_by=(
-            "test_checkpoint.py::test_act_hands_over_what_it_remembers_and_none_forgets_it",
-            "test_axes.py::test_acting_infers_the_states_that_learning_infers",
-        ),
-        replaces=((Agent, "policy", policy_without_previous_action),),
+        source=NAVIX, breaks="agent.Agent.policy, a_{t-1}",
+        caught_by=(REMEMBERS, AS_IN_LEARNING), replaces=((Agent, "policy", policy_without_previous_action),),
         needs={"memory": "rssm"},
     ),
     Bug(
@@ -86,13 +79,8 @@ BUGS = (
         story="While acting the state is created anew at each step.",
         symptom="The agent acts as if every observation were the first: whatever must be remembered is lost.",
         innocent="Every loss: no loss looks at acting.",
-        source=f"{DREAMER_V3}82",
-        breaks="agent.Agent.policy, s_{t-1}",
-        caught_by=(
-            "test_checkpoint.py::test_act_hands_over_what_it_remembers_and_none_forgets_it",
-            "test_axes.py::test_acting_infers_the_states_that_learning_infers",
-        ),
-        replaces=((Agent, "policy", policy_without_memory),),
+        source=f"{DREAMER_V3}82", breaks="agent.Agent.policy, s_{t-1}",
+        caught_by=(REMEMBERS, AS_IN_LEARNING), replaces=((Agent, "policy", policy_without_memory),),
         needs={"memory": "rssm"},
     ),
     Bug(
@@ -100,14 +88,13 @@ BUGS = (
         story="While acting the state is not forgotten where an episode begins.",
         symptom="The first episode of an evaluation is good, the later ones are worse.",
         innocent="Every loss: no loss looks at acting.",
-        source="https://github.com/NM512/dreamerv3-torch/pull/14",
-        breaks="dynamics.RSSM.step, is_first",
+        source="https://github.com/NM512/dreamerv3-torch/pull/14", breaks="dynamics.RSSM.step, is_first",
         caught_by=(
             "test_axes.py::test_acting_row_by_row_infers_the_same_as_learning_from_the_sequence",
-            "test_axes.py::test_acting_infers_the_states_that_learning_infers",
+            AS_IN_LEARNING,
             "test_golden.py::test_golden_rssm_step",
         ),
-        replaces=((RSSM, "step", step_without_reset),),
+        replaces=((RSSM, "step", without_reset(RSSM.step)),),
         needs={"memory": "rssm"},
     ),
     Bug(
@@ -115,8 +102,7 @@ BUGS = (
         story="Exploration changes the action after it was stored: the replay tells of actions that were never taken.",
         symptom="The model learns that actions work most of the time, and blames chance for the rest.",
         innocent="Every loss, which is a little higher, as in a world with more chance in it.",
-        source="https://github.com/DLR-RM/stable-baselines3/issues/1376",
-        breaks="trainer.Trainer.collect, a_t",
+        source="https://github.com/DLR-RM/stable-baselines3/issues/1376", breaks="trainer.Trainer.collect, a_t",
         caught_by=(
             "test_trainer.py::test_batches_tell_time_limits_from_ends_and_know_the_action_before",
             "test_envs.py::test_each_stream_gets_its_own_action",
@@ -129,8 +115,7 @@ BUGS = (
         story="The train ratio is counted in steps of all environments together instead of steps of each.",
         symptom="With 16 environments the agent learns 16 times less from the same experience.",
         innocent="Every loss, at the same number of updates.",
-        source=f"{DREAMER_V3}154",
-        breaks="trainer.Trainer.updates_due, updates per step",
+        source=f"{DREAMER_V3}154", breaks="trainer.Trainer.updates_due, updates per step",
         caught_by=(
             "test_trainer.py::test_there_are_as_many_updates_per_step_as_asked_for_and_none_before_the_prefill_is_over",
         ),
@@ -141,9 +126,8 @@ BUGS = (
         story="Initial weights are cut at -2 and 2 instead of at two standard deviations, that is, not at all.",
         symptom="Weights start 14 % too large, with outliers; hardly anyone would notice.",
         innocent="Every loss.",
-        source="https://github.com/NM512/dreamerv3-torch/issues/16",
-        breaks="networks.initialise, standard deviation",
+        source="https://github.com/NM512/dreamerv3-torch/issues/16", breaks="networks.initialise, standard deviation",
         caught_by=("test_networks.py::test_initialise_has_the_deviation_it_promises",),
         replaces=((networks, "initialise", initialise_cut_at_two),),
     ),
-)
+)  # fmt: skip

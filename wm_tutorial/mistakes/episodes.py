@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.mistakes.inputs import uniform
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
 
@@ -57,18 +57,6 @@ DISCOUNTED_RETURN = Part(
         ),
     },
 )
-
-
-def discounted_return(function: Function) -> bool:
-    """Check `discounted_return(reward, gamma)`: what an episode is worth at its beginning.
-
-    reward  (n,) the rewards of an episode in order, r_1 .. r_n
-    gamma   worth of a reward one step later
-    ->      () r_1 + gamma r_2 + gamma^2 r_3 + ...
-
-    check.discounted_return(my_discounted_return)
-    """
-    return examine(DISCOUNTED_RETURN, function)
 
 
 # Many episodes in one stream of rows ----------------------------------------------------------------------------------
@@ -172,15 +160,6 @@ EPISODE_RETURNS = Part(
     },
 )
 
+PARTS = (DISCOUNTED_RETURN, EPISODE_RETURNS)
 
-def episode_returns(function: Function) -> bool:
-    """Check `episode_returns(reward, is_first, is_last)`: the returns of the episodes in a stream of rows.
-
-    reward    (R,) on arriving in each row
-    is_first  (R,) bool, an episode begins
-    is_last   (R,) bool, an episode ends
-    ->        (E,) the return of every episode that both begins and ends within these rows, in order, not discounted
-
-    check.episode_returns(my_episode_returns)
-    """
-    return examine(EPISODE_RETURNS, function)
+BUGS: tuple[Bug, ...] = ()

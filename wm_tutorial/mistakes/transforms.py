@@ -1,11 +1,13 @@
-"""Symlog and two-hot."""
+"""Symlog and two-hot: numbers of any size."""
 
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.heads import SymlogVector
+from wm_tutorial.mistakes.bug import DREAMER_V3, TORCHRL, Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Function, Mistake, Part
+from wm_tutorial.transforms import TwoHot
 from wm_tutorial.transforms import symexp as right_symexp
 from wm_tutorial.transforms import symlog as right_symlog
 
@@ -40,11 +42,6 @@ SYMLOG = Part(
             "log10 and log2 squash just as well, but symexp is no longer the inverse.",
             (lambda x: x.sign() * torch.log10(1 + x.abs()), lambda x: x.sign() * torch.log2(1 + x.abs())),
         ),
-        "symlog_of_target_forgotten": Mistake(
-            "x comes back as it is; nothing is squashed.",
-            "near 0 symlog(x) is about x, so small numbers look right.",
-            (lambda x: x.clone(),),
-        ),
         "symexp_for_symlog": Mistake(
             "symexp is the inverse of what is asked for.",
             "the two names are easily swapped.",
@@ -77,11 +74,6 @@ SYMEXP = Part(
             "it works on the positive numbers people try first.",
             (lambda x: torch.expm1(x), lambda x: x.sign() * torch.expm1(x)),
         ),
-        "symexp_forgotten": Mistake(
-            "x comes back as it is; nothing is unsquashed.",
-            "near 0 symexp(x) is about x, so small numbers look right.",
-            (lambda x: x.clone(),),
-        ),
         "symlog_for_symexp": Mistake(
             "symlog is the inverse of what is asked for.",
             "the two names are easily swapped.",
@@ -91,30 +83,12 @@ SYMEXP = Part(
 )
 
 
-def symlog(function: Function) -> bool:
-    """Check `symlog(x)`: sign(x) ln(1 + |x|), any shape -> the same shape.
-
-    check.symlog(my_symlog)
-    """
-    return examine(SYMLOG, function)
-
-
-def symexp(function: Function) -> bool:
-    """Check `symexp(x)`: sign(x) (exp(|x|) - 1), any shape -> the same shape.
-
-    check.symexp(my_symexp)
-    """
-    return examine(SYMEXP, function)
-
-
 # two-hot --------------------------------------------------------------------------------------------------------------
 
 
 def right_two_hot(x: Tensor, bins: Tensor) -> Tensor:
     """A number as weights of the two bins beside it: (B,), (K,) -> (B, K)."""
-    x = x.clamp(bins[0], bins[-1])
-    below, share_above = _place(x, bins)
-    return _two_hot(below, share_above, len(bins))
+    return _two_hot(*_clamped(x, bins), len(bins))
 
 
 def right_two_hot_mean(probabilities: Tensor, bins: Tensor) -> Tensor:
@@ -139,24 +113,18 @@ def _clamped(x: Tensor, bins: Tensor, right: bool = False) -> tuple[Tensor, Tens
     return _place(x.clamp(bins[0], bins[-1]), bins, right)
 
 
-def _swapped(right: bool) -> Function:
-    def two_hot(x: Tensor, bins: Tensor) -> Tensor:
-        below, share_above = _clamped(x, bins, right)
-        return _two_hot(below, 1 - share_above, len(bins))
+def _shared(share: Function, *rights: bool) -> tuple[Function, ...]:
+    """Another share for the bin above, made of the right one, with numbers on a bin counted to either side."""
 
-    return two_hot
+    def two_hot(x: Tensor, bins: Tensor, right: bool) -> Tensor:
+        below, share_above = _clamped(x, bins, right)
+        return _two_hot(below, share(share_above), len(bins))
+
+    return tuple(lambda x, bins, right=right: two_hot(x, bins, right) for right in rights)
 
 
 def _shifted(shift: int) -> Function:
     return lambda x, bins: _two_hot(*_clamped(x, bins), len(bins), shift)
-
-
-def _rounded(shares: Function, right: bool = False) -> Function:
-    def two_hot(x: Tensor, bins: Tensor) -> Tensor:
-        below, share_above = _clamped(x, bins, right)
-        return _two_hot(below, shares(share_above), len(bins))
-
-    return two_hot
 
 
 def _spread_bins(seed: int, dtype: torch.dtype) -> Tensor:
@@ -165,6 +133,7 @@ def _spread_bins(seed: int, dtype: torch.dtype) -> Tensor:
     return torch.cat([-positive.flip(0), positive.new_zeros(1), positive])
 
 
+SIDES = (False, True)  # of a number on a bin: it counts to its left, or to its right
 BINS = torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0])
 
 TWO_HOT = Part(
@@ -180,38 +149,26 @@ TWO_HOT = Part(
         {"x": torch.tensor([-9.0, -4.0, 0.0, 1.0, 4.0, 9.0]), "bins": BINS},  # on a bin, and beyond the last ones
     ),
     mistakes={
-        "two_hot_in_symlog": Mistake(
-            "the number is split in symlog space; its mean over the bins is then not the number.",
-            "bins are drawn evenly spaced in symlog space, so that is where people measure the distances.",
-            (lambda x, bins: right_two_hot(right_symlog(x), right_symlog(bins)),),
-        ),
         "two_hot_target_squashed": Mistake(
             "the number is squashed with symlog, the bins are not.",
             "with evenly spaced bins targets are squashed first; bins that are symexp-spaced have done that already.",
             (lambda x, bins: right_two_hot(right_symlog(x), bins),),
         ),
-        "two_hot_off_by_one": Mistake(
-            "the weights are right, one bin beside their place.",
-            "searchsorted gives the bin above; the one below is that minus 1.",
-            (_shifted(1), _shifted(-1), lambda x, bins: right_two_hot(x, bins).roll(1, 1),
-             lambda x, bins: right_two_hot(x, bins).roll(-1, 1)),
-        ),
         "two_hot_nearest": Mistake(
             "all weight lies on one bin, so numbers between two bins are lost.",
             "that is what one-hot classification does; the second bin is what keeps the number exact.",
-            (_rounded(torch.round), _rounded(lambda s: (s >= 0.5).to(s)),
-             _rounded(torch.floor), _rounded(torch.ceil), _rounded(torch.zeros_like), _rounded(torch.ones_like),
-             _rounded(torch.zeros_like, right=True), _rounded(torch.ones_like, right=True)),
+            (*_shared(torch.round, False), *_shared(lambda s: (s >= 0.5).to(s), False), *_shared(torch.floor, False),
+             *_shared(torch.ceil, False), *_shared(torch.zeros_like, *SIDES), *_shared(torch.ones_like, *SIDES)),
         ),
         "two_hot_weights_swapped": Mistake(
             "the two weights are swapped: the farther bin gets more.",
             "the distance to a bin is taken for its weight; the weight is the distance to the other one.",
-            (_swapped(False), _swapped(True)),
+            _shared(lambda s: 1 - s, *SIDES),
         ),
         "two_hot_halves": Mistake(
             "both bins get one half, wherever between them the number lies.",
             "two-hot is read as two ones, normalised.",
-            (_rounded(lambda s: torch.full_like(s, 0.5)), _rounded(lambda s: torch.full_like(s, 0.5), right=True)),
+            _shared(lambda s: torch.full_like(s, 0.5), *SIDES),
         ),
         "two_hot_not_clamped": Mistake(
             "a number beyond the last bin gets weights below 0 and above 1.",
@@ -220,6 +177,16 @@ TWO_HOT = Part(
         ),
     },
 )  # fmt: skip
+
+
+def _mean_left_in_symlog(probabilities: Tensor, bins: Tensor) -> Tensor:
+    return probabilities @ right_symlog(bins)
+
+
+def _mean_in_symlog(probabilities: Tensor, bins: Tensor) -> Tensor:
+    """The expected squashed number, unsquashed: not the expected number."""
+    return right_symexp(_mean_left_in_symlog(probabilities, bins))
+
 
 TWO_HOT_MEAN = Part(
     name="two_hot_mean",
@@ -237,12 +204,7 @@ TWO_HOT_MEAN = Part(
             "the mean is taken in symlog space and expanded afterwards.",
             "so it is done where a network predicts one squashed number; the mean of what is squashed is not the "
             "squashed mean.",
-            (lambda probabilities, bins: right_symexp(probabilities @ right_symlog(bins)),),
-        ),
-        "symexp_forgotten": Mistake(
-            "the mean is left in symlog space.",
-            "the last symexp is in another function in most programs.",
-            (lambda probabilities, bins: probabilities @ right_symlog(bins),),
+            (_mean_in_symlog,),
         ),
         "symexp_twice": Mistake(
             "the bins are in the units of the number already, and the mean is expanded once more.",
@@ -259,25 +221,98 @@ TWO_HOT_MEAN = Part(
 )  # fmt: skip
 
 
-def two_hot(function: Function) -> bool:
-    """Check `two_hot(x, bins)`: numbers as weights of the two bins beside each.
+# In the package -------------------------------------------------------------------------------------------------------
 
-    x     (B,)  any numbers; those beyond the last bins count as the last bins
-    bins  (K,)  rising, in the units of x, at any distances
-    ->    (B, K), the weights of a number sum to 1
-
-    check.two_hot(my_two_hot)
-    """
-    return examine(TWO_HOT, function)
+LOSS = TwoHot.loss
 
 
-def two_hot_mean(function: Function) -> bool:
-    """Check `two_hot_mean(probabilities, bins)`: the expected number.
+def loss_in_symlog_space(prediction: TwoHot, target: Tensor) -> Tensor:
+    """The target is split between two bins as if they were as far apart as their logarithms."""
+    return LOSS(TwoHot(prediction.logits, right_symlog(prediction.bins)), right_symlog(target))
 
-    probabilities  (B, K)
-    bins           (K,) in the units of the number
-    ->             (B,)
 
-    check.two_hot_mean(my_two_hot_mean)
-    """
-    return examine(TWO_HOT_MEAN, function)
+def loss_one_bin_too_high(prediction: TwoHot, target: Tensor) -> Tensor:
+    """Each share goes to the bin above the one it belongs to."""
+    return LOSS(TwoHot(prediction.logits.roll(-1, -1), prediction.bins), target)
+
+
+def loss_against_raw_target(prediction: SymlogVector, target: Tensor) -> Tensor:
+    """A squashed prediction is compared with a number that is not."""
+    return ((prediction.symlog_mean - target) ** 2).sum(-1)
+
+
+GOLDEN = "test_golden.py::test_golden_twohot"
+SHARED = "test_axes.py::test_two_hot_weights_are_shared_in_the_units_of_the_number"
+UNITS = "test_heads.py::test_vectors_are_compared_in_symlog_space_and_shown_in_their_own_units"
+
+PARTS = (SYMLOG, SYMEXP, TWO_HOT, TWO_HOT_MEAN)
+
+BUGS = (
+    Bug(
+        name="two_hot_in_symlog",
+        story="Targets are split, and means taken, in symlog space: the mean of a squashed distribution, unsquashed.",
+        symptom="Wherever a reward is uncertain it is underestimated: 0 or 1,000 with equal chances counts as 31.",
+        innocent="Reward and critic losses; wherever rewards are certain also the predictions.",
+        source=f"{TORCHRL}4065", breaks="transforms.TwoHot, mean and loss",
+        caught_by=(GOLDEN, SHARED),
+        replaces=(
+            (TwoHot, "mean", property(lambda two_hot: _mean_in_symlog(two_hot.logits.softmax(-1), two_hot.bins))),
+            (TwoHot, "loss", loss_in_symlog_space),
+        ),
+        needs={"heads": "two-hot"},
+        forms={TWO_HOT: Mistake(
+            "the number is split in symlog space; its mean over the bins is then not the number.",
+            "bins are drawn evenly spaced in symlog space, so that is where people measure the distances.",
+            (lambda x, bins: right_two_hot(right_symlog(x), right_symlog(bins)),),
+        )},
+    ),
+    Bug(
+        name="two_hot_off_by_one",
+        story="The share of each target goes to the bin above the one it belongs to.",
+        symptom="Every prediction is too high by one bin, a third of itself with 63 bins and up; returns grow with it.",
+        innocent="Reward and critic losses: the cross-entropy is as low as ever.",
+        source=f"{TORCHRL}4065", breaks="transforms.TwoHot.loss, bins",
+        caught_by=(GOLDEN, SHARED), replaces=((TwoHot, "loss", loss_one_bin_too_high),),
+        needs={"heads": "two-hot"},
+        forms={TWO_HOT: Mistake(
+            "the weights are right, one bin beside their place.",
+            "searchsorted gives the bin above; the one below is that minus 1.",
+            (_shifted(1), _shifted(-1), *(lambda x, bins, by=by: right_two_hot(x, bins).roll(by, 1) for by in (1, -1))),
+        )},
+    ),
+    Bug(
+        name="symexp_forgotten",
+        story="The decoder's prediction is shown as it leaves the network, in symlog space.",
+        symptom="Reconstructions and dreams are too small wherever numbers are large; a fast pole never falls.",
+        innocent="Every loss, since losses are computed in symlog space.",
+        source=f"{DREAMER_V3}83", breaks="heads.SymlogVector.mean, o_t",
+        caught_by=(UNITS, "test_world_model.py::test_the_prediction_follows_the_transparent_model_from_its_actions"),
+        replaces=((SymlogVector, "mean", property(lambda prediction: prediction.symlog_mean)),),
+        forms={
+            SYMEXP: Mistake(
+                "x comes back as it is; nothing is unsquashed.",
+                "near 0 symexp(x) is about x, so small numbers look right.",
+                (torch.clone,),
+            ),
+            TWO_HOT_MEAN: Mistake(
+                "the mean is left in symlog space.",
+                "the last symexp is in another function in most programs.",
+                (_mean_left_in_symlog,),
+            ),
+        },
+    ),
+    Bug(
+        name="symlog_of_target_forgotten",
+        story="The decoder's symlog prediction is compared with the observation itself.",
+        symptom="One large entry rules the latent, and what is drawn from a dream is exponentially too large.",
+        innocent="The decoder loss falls, and for small observations even the pictures are right.",
+        source=f"{DREAMER_V3}83", breaks="heads.SymlogVector.loss, o_t",
+        caught_by=(UNITS, "test_world_model.py::test_decoder_loss_is_the_squared_distance_in_symlog_space"),
+        replaces=((SymlogVector, "loss", loss_against_raw_target),),
+        forms={SYMLOG: Mistake(
+            "x comes back as it is; nothing is squashed.",
+            "near 0 symlog(x) is about x, so small numbers look right.",
+            (torch.clone,),
+        )},
+    ),
+)  # fmt: skip

@@ -1,13 +1,19 @@
 """Imagination: the policy acts inside of the model."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.diagnosis import examine
+from wm_tutorial import imagination as package
+from wm_tutorial.data import State, Trajectory
+from wm_tutorial.imagination import Sampled
+from wm_tutorial.mistakes.bug import NAVIX, TORCHRL, Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Rule
+from wm_tutorial.world_model import WorldModel
 
 
 def right_imagination(
@@ -180,20 +186,10 @@ IMAGINATION = Part(
             "H + 1 states are counted as H + 1 steps.",
             (_of_horizon(1),),
         ),
-        "imagined_reward_departing": Mistake(
-            "column t of the reward is that of s_t; it must be that of s_{t+1}, which the action leads to.",
-            "state, action and reward are written down together, before the step; r_H is lost and r_0 is nobody's.",
-            (_edited(lambda right, policy, reward: {"reward": _rewards(reward, right["latent"][:, :-1])}),),
-        ),
         "reward_of_all_states": Mistake(
             "the start has a reward too: there are H + 1, where only the H arriving states have one.",
             "the reward head is called on all states at once; drop the first.",
             (_edited(lambda right, policy, reward: {"reward": _rewards(reward, right["latent"])}),),
-        ),
-        "imagined_action_late": Mistake(
-            "column t of the actions is the one that led to s_t; it must be the one chosen in s_t.",
-            "state and action are written down together after the step.",
-            (_late_action(torch.zeros_like), _late_action(lambda action: action)),
         ),
         "policy_sees_next_state": Mistake(
             "the action is chosen in the state that follows: a_t is the policy's answer to s_{t+1}.",
@@ -215,17 +211,99 @@ IMAGINATION = Part(
 )  # fmt: skip
 
 
-def imagination(function: Function) -> bool:
-    """Check `imagination(start, policy, step, reward, horizon)`: the policy acts for H steps inside the model.
+# In the package -------------------------------------------------------------------------------------------------------
 
-    start    (B, Z) s_0
-    policy   a function: state (B, Z) -> action (B, A)
-    step     a function: state (B, Z), action (B, A) -> next state (B, Z)
-    reward   a function: state (B, Z) -> reward (B,) for arriving in it
-    horizon  H
-    ->       a dict: "latent" (B, H + 1, Z), s_0 .. s_H; "action" (B, H, A), a_0 .. a_{H-1}, a_t chosen in s_t;
-             "reward" (B, H), r_1 .. r_H
+IMAGINE = package._imagine
 
-    check.imagination(my_imagination)
-    """
-    return examine(IMAGINATION, function)
+
+def later(x: Tensor) -> Tensor:
+    """(B, T, ...) one row later: row t holds what belongs to row t - 1, row 0 nothing."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+
+
+def imagine_rewards_of_departing_states(
+    model: WorldModel, policy: Callable[[Tensor], Sampled], start: State, horizon: int, differentiable: bool
+) -> Trajectory:
+    """The reward head is asked about s_0 .. s_{H-1}, the states that are left."""
+    trajectory = IMAGINE(model, policy, start, horizon, differentiable)
+    return replace(trajectory, reward=model.reward(trajectory.state.feature).mean[:, :-1])
+
+
+def imagine_with_actions_one_step_late(
+    model: WorldModel, policy: Callable[[Tensor], Sampled], start: State, horizon: int, differentiable: bool
+) -> Trajectory:
+    """Beside each state stands the action that led to it, not the one that was chosen in it."""
+    trajectory = IMAGINE(model, policy, start, horizon, differentiable)
+    return replace(trajectory, action=later(trajectory.action))
+
+
+def discount_of_departing_states(trajectory: Trajectory, gamma: float) -> Tensor:
+    """d_0 .. d_{H-1} for d_1 .. d_H."""
+    return gamma * trajectory.continue_[:, :-1]
+
+
+def weight_of_arriving_states(trajectory: Trajectory, gamma: float) -> Tensor:
+    """A step is weighed by the probability that the episode goes on after its own outcome."""
+    return torch.cumprod(gamma * trajectory.continue_[:, 1:], dim=1)
+
+
+PARTS = (IMAGINATION,)
+BUGS = (
+    Bug(
+        name="imagined_reward_departing",
+        story="In imagination the reward head is asked about the state an action leaves, not the one it leads to.",
+        symptom="An action is praised for what was there before it; the last action is never judged at all.",
+        innocent="World model losses, and the critic's loss.",
+        source="https://github.com/danijar/dreamerv3/issues/70",
+        breaks="imagination.imagine, r_{t+1}",
+        caught_by=("test_imagination.py::test_the_reward_belongs_to_the_state_that_is_arrived_at",),
+        replaces=((package, "_imagine", imagine_rewards_of_departing_states),),
+        forms={
+            IMAGINATION: Mistake(
+                "column t of the reward is that of s_t; it must be that of s_{t+1}, which the action leads to.",
+                "state, action and reward are written down together, before the step; r_H is lost and r_0 is nobody's.",
+                (_edited(lambda right, policy, reward: {"reward": _rewards(reward, right["latent"][:, :-1])}),),
+            )
+        },
+    ),
+    Bug(
+        name="imagined_action_late",
+        story="An imagined state is paired with the action that led to it, so the policy is asked about another one.",
+        symptom="The policy learns which action was good in the state before.",
+        innocent="World model losses, the critic's loss and the entropy.",
+        source=NAVIX,
+        breaks="imagination.imagine, a_t",
+        caught_by=("test_imagination.py::test_states_and_actions_follow_each_other",),
+        replaces=((package, "_imagine", imagine_with_actions_one_step_late),),
+        forms={
+            IMAGINATION: Mistake(
+                "column t of the actions is the one that led to s_t; it must be the one chosen in s_t.",
+                "state and action are written down together after the step.",
+                (_late_action(torch.zeros_like), _late_action(lambda action: action)),
+            )
+        },
+    ),
+    Bug(
+        name="discount_departing",
+        story="The return is cut by the continue probability of the departing state, d_t for d_{t+1}.",
+        symptom="The reward and the value behind an end are still counted, once per end.",
+        innocent="World model losses, and the critic's loss.",
+        source="https://github.com/danijar/dreamerv3/issues/70",
+        breaks="data.Trajectory.discount, d_{t+1}",
+        caught_by=("test_imagination.py::test_discounts_belong_to_the_states_arrived_at",),
+        replaces=((Trajectory, "discount", discount_of_departing_states),),
+    ),
+    Bug(
+        name="weight_arriving",
+        story="A step counts by the probability that the episode goes on after its outcome, instead of before it.",
+        symptom="The action that ends an episode teaches nothing, and the better the model, the less.",
+        innocent="World model losses, and both losses of the behaviour.",
+        source=f"{TORCHRL}4128",
+        breaks="data.Trajectory.weight, weight of step t",
+        caught_by=(
+            "test_imagination.py::test_weights_by_hand",
+            "test_imagination.py::test_nothing_counts_after_an_end_or_from_an_end",
+        ),
+        replaces=((Trajectory, "weight", weight_of_arriving_states),),
+    ),
+)

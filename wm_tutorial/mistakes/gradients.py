@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
 
@@ -82,18 +82,6 @@ IMAGINED_WEIGHT = Part(
 )  # fmt: skip
 
 
-def imagined_weight(function: Function) -> bool:
-    """Check `imagined_weight(continue_, gamma)`: how much each imagined step counts.
-
-    continue_  (B, H + 1) probability that the episode goes on after s_0 .. s_H
-    gamma      a number from 0 to 1
-    ->         (B, H) for s_0 .. s_{H-1}: c_0, c_0 gamma c_1, c_0 gamma c_1 gamma c_2, ..
-
-    check.imagined_weight(my_imagined_weight)
-    """
-    return examine(IMAGINED_WEIGHT, function)
-
-
 # What a dream pays ----------------------------------------------------------------------------------------------------
 
 
@@ -140,18 +128,6 @@ IMAGINED_RETURN = Part(
         ),
     },
 )  # fmt: skip
-
-
-def imagined_return(function: Function) -> bool:
-    """Check `imagined_return(reward, continue_)`: what a dream pays, without discount, until it ends.
-
-    reward     (B, H) r_1 .. r_H, on arriving
-    continue_  (B, H + 1) probability that the episode goes on after s_0 .. s_H
-    ->         (B,) the sum of the rewards, each times the probability that the episode came that far
-
-    check.imagined_return(my_imagined_return)
-    """
-    return examine(IMAGINED_RETURN, function)
 
 
 # The gradient of a bandit ---------------------------------------------------------------------------------------------
@@ -203,14 +179,9 @@ BANDIT_GRADIENT = Part(
     },
 )  # fmt: skip
 
-
-def bandit_gradient(function: Function) -> bool:
-    """Check `bandit_gradient(logits, reward)`: how the expected reward changes with each logit, exactly.
-
-    logits  (B, A) of the policy
-    reward  (B, A) of each action
-    ->      (B, A) the slope of the expected reward under softmax(logits), in the logits
-
-    check.bandit_gradient(my_bandit_gradient)
-    """
-    return examine(BANDIT_GRADIENT, function)
+PARTS = (
+    IMAGINED_WEIGHT,
+    IMAGINED_RETURN,
+    BANDIT_GRADIENT,
+)
+BUGS: tuple[Bug, ...] = ()

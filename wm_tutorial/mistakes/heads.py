@@ -1,12 +1,19 @@
-"""What the continue head is taught, what it pays, and what a wrong belief about ends does to a value."""
+"""What is said about a state: whether life goes on, what a wrong belief about that costs, and where heads start."""
+
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.data import Batch, State
+from wm_tutorial.heads import Bernoulli, ScalarHead, TwoHotHead
+from wm_tutorial.mistakes.alignment import earlier, later
+from wm_tutorial.mistakes.bug import GUIDE, Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Function, Mistake, Part
+from wm_tutorial.networks import initialise
+from wm_tutorial.world_model import WorldModel
 
 # Targets --------------------------------------------------------------------------------------------------------------
 
@@ -14,14 +21,6 @@ from wm_tutorial.mistakes.part import Function, Mistake, Part
 def right_continue_target(is_last: Tensor, is_terminal: Tensor, discount: float) -> Tensor:
     """discount (1 - terminal_t): the probability to be learned, with the discount folded in."""
     return discount * (1.0 - is_terminal.float())
-
-
-def _sooner(x: Tensor) -> Tensor:
-    return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], 1)
-
-
-def _later(x: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
 
 
 def _flags(seed: int, batch: int, length: int) -> dict[str, Tensor]:
@@ -61,12 +60,14 @@ CONTINUE_TARGET = Part(
         "continue_early": Mistake(
             "row t is told whether row t + 1 ends the episode.",
             "the departing state is thought of: will it go on from here? But the flag belongs to the arriving one.",
-            (lambda is_last, is_terminal, discount: right_continue_target(is_last, _sooner(is_terminal), discount),),
+            (lambda is_last, is_terminal, discount:
+             right_continue_target(is_last, earlier(is_terminal.mT).mT, discount),),
         ),
         "continue_late": Mistake(
             "row t is told whether row t - 1 ended the episode.",
             "the flags are shifted although they already arrive with their row.",
-            (lambda is_last, is_terminal, discount: right_continue_target(is_last, _later(is_terminal), discount),),
+            (lambda is_last, is_terminal, discount:
+             right_continue_target(is_last, later(is_terminal.mT).mT, discount),),
         ),
         "discount_missing": Mistake(
             "the discount is left out.",
@@ -86,19 +87,6 @@ CONTINUE_TARGET = Part(
         ),
     },
 )  # fmt: skip
-
-
-def continue_target(function: Function) -> bool:
-    """Check `continue_target(is_last, is_terminal, discount)`: what the continue head learns, the discount folded in.
-
-    is_last      (B, T) bool, an episode ends in this row, for whatever reason
-    is_terminal  (B, T) bool, it ends because nothing more can be earned
-    discount     what a reward one step later is worth
-    ->           (B, T) float32: the discount where life goes on, 0 where it is over
-
-    check.continue_target(my_continue_target)
-    """
-    return examine(CONTINUE_TARGET, function)
 
 
 # Its loss -------------------------------------------------------------------------------------------------------------
@@ -126,11 +114,6 @@ CONTINUE_LOSS = Part(
         {"logit": torch.tensor([[200.0, -200.0]]), "target": torch.tensor([[0.0, 1.0]])},
     ),
     mistakes={
-        "sigmoid_twice": Mistake(
-            "the probability is handed to a function that takes a logit, and is squashed again.",
-            "binary_cross_entropy and binary_cross_entropy_with_logits differ in what they are given, not in how.",
-            (lambda logit, target: right_continue_loss(torch.sigmoid(logit), target),),
-        ),
         "continue_inverted": Mistake(
             "the two outcomes are exchanged: the loss is lowest for the wrong answer.",
             "the two halves of the formula differ in one 1 -.",
@@ -170,18 +153,6 @@ CONTINUE_LOSS = Part(
         ),
     },
 )  # fmt: skip
-
-
-def continue_loss(function: Function) -> bool:
-    """Check `continue_loss(logit, target)`: binary cross-entropy in nats, finite for every logit.
-
-    logit   (B, T) of the probability that the episode goes on
-    target  (B, T) in 0..1
-    ->      (B, T), with gradient to the logit
-
-    check.continue_loss(my_continue_loss)
-    """
-    return examine(CONTINUE_LOSS, function)
 
 
 # A false death --------------------------------------------------------------------------------------------------------
@@ -243,14 +214,78 @@ FALSE_DEATH_VALUE = Part(
 )  # fmt: skip
 
 
-def false_death_value(function: Function) -> bool:
-    """Check `false_death_value(reward, limit, discount)`: the value a model believes in that takes limits for deaths.
+# In the package -------------------------------------------------------------------------------------------------------
 
-    reward    (B,) what every step pays, for ever
-    limit     (B,) steps after which episodes are cut off, and stored as terminal
-    discount  what a reward one step later is worth
-    ->        (B,) r + discount c (r + discount c (r + ...)), with the c that its continue head learns
+LOSSES = WorldModel.losses
 
-    check.false_death_value(my_false_death_value)
-    """
-    return examine(FALSE_DEATH_VALUE, function)
+
+def losses_without_decoder(model: WorldModel, batch: Batch) -> tuple[dict[str, Tensor], State]:
+    """The decoder is never trained, so nothing makes the latent keep the observation."""
+    losses, states = LOSSES(model, batch)
+    return losses | {"decoder": torch.zeros_like(losses["decoder"])}, states
+
+
+def _loss_of_a_probability(logit: Tensor, target: Tensor) -> Tensor:
+    """The probability is given to a loss that takes a logit, and squashes it again."""
+    return right_continue_loss(torch.sigmoid(logit), target)
+
+
+def with_an_opinion(head: type[ScalarHead] | type[TwoHotHead]) -> tuple[Any, str, Function]:
+    """The output layer starts like any other, with random weights of the usual size."""
+    start: Function = head.__init__
+
+    def start_anywhere(self: ScalarHead | TwoHotHead, *arguments: Any, **options: Any) -> None:
+        start(self, *arguments, **options)
+        layer = self.net[-1]
+        assert isinstance(layer, nn.Linear)
+        initialise(layer.weight, layer.in_features)
+
+    return head, "__init__", start_anywhere
+
+
+PARTS = (CONTINUE_TARGET, CONTINUE_LOSS, FALSE_DEATH_VALUE)
+
+BUGS = (
+    Bug(
+        name="decoder_missing",
+        story="The decoder is drawn in the diagram but left out of the loss.",
+        symptom="The latent forgets whatever reward and continue do not need; dreams do not look like anything.",
+        innocent="KL, reward and continue losses are lower than ever.",
+        source=f"{GUIDE}, architecture and training of the world model",
+        breaks="world_model.WorldModel.losses, decoder",
+        caught_by=(
+            "test_world_model.py::test_decoder_loss_is_the_squared_distance_in_symlog_space",
+            "test_world_model.py::test_exactly_these_parts_learn_from_each_loss",
+        ),
+        replaces=((WorldModel, "losses", losses_without_decoder),),
+    ),
+    Bug(
+        name="heads_start_anywhere",
+        story="The output layers of critic and reward head start at random instead of at zero.",
+        symptom="The first returns are noise, with two-hot heads of up to a million, and the policy learns it.",
+        innocent="The losses after some thousand updates.",
+        source="https://github.com/nicklashansen/tdmpc/issues/13",
+        breaks="heads.ScalarHead and heads.TwoHotHead, initial value 0",
+        caught_by=(
+            "test_heads.py::test_the_scalar_head_starts_at_exactly_zero_and_can_leave_it",
+            "test_heads.py::test_the_two_hot_head_starts_at_exactly_zero",
+            "test_world_model.py::test_a_new_model_expects_no_reward_at_all",
+        ),
+        replaces=(with_an_opinion(ScalarHead), with_an_opinion(TwoHotHead)),
+    ),
+    Bug(
+        name="sigmoid_twice",
+        story="The continue head's probability is given to a loss that expects a logit.",
+        symptom="No episode seems to end: the smallest probability the loss can see is one half.",
+        innocent="The continue loss stands at 0.31 where nothing ends, and looks settled.",
+        source="https://github.com/itakurah/focal-loss-pytorch/pull/5",
+        breaks="heads.Bernoulli.loss, continue",
+        caught_by=("test_heads.py::test_bernoulli_by_hand", "test_golden.py::test_golden_binary_soft"),
+        replaces=((Bernoulli, "loss", lambda prediction, target: _loss_of_a_probability(prediction.logit, target)),),
+        forms={CONTINUE_LOSS: Mistake(
+            "the probability is handed to a function that takes a logit, and is squashed again.",
+            "binary_cross_entropy and binary_cross_entropy_with_logits differ in what they are given, not in how.",
+            (_loss_of_a_probability,),
+        )},
+    ),
+)  # fmt: skip

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.latents import OneHot
+from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
 
@@ -219,22 +219,6 @@ POLICY_LOSS = Part(
 )  # fmt: skip
 
 
-def policy_loss(function: Function) -> bool:
-    """Check `policy_loss(logits, action, returns, value, weight, entropy_scale)`: REINFORCE, per imagined step.
-
-    logits         (B, H, A) of the policy in s_0 .. s_{H-1}
-    action         (B, H, A) one-hot, the actions taken
-    returns        (B, H) R_0 .. R_{H-1}
-    value          (B, H) v_0 .. v_{H-1}
-    weight         (B, H) how much each step counts
-    entropy_scale  a number
-    ->             (B, H) -weight (log_prob (returns - value) + entropy_scale entropy), with gradient to logits only
-
-    check.policy_loss(my_policy_loss)
-    """
-    return examine(POLICY_LOSS, function)
-
-
 def right_critic_loss(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Weighted squared error of N predictions: (N, 1), (N,), (N,) -> (N,)."""
     return weight.detach() * (value.squeeze(-1) - target.detach()) ** 2
@@ -326,15 +310,8 @@ CRITIC_LOSS = Part(
     },
 )  # fmt: skip
 
-
-def critic_loss(function: Function) -> bool:
-    """Check `critic_loss(value, target, weight)`: the critic's weighted squared error, per state.
-
-    value   (N, 1) as a network with one output gives it
-    target  (N,) returns
-    weight  (N,) how much each state counts
-    ->      (N,) weight (value - target)^2, with gradient to value only
-
-    check.critic_loss(my_critic_loss)
-    """
-    return examine(CRITIC_LOSS, function)
+PARTS = (
+    POLICY_LOSS,
+    CRITIC_LOSS,
+)
+BUGS: tuple[Bug, ...] = ()

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.mistakes.inputs import uniform
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
 
@@ -65,21 +65,6 @@ UPDATES_DUE = Part(
         ),
     },
 )
-
-
-def updates_due(function: Function) -> bool:
-    """Check `updates_due(steps, prefill, ratio, batch, length)`: how many updates should have been made by now.
-
-    steps    (N,) int64, environment steps taken so far, at N moments of a run
-    prefill  steps before learning begins
-    ratio    train ratio: rows replayed for every environment step after the prefill
-    batch    B, sequences in a batch
-    length   T, rows in a sequence; one update replays B T rows
-    ->       (N,) int64, whole updates that are due since the beginning
-
-    check.updates_due(my_updates_due)
-    """
-    return examine(UPDATES_DUE, function)
 
 
 # Evaluation -----------------------------------------------------------------------------------------------------------
@@ -181,15 +166,8 @@ FAIR_MEAN = Part(
     },
 )
 
-
-def fair_mean(function: Function) -> bool:
-    """Check `fair_mean(reward, is_last, quota)`: the mean return of episodes run side by side, without bias.
-
-    reward   (N, T) on arriving in each row of N streams; every stream begins with the first row of an episode
-    is_last  (N, T) bool, an episode ends; the next row of the stream is the first of another one, with reward 0
-    quota    episodes that every stream contributes: its first ones, whatever their length; each stream has that many
-    ->       () their mean return, not discounted
-
-    check.fair_mean(my_fair_mean)
-    """
-    return examine(FAIR_MEAN, function)
+PARTS = (
+    UPDATES_DUE,
+    FAIR_MEAN,
+)
+BUGS: tuple[Bug, ...] = ()

@@ -1,12 +1,23 @@
-"""What the prior of a row is computed from, and how far a prediction is worth having."""
+"""What prior and posterior see, and how far a prediction is worth having."""
 
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.diagnosis import examine
-from wm_tutorial.latents import LOGVAR_RANGE
+from wm_tutorial.data import State, stack
+from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, forget, mask, previous
+from wm_tutorial.encoder import ImageEncoder, VectorEncoder
+from wm_tutorial.latents import LOGVAR_RANGE, Distribution, Gaussian, GaussianLatent
+from wm_tutorial.mistakes.bug import GUIDE, Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, Rule
+
+Pair = tuple[Tensor, Tensor]
+
+
+def without(function: Function, index: int) -> Function:
+    """The same, with zeros in the place of one of its arguments."""
+    return lambda *given: function(*given[:index], torch.zeros_like(given[index]), *given[index + 1 :])
+
 
 # The dynamics step ----------------------------------------------------------------------------------------------------
 
@@ -17,36 +28,23 @@ def _bounded(logvar: Tensor) -> Tensor:
     return LOW + (HIGH - LOW) * torch.sigmoid(logvar)
 
 
-def right_dynamics_step(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+def right_dynamics_step(latent: Tensor, action: Tensor, net: Function) -> Pair:
     """Mean and logvar (B, Z) of the next latent, given latent (B, Z), action (B, A) and a network."""
     mean, logvar = net(torch.cat([latent, action], -1)).chunk(2, -1)
     return mean, _bounded(logvar)
 
 
-def _with_bound(bound: Function) -> Function:
-    def step(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
-        mean, logvar = net(torch.cat([latent, action], -1)).chunk(2, -1)
+def _step(bound: Function = _bounded, halves: Function = lambda raw: raw.chunk(2, -1)) -> Function:
+    """The step, with logvar bounded otherwise, or mean and logvar taken from elsewhere in the output."""
+
+    def step(latent: Tensor, action: Tensor, net: Function) -> Pair:
+        mean, logvar = halves(net(torch.cat([latent, action], -1)))
         return mean, bound(logvar)
 
     return step
 
 
-def _swapped_halves(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
-    logvar, mean = net(torch.cat([latent, action], -1)).chunk(2, -1)
-    return mean, _bounded(logvar)
-
-
-def _every_other(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
-    raw = net(torch.cat([latent, action], -1))
-    return raw[..., ::2], _bounded(raw[..., 1::2])
-
-
-def _action_first(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
-    mean, logvar = net(torch.cat([action, latent], -1)).chunk(2, -1)
-    return mean, _bounded(logvar)
-
-
-def _residual(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+def _residual(latent: Tensor, action: Tensor, net: Function) -> Pair:
     mean, logvar = right_dynamics_step(latent, action, net)
     return latent + mean, logvar
 
@@ -80,50 +78,40 @@ DYNAMICS_STEP = Part(
             "net": Rule("x -> [x0 + x3, x1 - x3, x0 - x2, x3]", lambda x: torch.stack(
                 [x[:, 0] + x[:, 3], x[:, 1] - x[:, 3], x[:, 0] - x[:, 2], x[:, 3]], -1)),
         },
-        *(_step_case(seed, shape, dtype) for seed, shape, dtype in variations()),
+        *(_step_case(*variation) for variation in variations()),
     ),
     mistakes={
-        "action_ignored": Mistake(
-            "the prediction does not depend on the action, so imagination cannot compare actions.",
-            "the loss falls all the same wherever the next state is much like this one.",
-            (lambda latent, action, net: right_dynamics_step(latent, torch.zeros_like(action), net),),
-        ),
         "dynamics_ignore_latent": Mistake(
             "the prediction does not depend on the latent.",
             "the latent was overwritten, or masked, before it was used.",
-            (lambda latent, action, net: right_dynamics_step(torch.zeros_like(latent), action, net),),
+            (without(right_dynamics_step, 0),),
         ),
         "action_before_latent": Mistake(
             "the network gets action and latent in the other order.",
             "a network that is trained so would learn it so; one that was trained on (latent, action) cannot know.",
-            (_action_first,),
+            (lambda latent, action, net: right_dynamics_step(action, latent, net),),
         ),
         "mean_logvar_swapped": Mistake(
             "the first half of the output is the mean, the second one logvar; here they are swapped or interleaved.",
             "both have the same shape, so nothing complains.",
-            (_swapped_halves, _every_other),
-        ),
-        "logvar_unbounded": Mistake(
-            f"logvar is whatever the network says; it belongs between {LOW:g} and {HIGH:g}.",
-            "it goes well until one batch in which a variance vanishes or explodes.",
-            (_with_bound(lambda logvar: logvar),),
+            (_step(halves=lambda raw: raw.chunk(2, -1)[::-1]),
+             _step(halves=lambda raw: (raw[..., ::2], raw[..., 1::2]))),
         ),
         "logvar_clamped": Mistake(
             "logvar is cut off at the bounds, where it then gets no gradient and stays.",
             "clamp is the shortest way to a bound; low + (high - low) * sigmoid(x) has a slope everywhere.",
-            (_with_bound(lambda logvar: logvar.clamp(LOW, HIGH)),),
+            (_step(lambda logvar: logvar.clamp(LOW, HIGH)),),
         ),
         "logvar_tanh": Mistake(
             "tanh in place of the sigmoid: half of the values lie outside of the bounds.",
             "both squash; tanh to -1..1, the sigmoid to 0..1.",
-            (_with_bound(lambda logvar: LOW + (HIGH - LOW) * logvar.tanh()),),
+            (_step(lambda logvar: LOW + (HIGH - LOW) * logvar.tanh()),),
         ),
         "logvar_exponentiated": Mistake(
             "the variance or the standard deviation is returned in place of logvar.",
             "the next thing that is needed is a standard deviation; sample and KL take logvar and do that themselves.",
-            (_with_bound(lambda logvar: _bounded(logvar).exp()),
-             _with_bound(lambda logvar: (0.5 * _bounded(logvar)).exp()),
-             _with_bound(torch.exp), _with_bound(lambda logvar: (0.5 * logvar).exp())),
+            (_step(lambda logvar: _bounded(logvar).exp()), _step(lambda logvar: (0.5 * _bounded(logvar)).exp()),
+             _step(torch.exp), _step(lambda logvar: (0.5 * logvar).exp())),
         ),
         "residual_added": Mistake(
             "the latent is added to the predicted mean.",
@@ -139,50 +127,27 @@ DYNAMICS_STEP = Part(
 )  # fmt: skip
 
 
-def dynamics_step(function: Function) -> bool:
-    """Check `dynamics_step(latent, action, net)`: the prior of the next latent.
-
-    latent  (B, Z)
-    action  (B, A)
-    net     a function (B, Z + A) -> (B, 2 Z): call it once on latent and action side by side, in this order
-    ->      a tuple (mean, logvar), each (B, Z): the first half of the output as it is, and the second half x brought
-            between -10 and 2 as -10 + 12 sigmoid(x); with gradient to latent and action
-
-    check.dynamics_step(my_dynamics_step)
-    """
-    return examine(DYNAMICS_STEP, function)
-
-
 # What the prior is given ----------------------------------------------------------------------------------------------
-
-Pair = tuple[Tensor, Tensor]
-
-
-def right_prior_inputs(latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor) -> Pair:
-    """The latent one row before and the action that led to the row, zeros where an episode begins: (B, T, ...)."""
-    before = torch.cat([start[:, None], latent[:, :-1]], 1)
-    return _reset(is_first, before), _reset(is_first, previous_action)
 
 
 def _reset(is_first: Tensor, x: Tensor) -> Tensor:
     return x.masked_fill(is_first[..., None], 0.0)
 
 
-def _with_reset(of_latent: Function, of_action: Function) -> Function:
-    """The right shift, with other resets."""
+def _shifted(latent: Tensor, start: Tensor) -> Tensor:
+    return torch.cat([start[:, None], latent[:, :-1]], 1)
+
+
+def right_prior_inputs(latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor) -> Pair:
+    """The latent one row before and the action that led to the row, zeros where an episode begins: (B, T, ...)."""
+    return _reset(is_first, _shifted(latent, start)), _reset(is_first, previous_action)
+
+
+def _inputs(of_latent: Function = _reset, of_action: Function = _reset, shift: Function = _shifted) -> Function:
+    """The right inputs, with other resets or another shift."""
 
     def inputs(latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor) -> Pair:
-        before = torch.cat([start[:, None], latent[:, :-1]], 1)
-        return of_latent(is_first, before), of_action(is_first, previous_action)
-
-    return inputs
-
-
-def _with_shift(shift: Function) -> Function:
-    """The right reset, of latents shifted otherwise."""
-
-    def inputs(latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor) -> Pair:
-        return _reset(is_first, shift(latent, start)), _reset(is_first, previous_action)
+        return of_latent(is_first, shift(latent, start)), of_action(is_first, previous_action)
 
     return inputs
 
@@ -191,10 +156,13 @@ def _keep(is_first: Tensor, x: Tensor) -> Tensor:
     return x
 
 
+def _not_first(is_first: Tensor, x: Tensor) -> Tensor:
+    return _reset(~is_first, x)
+
+
 def _reset_early(latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor) -> Pair:
     """The reset comes before the shift, so the zeros arrive one row late."""
-    before = torch.cat([start[:, None], _reset(is_first, latent)[:, :-1]], 1)
-    return before, _reset(is_first, previous_action)
+    return _shifted(_reset(is_first, latent), start), _reset(is_first, previous_action)
 
 
 def _from_row_1(is_first: Tensor, x: Tensor) -> Tensor:
@@ -239,23 +207,23 @@ PRIOR_INPUTS = Part(
             "is_first": torch.tensor([[True, False], [False, False]]),
             "start": torch.tensor([[9.0], [8.0]]),
         },
-        *(_rows(seed, shape, dtype) for seed, shape, dtype in variations()),
+        *(_rows(*variation) for variation in variations()),
     ),
     mistakes={
         "reset_missing": Mistake(
             "nothing is forgotten where an episode begins: its first row is predicted from the end of another one.",
             "a batch of sequences looks like a batch of episodes, and most rows are no first ones.",
-            (_with_reset(_keep, _keep),),
+            (_inputs(_keep, _keep),),
         ),
         "action_not_reset": Mistake(
             "the latent is forgotten where an episode begins, the action is not.",
             "the state is what one thinks of at a reset; the action before it belongs to the other episode, too.",
-            (_with_reset(_reset, _keep),),
+            (_inputs(of_action=_keep),),
         ),
         "latent_not_reset": Mistake(
             "the action is forgotten where an episode begins, the latent is not.",
             "with `start` in row 0 the beginning seems to be taken care of; sequences also cross episodes later on.",
-            (_with_reset(_keep, _reset),),
+            (_inputs(of_latent=_keep),),
         ),
         "reset_one_row_late": Mistake(
             "latents are set to zero in the first row itself, and then shifted: the reset arrives one row late.",
@@ -265,50 +233,35 @@ PRIOR_INPUTS = Part(
         "start_never_forgotten": Mistake(
             "row 0 keeps `start` even where an episode begins in it.",
             "the loop over rows begins with row 1, or the mask is applied before `start` is put in front.",
-            (_with_reset(_from_row_1, _reset), _with_reset(_from_row_1, _from_row_1)),
+            (_inputs(_from_row_1), _inputs(_from_row_1, _from_row_1)),
         ),
         "prior_sees_own_row": Mistake(
             "the prior of a row is given the latent of that row, so it predicts what it was told.",
             "the shift by one row is missing; the loss is wonderful.",
-            (_with_shift(lambda latent, start: latent), lambda latent, action, is_first, start: (latent, action)),
+            (_inputs(shift=lambda latent, start: latent), lambda latent, action, is_first, start: (latent, action)),
         ),
         "start_lost": Mistake(
             "row 0 is always predicted from zeros; `start` is what was known one row before the sequence.",
             "sequences are taken for episodes, which begin with nothing.",
-            (_with_shift(lambda latent, start: torch.cat([torch.zeros_like(latent[:, :1]), latent[:, :-1]], 1)),),
+            (without(right_prior_inputs, 3),),
         ),
         "last_row_rolled_in": Mistake(
             "row 0 is predicted from the last row of the sequence.",
             "torch.roll is the shortest way to shift; what falls out at the end comes in at the beginning.",
-            (_with_shift(lambda latent, start: latent.roll(1, 1)),),
+            (_inputs(shift=lambda latent, start: latent.roll(1, 1)),),
         ),
         "mask_inverted": Mistake(
             "everything is forgotten except where an episode begins.",
             "one ~ too many or too few: masked_fill fills where the mask is true, a product keeps there.",
-            (_with_reset(lambda is_first, x: _reset(~is_first, x), lambda is_first, x: _reset(~is_first, x)),),
+            (_inputs(_not_first, _not_first),),
         ),
         "batch_forgets_together": Mistake(
             "one sequence that begins an episode makes all sequences of the batch forget.",
             "`if is_first.any()` works for a batch of one.",
-            (_with_reset(_whole_batch, _whole_batch),),
+            (_inputs(_whole_batch, _whole_batch),),
         ),
     },
 )
-
-
-def prior_inputs(function: Function) -> bool:
-    """Check `prior_inputs(latent, previous_action, is_first, start)`: what the prior of each row is computed from.
-
-    latent           (B, T, Z) z_t
-    previous_action  (B, T, A) a_{t-1}, what led to row t
-    is_first         (B, T) bool, an episode begins in row t
-    start            (B, Z) the latent one row before the sequence
-    ->               a tuple of the latent before, (B, T, Z), and the action before, (B, T, A): what is known of row
-                     t - 1, and zeros where an episode begins
-
-    check.prior_inputs(my_prior_inputs)
-    """
-    return examine(PRIOR_INPUTS, function)
 
 
 # How far a prediction is worth having ---------------------------------------------------------------------------------
@@ -317,15 +270,6 @@ def prior_inputs(function: Function) -> bool:
 def right_useful_horizon(model_error: Tensor, persistence_error: Tensor) -> Tensor:
     """How many rows in a row, from the first on, the model is better: (B, H), (B, H) -> (B,)."""
     return (model_error < persistence_error).long().cumprod(1).sum(1)
-
-
-def _last_better(model_error: Tensor, persistence_error: Tensor) -> Tensor:
-    better = (model_error < persistence_error).long()
-    return (better * torch.arange(1, better.shape[1] + 1)).amax(1)
-
-
-def _first_worse(model_error: Tensor, persistence_error: Tensor) -> Tensor:
-    return (model_error >= persistence_error).long().argmax(1)
 
 
 USEFUL_HORIZON = Part(
@@ -358,12 +302,12 @@ USEFUL_HORIZON = Part(
         "horizon_last_better": Mistake(
             "this is the last row in which the model is better, whatever happened before it.",
             "two smooth curves cross once; measured ones touch and cross again.",
-            (_last_better,),
+            (lambda model, persistence: ((model < persistence) * torch.arange(1, model.shape[1] + 1)).amax(1),),
         ),
         "horizon_never_worse": Mistake(
             "where the model is better in every row the answer is 0, and should be H.",
             "argmax of a mask gives the first True, and 0 if there is none.",
-            (_first_worse,),
+            (lambda model, persistence: (model >= persistence).long().argmax(1),),
         ),
         "horizon_one_too_many": Mistake(
             "the first row in which the model is no longer better is counted, too.",
@@ -386,14 +330,118 @@ USEFUL_HORIZON = Part(
 )  # fmt: skip
 
 
-def useful_horizon(function: Function) -> bool:
-    """Check `useful_horizon(model_error, persistence_error)`: how many rows a prediction is better than none.
+# In the package -------------------------------------------------------------------------------------------------------
 
-    model_error        (B, H) errors in the first to the H-th predicted row of each sequence
-    persistence_error  (B, H) errors of holding the last row seen
-    ->                 (B,) int64, 0..H: the rows, counted from the first, before the model's error is for the first
-                       time not below that of persistence
+Observed = tuple[State, Distribution, Distribution]
 
-    check.useful_horizon(my_useful_horizon)
-    """
-    return examine(USEFUL_HORIZON, function)
+
+def unbounded_gaussian(latent: GaussianLatent, raw: Tensor) -> Gaussian:
+    """The log-variance is whatever the network says."""
+    return Gaussian(*raw.chunk(2, dim=-1))
+
+
+def expected_states(model: FeedForward | RSSM, action: Tensor, is_first: Tensor, start: State) -> State:
+    """The states of the sequence are what was expected, not what was inferred."""
+    state, states = start, []
+    for t in range(action.shape[1]):
+        state = model.imagine(forget(is_first[:, t], state), mask(~is_first[:, t], action[:, t]))
+        states.append(state)
+    return stack(states, dim=1)
+
+
+def feed_forward_observe_by_prior(
+    model: FeedForward, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
+) -> Observed:
+    """The posterior is computed, and not used."""
+    drawn = expected_states(model, action, is_first, start)
+    before = forget(is_first, State(drawn.memory, previous(start.latent, drawn.latent)))
+    return drawn, model.posterior(embedding), model.prior(before, mask(~is_first, action))
+
+
+def rssm_observe_by_prior(model: RSSM, embedding: Tensor, action: Tensor, is_first: Tensor, start: State) -> Observed:
+    """The posterior is computed, and not used."""
+    drawn = expected_states(model, action, is_first, start)
+    return drawn, model.posterior_given(drawn.memory, embedding), model.prior_given(drawn.memory)
+
+
+def without_gradient(encode: Function) -> Function:
+    """Computed once, under `no_grad`."""
+    return lambda encoder, obs: encode(encoder, obs).detach()
+
+
+OWN_ROW = "test_dynamics.py::test_the_posterior_sees_its_own_observation_and_the_prior_the_row_before"
+ALL_ROWS = "test_axes.py::test_with_memory_a_row_depends_on_all_rows_before_it_and_on_none_after"
+
+PARTS = (DYNAMICS_STEP, PRIOR_INPUTS, USEFUL_HORIZON)
+
+BUGS = (
+    Bug(
+        name="logvar_unbounded",
+        story="Log-variances are unbounded.",
+        symptom="A standard deviation vanishes or explodes, and one batch ends the run with a loss that is no number.",
+        innocent="Everything, until that batch.",
+        source=f"{GUIDE}, Encoder and DynamicsModel", breaks="latents.GaussianLatent, logvar",
+        caught_by=("test_latents.py::test_gaussian_latent_takes_means_first_and_log_variances_second",),
+        replaces=((GaussianLatent, "__call__", unbounded_gaussian),), needs={"latent": "gaussian"},
+        forms={DYNAMICS_STEP: Mistake(
+            f"logvar is whatever the network says; it belongs between {LOW:g} and {HIGH:g}.",
+            "it goes well until one batch in which a variance vanishes or explodes.",
+            (_step(lambda logvar: logvar),),
+        )},
+    ),
+    Bug(
+        name="prior_for_posterior",
+        story="The states of a real sequence are sampled from the prior, which has not seen the observation.",
+        symptom="The agent acts with closed eyes: what it sees changes nothing.",
+        innocent="The divergence is computed as ever, and falls.",
+        source="https://github.com/juliusfrost/dreamer-pytorch/pull/78",
+        breaks="dynamics.RSSM.observe and dynamics.FeedForward.observe, z_t",
+        caught_by=(OWN_ROW, ALL_ROWS),
+        replaces=((FeedForward, "observe", feed_forward_observe_by_prior), (RSSM, "observe", rssm_observe_by_prior)),
+    ),
+    Bug(
+        name="posterior_blind",
+        story="The observation never reaches the posterior: one input of the concatenation is the wrong variable.",
+        symptom="States do not depend on observations; the decoder shows the average picture.",
+        innocent="The divergence is zero, which looks like perfect prediction.",
+        source="https://github.com/google-research/planet/issues/23",
+        breaks="dynamics.RSSM.posterior_given and dynamics.FeedForward.posterior, q(z_t | h_t, o_t)",
+        caught_by=(OWN_ROW, ALL_ROWS),
+        replaces=(
+            (FeedForward, "posterior", without(FeedForward.posterior, 1)),
+            (RSSM, "posterior_given", without(RSSM.posterior_given, 2)),
+        ),
+    ),
+    Bug(
+        name="encoder_detached",
+        story="Embeddings are computed without gradient, so the encoder keeps its random weights.",
+        symptom="Vectors are learned a little worse; images are not learned.",
+        innocent="All losses fall: a random embedding of a small vector loses nothing.",
+        source="https://github.com/lebrice/Sequoia/issues/71",
+        breaks="encoder.VectorEncoder and encoder.ImageEncoder, gradient",
+        caught_by=(
+            "test_world_model.py::test_exactly_these_parts_learn_from_each_loss",
+            "test_axes.py::test_only_the_critics_loss_on_real_sequences_reaches_the_world_model",
+        ),
+        replaces=tuple((kind, "forward", without_gradient(kind.forward)) for kind in (VectorEncoder, ImageEncoder)),
+    ),
+    Bug(
+        name="action_ignored",
+        story="The dynamics are given the state alone; the action was left out of the concatenation.",
+        symptom="In dreams every policy is worth the same, so none is learned.",
+        innocent="Decoder, reward and continue losses: the posterior sees the observation anyway.",
+        source="https://github.com/ShuangLI59/unified_video_action/issues/18",
+        breaks="dynamics.FeedForward.prior and dynamics.RSSM.core, a_{t-1}",
+        caught_by=("test_dynamics.py::test_the_prior_uses_latent_and_action", ALL_ROWS),
+        replaces=(
+            (FeedForward, "prior", without(FeedForward.prior, 2)),
+            (GRU, "forward", without(GRU.forward, 2)),
+            (BlockGRU, "forward", without(BlockGRU.forward, 2)),
+        ),
+        forms={DYNAMICS_STEP: Mistake(
+            "the prediction does not depend on the action, so imagination cannot compare actions.",
+            "the loss falls all the same wherever the next state is much like this one.",
+            (without(right_dynamics_step, 1),),
+        )},
+    ),
+)  # fmt: skip

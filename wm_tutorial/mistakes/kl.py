@@ -1,0 +1,423 @@
+"""The divergence of one distribution from another: which way round, over which axes, and of what."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from wm_tutorial import kl
+from wm_tutorial.kl import balanced_kl as right_balanced_kl
+from wm_tutorial.kl import gaussian_kl as right_gaussian_kl
+from wm_tutorial.latents import CategoricalLatent, Categoricals, Distribution
+from wm_tutorial.mistakes.bug import GUIDE, TORCHRL, Bug
+from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
+
+# Whatever the distributions are ---------------------------------------------------------------------------------------
+
+
+def summed(divergence: Tensor) -> Tensor:
+    """The sum over the batch, in every row of it."""
+    return divergence.sum().expand_as(divergence)
+
+
+def _negative(divergence: Function) -> Function:
+    return lambda *given: -divergence(*given)
+
+
+def _over_batch(divergence: Function) -> tuple[Function, ...]:
+    """The numbers of all rows in one."""
+    return (
+        lambda *given: divergence(*given).sum(),
+        lambda *given: divergence(*given).mean(),
+        lambda *given: summed(divergence(*given)),
+    )
+
+
+# Gaussians ------------------------------------------------------------------------------------------------------------
+
+TWO_GAUSSIANS = ("mean_p", "logvar_p", "mean_q", "logvar_q")
+
+
+def two_gaussians(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Arguments:
+    """Means and log-variances of p and q."""
+    return {name: uniform(seed + i, *shape, dtype=dtype) for i, name in enumerate(TWO_GAUSSIANS)}
+
+
+def kl_teaching_prior(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+    """KL(sg(p) || q)."""
+    return right_gaussian_kl(mean_p.detach(), logvar_p.detach(), mean_q, logvar_q)
+
+
+def kl_teaching_posterior(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+    """KL(p || sg(q))."""
+    return right_gaussian_kl(mean_p, logvar_p, mean_q.detach(), logvar_q.detach())
+
+
+def kl_of_each_gaussian(*given: Tensor) -> Tensor:
+    """KL(p || q) of each latent by itself, (..., Z)."""
+    return right_gaussian_kl(*(x.unsqueeze(-1) for x in given))
+
+
+def _mean_gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+    return kl_of_each_gaussian(mean_p, logvar_p, mean_q, logvar_q).mean(-1)
+
+
+def _gaussian_kl(
+    log_std_of: Function = lambda logvar: 0.5 * logvar,
+    half: float = 0.5,
+    constant: float = 1.0,
+    power: int = 2,
+    scale: Function = lambda variance: variance,
+) -> Function:
+    """KL(p || q), with one piece of the formula exchanged."""
+
+    def divergence(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+        log_p, log_q = log_std_of(logvar_p), log_std_of(logvar_q)
+        distance = (mean_p - mean_q) ** power / scale((2 * log_q).exp())
+        each: Tensor = 2 * (log_q - log_p) + (2 * (log_p - log_q)).exp() + distance - constant
+        return half * each.sum(-1)
+
+    return divergence
+
+
+GAUSSIAN_KL = Part(
+    name="gaussian_kl",
+    right=right_gaussian_kl,
+    batched=TWO_GAUSSIANS,
+    gradient_to=TWO_GAUSSIANS,
+    cases=(
+        {
+            "mean_p": torch.tensor([[0.0, 1.0], [2.0, 0.0]]), "logvar_p": torch.tensor([[0.0, 1.0], [-1.0, 0.5]]),
+            "mean_q": torch.tensor([[1.0, 1.0], [0.0, 0.0]]), "logvar_q": torch.tensor([[0.0, 0.0], [1.0, 1.0]]),
+        },
+        *(two_gaussians(*variation) for variation in variations()),
+        two_gaussians(99, (2, 3, 4), torch.float64),
+    ),
+    mistakes={
+        "kl_half_missing": Mistake(
+            "the factor 1/2 is missing.",
+            "it stands in front of a long bracket and applies to all of it.",
+            (_gaussian_kl(half=1.0),),
+        ),
+        "kl_log_std_for_logvar": Mistake(
+            "logvar is taken for the logarithm of the standard deviation.",
+            "many formulas are written in log sigma; logvar is twice that.",
+            (_gaussian_kl(log_std_of=lambda logvar: logvar),),
+        ),
+        "kl_std_for_variance": Mistake(
+            "the squared distance is divided by the standard deviation of q, not by its variance.",
+            "exp(0.5 * logvar) is at hand from the sample.",
+            (_gaussian_kl(scale=torch.sqrt),),
+        ),
+        "kl_distance_unscaled": Mistake(
+            "the squared distance of the means is not divided by the variance of q.",
+            "the formula for a standard normal q has no such division: its variance is 1.",
+            (_gaussian_kl(scale=torch.ones_like),),
+        ),
+        "kl_distance_not_squared": Mistake(
+            "the distance of the means is not squared.",
+            "the square is one small 2 in a long formula.",
+            (_gaussian_kl(power=1),),
+        ),
+        "kl_constant_missing": Mistake(
+            "the -1 is missing: two equal distributions must have divergence 0.",
+            "constants have no gradient, so training does not notice; free nats do.",
+            (_gaussian_kl(constant=0.0),),
+        ),
+        "kl_prior_ignored": Mistake(
+            "the divergence is that from a standard normal, whatever q is.",
+            "that is the formula of the variational autoencoder; here the prior is predicted.",
+            (lambda mean_p, logvar_p, mean_q, logvar_q: _gaussian_kl()(mean_p, logvar_p, 0 * mean_q, 0 * logvar_q),),
+        ),
+        "kl_not_summed": Mistake(
+            "every latent has a number of its own: the sum over the last axis is missing.",
+            "each latent's divergence is right, and a mean taken later hides that they were never added.",
+            (kl_of_each_gaussian,),
+        ),
+        "kl_posterior_detached": Mistake(
+            "no gradient reaches p.",
+            "balancing detaches one side at a time; that belongs around this function, not into it.",
+            (kl_teaching_prior,),
+        ),
+        "kl_prior_detached": Mistake(
+            "no gradient reaches q, so the dynamics would never learn.",
+            "balancing detaches one side at a time; that belongs around this function, not into it.",
+            (kl_teaching_posterior,),
+        ),
+        "kl_detached": Mistake(
+            "no gradient flows at all: the KL is logged and never learned from.",
+            "detach() or no_grad() was there to log the number.",
+            (lambda *given: right_gaussian_kl(*given).detach(),),
+        ),
+    },
+)  # fmt: skip
+
+
+# Categoricals ---------------------------------------------------------------------------------------------------------
+
+
+def kl_of_each_categorical(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of each variable by itself: log-probabilities (..., S, K) -> (..., S)."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def _mean_categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return kl_of_each_categorical(log_p, log_q).mean(-1)
+
+
+def _mixed(logits: Tensor, unimix: float) -> Tensor:
+    """Log-probabilities, with a share of the uniform distribution mixed in."""
+    return ((1 - unimix) * logits.softmax(-1) + unimix / logits.shape[-1]).log()
+
+
+def right_categorical_kl(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
+    """KL(p || q) of S independent categorical distributions, both mixed with the uniform one: (..., S, K) -> (...)."""
+    return kl_of_each_categorical(_mixed(logits_p, unimix), _mixed(logits_q, unimix)).sum(-1)
+
+
+def _mixed_by(mix_p: Function, mix_q: Function | None = None) -> Function:
+    """The divergence, with p mixed in another way, and q in that way too if there is no third one."""
+    mix_q = mix_q or mix_p
+    return lambda p, q, unimix: kl_of_each_categorical(mix_p(p, unimix), mix_q(q, unimix)).sum(-1)
+
+
+def _unmixed(logits: Tensor, unimix: float) -> Tensor:
+    return logits.log_softmax(-1)
+
+
+def _mixed_logits(logits: Tensor, unimix: float) -> Tensor:
+    return ((1 - unimix) * logits + unimix / logits.shape[-1]).log_softmax(-1)
+
+
+def _mixed_log_probabilities(logits: Tensor, unimix: float) -> Tensor:
+    return (1 - unimix) * logits.log_softmax(-1) - unimix * torch.tensor(logits.shape[-1]).to(logits).log()
+
+
+def _mixed_without_division(logits: Tensor, unimix: float) -> Tensor:
+    return ((1 - unimix) * logits.softmax(-1) + unimix).log()
+
+
+def _mixed_over_variables(logits: Tensor, unimix: float) -> Tensor:
+    return _mixed(logits.mT, unimix).mT
+
+
+CATEGORICAL_KL = Part(
+    name="categorical_kl",
+    right=right_categorical_kl,
+    batched=("logits_p", "logits_q"),
+    gradient_to=("logits_p", "logits_q"),
+    cases=(
+        {
+            "logits_p": torch.tensor([[[0.0, 0.0, 3.0], [1.0, 0.0, 0.0]]]),
+            "logits_q": torch.tensor([[[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]]]),
+            "unimix": 0.1,
+        },
+        *(
+            {
+                "logits_p": 2 * uniform(seed, *shape, 3, dtype=dtype),
+                "logits_q": 2 * uniform(seed + 1, *shape, 3, dtype=dtype),
+                "unimix": 0.01 + 0.01 * seed,
+            }
+            for seed, shape, dtype in variations()
+        ),
+    ),
+    mistakes={
+        "unimix_on_one_side": Mistake(
+            "only one of the two distributions is mixed with the uniform one.",
+            "the mixing is seen as part of the posterior's sample; prior and posterior must both be distributions of "
+            "that form.",
+            (_mixed_by(_mixed, _unmixed), _mixed_by(_unmixed, _mixed)),
+        ),
+        "unimix_after": Mistake(
+            "the mixing happens to logits, log-probabilities or the divergence, not to probabilities.",
+            "logits are what is passed on everywhere; only probabilities can be mixed.",
+            (_mixed_by(_mixed_logits), _mixed_by(_mixed_log_probabilities),
+             lambda p, q, unimix: (1 - unimix) * _mixed_by(_unmixed)(p, q, unimix),
+             lambda p, q, unimix: (1 - unimix) * _mixed_by(_unmixed)(p, q, unimix) + unimix / p.shape[-1]),
+        ),
+        "unimix_not_divided": Mistake(
+            "every class gets the whole uniform share: the probabilities sum to more than 1.",
+            "the share is added without dividing it by the number of classes.",
+            (_mixed_by(_mixed_without_division),),
+        ),
+        "kl_cross_entropy": Mistake(
+            "the cross-entropy is computed: the entropy of p is not subtracted, and equal distributions do not give 0.",
+            "with a fixed p both have the same gradient; here p learns too.",
+            (lambda p, q, unimix: -(_mixed(p, unimix).exp() * _mixed(q, unimix)).sum((-2, -1)),),
+        ),
+        "kl_logits_for_log_probabilities": Mistake(
+            "the difference of raw logits is taken for the difference of log-probabilities.",
+            "logits are logarithms, up to a constant; here the constant matters.",
+            (lambda p, q, unimix: (_mixed(p, unimix).exp() * (p - q)).sum((-2, -1)),
+             lambda p, q, unimix: (p.softmax(-1) * (p - q)).sum((-2, -1))),
+        ),
+        "softmax_over_variables": Mistake(
+            "the softmax runs over the variables (-2) and not over the classes (-1).",
+            "(S, K) and (K, S) look alike, most of all when S equals K.",
+            (_mixed_by(_mixed_over_variables),),
+        ),
+        "kl_not_summed": Mistake(
+            "every variable has a number of its own: the sum over the S variables is missing.",
+            "the sum over the classes is part of the formula, the one over the variables is not written there.",
+            (lambda p, q, unimix: kl_of_each_categorical(_mixed(p, unimix), _mixed(q, unimix)),),
+        ),
+        "kl_posterior_detached": Mistake(
+            "no gradient reaches p.",
+            "balancing detaches one side at a time; that belongs around this function, not into it.",
+            (lambda p, q, unimix: right_categorical_kl(p.detach(), q, unimix),),
+        ),
+        "kl_prior_detached": Mistake(
+            "no gradient reaches q, so the dynamics would never learn.",
+            "balancing detaches one side at a time; that belongs around this function, not into it.",
+            (lambda p, q, unimix: right_categorical_kl(p, q.detach(), unimix),),
+        ),
+        "kl_detached": Mistake(
+            "no gradient flows at all: the KL is logged and never learned from.",
+            "detach() or no_grad() was there to log the number.",
+            (lambda *given: right_categorical_kl(*given).detach(),),
+        ),
+    },
+)  # fmt: skip
+
+
+# In the package -------------------------------------------------------------------------------------------------------
+
+Terms: TypeAlias = tuple[Tensor, ...]  # what teaches the dynamics, what teaches the representation
+CATEGORICAL_LATENT = CategoricalLatent.__call__
+
+
+def divergence_of(p: Distribution, q: Distribution) -> Tensor:
+    """KL(p || q) of two distributions of one kind."""
+    return p.kl(q)  # type: ignore[arg-type]
+
+
+def balancing(
+    wrong: Callable[[Distribution, Distribution, float, bool], Terms],
+) -> tuple[tuple[Any, str, Any], ...]:
+    """A mistake in `balanced_kl`: other terms, from posterior, prior, free nats, and whether these are of the mean."""
+
+    def terms(posterior: Distribution, prior: Distribution, free_nats: float, of_mean: bool = False) -> Terms:
+        return wrong(posterior, prior, free_nats, of_mean)
+
+    return ((kl, "balanced_kl", terms),)
+
+
+def without_unimix(latent: CategoricalLatent, raw: Tensor) -> Categoricals:
+    """The network's own probabilities, of which some may be almost zero."""
+    return CATEGORICAL_LATENT(replace(latent, unimix=0.0), raw)
+
+
+GOLDEN = "test_golden.py::test_golden_kl"
+WORKED = "test_kl.py::test_both_are_the_divergence_of_the_posterior_from_the_prior"
+ONE_SIDE = "test_kl.py::test_each_teaches_exactly_one_side_with_the_exact_gradient"
+THRESHOLD = "test_kl.py::test_below_the_threshold_neither_side_learns_and_above_it_both_learn_all"
+BY_HAND = "test_world_model.py::test_divergence_is_from_what_the_row_before_and_its_action_led_to_expect"
+
+PARTS = (GAUSSIAN_KL, CATEGORICAL_KL)
+
+BUGS = (
+    Bug(
+        name="kl_reversed",
+        story="KL(prior || posterior) instead of KL(posterior || prior), unbalanced and without free nats.",
+        symptom="The posterior spreads out until it says nothing: collapse.",
+        innocent="The KL falls to zero, which looks like perfect prediction.",
+        source=f"{GUIDE}, gaussian_kl and training of the world model",
+        breaks="kl.balanced_kl, KL(posterior || prior)",
+        caught_by=(WORKED, BY_HAND, GOLDEN),
+        replaces=balancing(lambda posterior, prior, free_nats, of_mean:
+            (divergence_of(prior, posterior), torch.zeros_like(divergence_of(prior, posterior)))),
+        forms={
+            GAUSSIAN_KL: Mistake(
+                "KL(q || p) is computed: the two distributions are swapped.",
+                "the bars look symmetric, the divergence is not; the first one is where samples come from.",
+                (lambda mean_p, logvar_p, mean_q, logvar_q: right_gaussian_kl(mean_q, logvar_q, mean_p, logvar_p),),
+            ),
+            CATEGORICAL_KL: Mistake(
+                "KL(q || p) is computed: the two distributions are swapped.",
+                "the bars look symmetric, the divergence is not; the first one is where samples come from. "
+                "torch's kl_div takes the second one first.",
+                (lambda p, q, unimix: right_categorical_kl(q, p, unimix),),
+            ),
+        },
+    ),
+    Bug(
+        name="kl_negative",
+        story="The divergence is subtracted from the loss, as it stands in the evidence lower bound.",
+        symptom="Prior and posterior run away from each other; dreams show nothing that ever happened.",
+        innocent="The total loss falls faster than ever, and the decoder is excellent.",
+        source="https://github.com/wiseodd/generative-models/issues/43",
+        breaks="kl.balanced_kl, sign",
+        caught_by=(WORKED, ONE_SIDE),
+        replaces=balancing(lambda *given: tuple(-term for term in right_balanced_kl(*given))),
+        forms={part: Mistake(
+            "the sign is the other one; a divergence is never negative.",
+            "the bound that is maximised has a minus in front of the KL, the loss that is minimised has a plus.",
+            (_negative(part.right),),
+        ) for part in PARTS},
+    ),
+    Bug(
+        name="kl_over_batch",
+        story="The divergence is summed over rows and sequences, while the other losses are means.",
+        symptom="The divergence outweighs everything by the size of the batch: collapse.",
+        innocent="The divergence divided by the size of the batch, if somebody thinks of dividing.",
+        source=f"{GUIDE}, gaussian_kl",
+        breaks="kl.balanced_kl, mean over the batch",
+        caught_by=(BY_HAND, THRESHOLD),
+        replaces=balancing(lambda posterior, prior, free_nats, of_mean:
+            tuple(summed(term).clamp(min=free_nats) for term in right_balanced_kl(posterior, prior, 0.0))),
+        forms={part: Mistake(
+            "the sum runs over the batch too.",
+            "sum() without an axis sums everything; the weight of the KL then grows with the batch.",
+            functions,
+        ) for part, functions in (
+            (GAUSSIAN_KL, (*_over_batch(right_gaussian_kl), lambda *given: kl_of_each_gaussian(*given).mean())),
+            (CATEGORICAL_KL, _over_batch(right_categorical_kl)),
+        )},
+    ),
+    Bug(
+        name="kl_averaged_over_latents",
+        story="The divergence of a state is the mean over its latents instead of their sum.",
+        symptom="It stays below the free nats for ever, so the dynamics are never trained.",
+        innocent="Decoder, reward and continue losses; the divergence looks admirably small.",
+        source="https://github.com/maxhodak/keras-molecules/issues/59",
+        breaks="kl.gaussian_kl and kl.categorical_kl, sum over latents",
+        caught_by=(
+            "test_kl.py::test_each_state_has_a_divergence_of_its_own",
+            "test_axes.py::test_the_divergence_is_summed_over_the_variables_and_not_over_the_batch",
+            GOLDEN,
+        ),
+        replaces=((kl, "gaussian_kl", _mean_gaussian_kl), (kl, "categorical_kl", _mean_categorical_kl)),
+        forms={
+            GAUSSIAN_KL: Mistake(
+                "the mean over the latents in place of their sum.",
+                "losses are averaged, mostly; but information of independent latents adds up, and free nats count the "
+                "sum.",
+                (_mean_gaussian_kl,),
+            ),
+            CATEGORICAL_KL: Mistake(
+                "the mean over the variables in place of their sum.",
+                "losses are averaged, mostly; but information of independent latents adds up, and free nats count the "
+                "sum.",
+                (lambda p, q, unimix: _mean_categorical_kl(_mixed(p, unimix), _mixed(q, unimix)),
+                 lambda p, q, unimix: _mean_categorical_kl(_mixed(p, unimix), _mixed(q, unimix)) / p.shape[-1]),
+            ),
+        },
+    ),
+    Bug(
+        name="unimix_missing",
+        story="The categorical latents are not mixed with the uniform distribution.",
+        symptom="A class the prior thought impossible costs a divergence of a hundred nats: the loss has spikes.",
+        innocent="Every loss between two spikes.",
+        source=f"{TORCHRL}4073", breaks="latents.CategoricalLatent, unimix",
+        caught_by=("test_axes.py::test_samples_are_one_hot_and_follow_the_mixed_probabilities", GOLDEN),
+        replaces=((CategoricalLatent, "__call__", without_unimix),), needs={"latent": "categorical"},
+        forms={CATEGORICAL_KL: Mistake(
+            "no share of the uniform distribution is mixed in.",
+            "softmax already gives probabilities; but one that reaches 0 makes the divergence infinite.",
+            (_mixed_by(_unmixed),),
+        )},
+    ),
+)  # fmt: skip

@@ -1,0 +1,477 @@
+"""Returns: R_t = r_{t+1} + d_{t+1} ((1 - lambda) v_{t+1} + lambda R_{t+1}), n steps, and the weights of lambda."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wm_tutorial import returns
+from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.config import Config
+from wm_tutorial.data import Trajectory
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, Bug
+from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
+from wm_tutorial.parts import Replacement
+from wm_tutorial.returns import lambda_returns as right_lambda_returns
+
+# Whatever the return is: (reward, discount, value, lam or n) ----------------------------------------------------------
+
+REWARD, DISCOUNT, VALUE, LAM = range(4)
+
+
+def _wrong(right: Function, argument: int, *changes: Function) -> tuple[Function, ...]:
+    """Right returns of one wrong argument, once for each way of changing it."""
+
+    def of(change: Function) -> Function:
+        return lambda *given: right(*given[:argument], change(given[argument]), *given[argument + 1 :])
+
+    return tuple(of(change) for change in changes)
+
+
+def _later(fill: Function) -> Function:
+    """Every column one step later: column t becomes what t - 1 was."""
+    return lambda x: torch.cat([fill(x[:, :1]), x[:, :-1]], 1)
+
+
+def _sooner(fill: Function) -> Function:
+    """Every column one step sooner: column t becomes what t + 1 was."""
+    return lambda x: torch.cat([x[:, 1:], fill(x[:, -1:])], 1)
+
+
+def _ending(x: Tensor, last: Tensor) -> Tensor:
+    """Another last column."""
+    return torch.cat([x[:, :-1], last], 1)
+
+
+LATER = (_later(torch.clone), _later(torch.zeros_like))
+SOONER = (_sooner(torch.clone), _sooner(torch.zeros_like))
+
+
+def _going_on(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """1, or 0 at an end; the first step is none."""
+    going_on = (uniform(seed, *shape, dtype=dtype) < 1.2).to(dtype)
+    going_on[:, 0] = 1.0
+    return going_on
+
+
+# Lambda returns -------------------------------------------------------------------------------------------------------
+
+
+def _mix(r: Tensor, d: Tensor, v: Tensor, lam: Tensor, following: Tensor) -> Tensor:
+    return r + d * ((1 - lam) * v + lam * following)
+
+
+def _mix_losing_reward(r: Tensor, d: Tensor, v: Tensor, lam: Tensor, following: Tensor) -> Tensor:
+    return (1 - lam) * v + lam * (r + d * following)
+
+
+def _backwards(
+    mix: Function = _mix,
+    bootstrap: Function = lambda value: value[:, -1],
+    mixed: Function = lambda value: value,
+) -> Function:
+    """R_t = mix(r, d, v, lam, R_{t+1}), with the given beginning, and with v made of the values."""
+
+    def returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Tensor:
+        lams = torch.as_tensor(lam).to(reward).expand_as(reward)  # the package has one of its own for some steps
+        following, v, out = bootstrap(value), mixed(value), []
+        for t in reversed(range(reward.shape[1])):
+            following = mix(reward[:, t], discount[:, t], v[:, t], lams[:, t], following)
+            out.append(following)
+        return torch.stack(out[::-1], 1)
+
+    return returns
+
+
+def _of_reversed(returns: Function) -> Function:
+    return lambda reward, discount, value, lam: returns(reward.flip(1), discount.flip(1), value.flip(1), lam)
+
+
+def _reversed(returns: Function) -> Function:
+    return lambda *given: returns(*given).flip(1)
+
+
+def _returns_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
+    return {
+        "reward": uniform(seed, *shape, dtype=dtype),
+        "discount": 0.9 * _going_on(seed + 2, shape, dtype) * uniform(seed + 3, *shape, dtype=dtype, low=0.5, high=1.0),
+        "value": uniform(seed + 1, *shape, dtype=dtype, low=-5.0, high=5.0),
+        "lam": 0.95 - 0.02 * seed,
+    }
+
+
+def _in_the_package(function: Function) -> tuple[Replacement, ...]:
+    """The names of a reader's arguments are free, those of the package's are not."""
+
+    def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Any:
+        return function(reward, discount, value, lam)
+
+    return (Replacement(returns, "lambda_returns", lambda_returns),)
+
+
+LAMBDA_RETURNS = Part(
+    name="lambda_returns",
+    right=right_lambda_returns,
+    batched=("reward", "discount", "value"),
+    cases=(
+        {
+            "reward": torch.tensor([[1.0, 4.0, 2.0, 0.0, 8.0]]),
+            "discount": torch.tensor([[0.5, 0.5, 0.5, 0.0, 0.5]]),
+            "value": torch.tensor([[8.0, 2.0, 4.0, 12.0, 16.0]]),
+            "lam": 0.25,
+        },
+        *(_returns_case(seed, shape, dtype) for seed, shape, dtype in variations()),
+        *(_returns_case(7, (3, 4), torch.float64) | {"lam": lam} for lam in (0.0, 1.0)),
+    ),
+    mistakes={
+        "value_one_too_far": Mistake(
+            "the mix takes the value one column further, which is v_{t+2}.",
+            "value[:, t + 1] is right for arrays that begin at the state that is left; these begin one later.",
+            _wrong(right_lambda_returns, VALUE, *SOONER),
+        ),
+        "bootstrap_for_last_return": Mistake(
+            "the last return is the last value itself; the last reward and discount are skipped.",
+            "R_H = v_H is written into the last column, which is R_{H-1}.",
+            (lambda r, d, v, lam: right_lambda_returns(
+                _ending(r, torch.zeros_like(r[:, -1:])), _ending(d, torch.ones_like(d[:, -1:])), v, lam),),
+        ),
+        "discount_departing": Mistake(
+            "the discount is that of the state that is left; it must be that of the one arrived at.",
+            "`done` is stored with the state it was noticed in, one row before.",
+            _wrong(right_lambda_returns, DISCOUNT, LATER[0], _later(torch.ones_like),
+                   lambda d: _later(lambda first: d.amax().expand_as(first))(d)),
+        ),
+        "imagined_reward_departing": Mistake(
+            "the reward is r_t, that of the state that is left; it must be r_{t+1}.",
+            "r_t is what many textbooks call the reward for a_t.",
+            _wrong(right_lambda_returns, REWARD, *LATER),
+        ),
+        "reward_one_too_far": Mistake(
+            "the reward is taken one column further, which is r_{t+2}.",
+            "reward[:, t + 1] is right for arrays that begin at the state that is left; these begin one later.",
+            _wrong(right_lambda_returns, REWARD, *SOONER),
+        ),
+        "reward_discounted": Mistake(
+            "the reward on arriving is discounted too, once too often.",
+            "the discount is put in front of all that comes later; but r_{t+1} comes at once.",
+            (_backwards(lambda r, d, v, lam, following: d * (r + (1 - lam) * v + lam * following)),),
+        ),
+        "lambda_ignored": Mistake(
+            "lam plays no part: this is the one-step target, or the sum of all rewards.",
+            "one of the two ends of the mix is what other algorithms use.",
+            _wrong(right_lambda_returns, LAM, lambda lam: 0.0, lambda lam: 1.0),
+        ),
+    },
+)  # fmt: skip
+
+
+# n-step returns -------------------------------------------------------------------------------------------------------
+
+
+def right_n_step_return(reward: Tensor, discount: Tensor, value: Tensor, n: int) -> Tensor:
+    """G_0^(n) (B,): n rewards, then the value of the state arrived at; arrays (B, H) of the arriving states."""
+    total = value[:, n - 1]
+    for j in reversed(range(n)):
+        total = reward[:, j] + discount[:, j] * total
+    return total
+
+
+def _n_step_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
+    return {
+        "reward": uniform(seed, *shape, dtype=dtype),
+        "discount": 0.9 * _going_on(seed + 2, shape, dtype),
+        "value": uniform(seed + 1, *shape, dtype=dtype),
+        "n": (shape[1] + 1) // 2,
+    }
+
+
+N_STEP_RETURN = Part(
+    name="n_step_return",
+    right=right_n_step_return,
+    batched=("reward", "discount", "value"),
+    cases=(
+        {
+            "reward": torch.tensor([[2.0, 8.0, 4.0, 6.0]]),
+            "discount": torch.tensor([[0.5, 0.5, 0.25, 0.5]]),
+            "value": torch.tensor([[4.0, 12.0, 16.0, 10.0]]),
+            "n": 3,
+        },
+        *(_n_step_case(seed, shape, dtype) for seed, shape, dtype in variations()),
+    ),
+    mistakes={
+        "one_step_short": Mistake(
+            "one reward too few is summed.",
+            "range(1, n) ends before n.",
+            (lambda r, d, v, n: right_n_step_return(r, d, v, n - 1) if n > 1 else v[:, 0],),
+        ),
+        "continue_missing": Mistake(
+            "the first discount is used for all steps, so rewards after an end count.",
+            "gamma ** k is the formula of an endless task; here each step brings its own factor, 0 at an end.",
+            _wrong(right_n_step_return, DISCOUNT, lambda d: d[:, :1].expand_as(d)),
+        ),
+        "discounted_from_the_first": Mistake(
+            "the first reward is discounted too, and every later one once too often or with the next step's factor.",
+            "cumprod(discount) begins with d_1; but r_1 is multiplied by nothing, r_2 by d_1, r_3 by d_1 d_2.",
+            (lambda r, d, v, n: d[:, 0] * right_n_step_return(r, SOONER[0](d), v, n),
+             lambda r, d, v, n: (r[:, :n] * d[:, :n].cumprod(1)).sum(1) + d[:, :n].prod(1) * v[:, n - 1]),
+        ),
+    },
+)  # fmt: skip
+
+
+# The weights of lambda ------------------------------------------------------------------------------------------------
+
+
+def right_lambda_weights(horizon: int, lam: float) -> Tensor:
+    """How much the 1-step .. H-step returns count in the lambda return, (H,); they sum to 1."""
+    weights = (1.0 - lam) * lam ** torch.arange(horizon, dtype=torch.float32)
+    weights[-1] = lam ** (horizon - 1)
+    return weights
+
+
+def _geometric(first: float, horizon: int, lam: float) -> Tensor:
+    return first * lam ** torch.arange(horizon, dtype=torch.float32)
+
+
+LAMBDA_WEIGHTS = Part(
+    name="lambda_weights",
+    right=right_lambda_weights,
+    cases=(
+        {"horizon": 4, "lam": 0.5},
+        *({"horizon": horizon, "lam": lam} for horizon, lam in ((5, 0.95), (15, 0.8), (3, 0.0), (3, 1.0), (1, 0.7))),
+    ),
+    mistakes={
+        "rest_missing": Mistake(
+            "the longest return has too little weight, so the weights do not sum to 1.",
+            "(1 - lam) lam^(n-1) is the formula of an endless sum; at the horizon, all that is left goes to the last.",
+            (lambda horizon, lam: _geometric(1.0 - lam, horizon, lam),),
+        ),
+        "normalised": Mistake(
+            "the weights are divided by their sum; what is left over belongs to the longest return alone.",
+            "dividing by the sum is the usual way to make weights sum to 1.",
+            (lambda horizon, lam: _geometric(1.0, horizon, lam) / _geometric(1.0, horizon, lam).sum(),),
+        ),
+        "share_missing": Mistake(
+            "the factor 1 - lam is missing, so the weights sum to more than 1.",
+            "lam^(n-1) alone says how fast the weights fall.",
+            (lambda horizon, lam: _geometric(1.0, horizon, lam),),
+        ),
+        "one_power_too_many": Mistake(
+            "the powers begin with lam^1; the one-step return has the weight 1 - lam.",
+            "n is counted from 1, its power from 0.",
+            (lambda horizon, lam: _geometric((1.0 - lam) * lam, horizon, lam),
+             lambda horizon, lam: torch.cat([_geometric((1.0 - lam) * lam, horizon - 1, lam),
+                                             torch.tensor([lam**horizon])])),
+        ),
+        "reversed": Mistake(
+            "the weights are in the other order: the first is that of the one-step return.",
+            "the recursion runs from the end, and lists that were filled on the way lie the wrong way round.",
+            (lambda horizon, lam: right_lambda_weights(horizon, lam).flip(0),),
+        ),
+    },
+)  # fmt: skip
+
+
+# In the package -------------------------------------------------------------------------------------------------------
+
+RETURNS = ActorCritic.returns
+
+REWARD_SHARE_LOST = _backwards(lambda r, d, v, lam, following: d * (1 - lam) * v + lam * r + d * lam * following)
+BOOTSTRAP_MISSING = _backwards(bootstrap=lambda value: torch.zeros_like(value[:, -1]))
+TIME_REVERSED = _reversed(right_lambda_returns)
+FORWARDS = _of_reversed(_backwards(bootstrap=lambda value: value[:, 0]))  # the returns come out in reverse order
+LAMBDA_SWAPPED = _wrong(right_lambda_returns, LAM, lambda lam: 1 - lam)
+
+
+def _ending_early(value: Tensor) -> Tensor:
+    """The last state reached is never valued: its place is taken by the value of the one before."""
+    return _ending(value, value[:, -2:-1])
+
+
+def mixing_departing_values(mix: Function) -> tuple[tuple[Any, str, Any], ...]:
+    """v_t takes the place of v_{t+1} in the mix; the bootstrap is right."""
+    recursion = _backwards(mix, mixed=lambda value: value[:, :-1])
+
+    def wrong(behaviour: ActorCritic, trajectory: Trajectory, value: Tensor) -> Any:
+        config = behaviour.config
+        return recursion(trajectory.reward, trajectory.discount(config.imagined_discount), value, config.lam)
+
+    return ((ActorCritic, "returns", wrong),)
+
+
+TABLE = "test_returns.py::test_worked_table"
+GAMMA_ONCE = "test_axes.py::test_gamma_is_either_in_the_continue_probability_or_beside_it"
+ACTORS = "test_actor_critic.py::test_the_actors_loss_on_a_trajectory"
+CRITICS = "test_actor_critic.py::test_the_critics_loss_on_a_trajectory"
+
+PARTS = (LAMBDA_RETURNS, N_STEP_RETURN, LAMBDA_WEIGHTS)
+
+BUGS = (
+    Bug(
+        name="value_departing",
+        story="The lambda return mixes v_t where v_{t+1} belongs and loses (1 - lambda) of each reward.",
+        symptom="A part of each value is its own target: the critic is slow, and advantages shrink by lambda.",
+        innocent="The critic's loss: it fits the wrong target well.",
+        source=f"{GUIDE}, imagined returns", breaks="returns.lambda_returns, R_t",
+        caught_by=(ACTORS, CRITICS), replaces=mixing_departing_values(_mix_losing_reward),
+        forms={LAMBDA_RETURNS: Mistake(
+            "v_t is mixed with the return that follows it, and only the share lam of each reward counts.",
+            "(1 - lam) v_t + lam (r + d R) looks like the mix; but what it mixes must be two estimates of one state.",
+            (_backwards(_mix_losing_reward, mixed=LATER[1]),),
+        )},
+    ),
+    Bug(
+        name="bootstrap_early",
+        story="The return bootstraps from the value before the last state.",
+        symptom="The consequence of the last action is invisible; short horizons learn badly.",
+        innocent="Every loss.",
+        source=f"{GUIDE}, imagined returns", breaks="returns.lambda_returns, R_H",
+        caught_by=(CRITICS,),
+        replaces=((ActorCritic, "returns", lambda behaviour, trajectory, value:
+            RETURNS(behaviour, trajectory, _ending_early(value))),),
+        forms={
+            LAMBDA_RETURNS: Mistake(
+                "the recursion begins with the value of the state before the last.",
+                "one value per action is computed, so the last state reached is never valued.",
+                (_backwards(bootstrap=lambda value: value[:, -2]),
+                 *_wrong(right_lambda_returns, VALUE, _ending_early, lambda v: _ending(v, LATER[1](v)[:, -1:]))),
+            ),
+            N_STEP_RETURN: Mistake(
+                "it goes on with the value of the state before the last one that is reached.",
+                "n rewards end in s_n, and in an array that begins with s_1 that is column n - 1.",
+                _wrong(right_n_step_return, VALUE, *LATER),
+            ),
+        },
+    ),
+    Bug(
+        name="value_unshifted",
+        story="The lambda return mixes v_t where v_{t+1} belongs, because everything in the code has the index t.",
+        symptom="A part of each value is its own future: wrong wherever values change, above all for small lambda.",
+        innocent="The critic's loss: it fits the wrong target well.",
+        source=f"{DREAMER_V3}181", breaks="returns.lambda_returns, v_{t+1}",
+        caught_by=(ACTORS, CRITICS), replaces=mixing_departing_values(_mix),
+        forms={LAMBDA_RETURNS: Mistake(
+            "the mix takes v_t, the value of the state that is left, in place of v_{t+1}.",
+            "states and values are stored from t on, so the same index looks right; here column t of all three inputs "
+            "belongs to the state arrived at.",
+            (*(_backwards(mixed=later) for later in LATER), *_wrong(right_lambda_returns, VALUE, *LATER)),
+        )},
+    ),
+    Bug(
+        name="reward_share_lost",
+        story="Only lambda of each reward is counted: it was put inside the bracket of the long return.",
+        symptom="Values are too small by the factor lambda.",
+        innocent="The critic's loss, and the policy wherever only the order of returns matters.",
+        source=f"{GUIDE}, imagined returns", breaks="returns.lambda_returns, r_{t+1}",
+        caught_by=(TABLE, "test_returns.py::test_a_constant_reward_and_its_fixed_point"),
+        replaces=_in_the_package(REWARD_SHARE_LOST),
+        forms={LAMBDA_RETURNS: Mistake(
+            "only the share lam of each reward counts; the share 1 - lam of it is lost.",
+            "lam is put in front of all that follows the value; the reward belongs in front of the bracket.",
+            (_backwards(_mix_losing_reward),
+             _backwards(lambda r, d, v, lam, following: (1 - lam) * d * v + lam * (r + d * following)),
+             REWARD_SHARE_LOST),
+        )},
+    ),
+    Bug(
+        name="bootstrap_missing",
+        story="The recursion begins with 0, as if nothing could be earned after the horizon.",
+        symptom="Values stop growing at about what fits into one horizon; nothing further away is ever sought.",
+        innocent="The critic's loss, which is even lower.",
+        source="https://github.com/danijar/dreamerv2/issues/25", breaks="returns.lambda_returns, R_H",
+        caught_by=(TABLE, "test_returns.py::test_one_step_is_reward_plus_discounted_bootstrap_for_any_lam"),
+        replaces=_in_the_package(BOOTSTRAP_MISSING),
+        forms={
+            LAMBDA_RETURNS: Mistake(
+                "nothing is expected beyond the horizon: the recursion begins with 0 and not with the last value.",
+                "zero is the usual beginning of a sum.",
+                (BOOTSTRAP_MISSING,
+                 *_wrong(right_lambda_returns, VALUE, lambda v: _ending(v, torch.zeros_like(v[:, -1:])))),
+            ),
+            N_STEP_RETURN: Mistake(
+                "the value after the last reward is missing: nothing is expected after n steps.",
+                "a sum of n rewards is what the name says; what comes after them is the critic's part.",
+                _wrong(right_n_step_return, VALUE, torch.zeros_like),
+            ),
+        },
+    ),
+    Bug(
+        name="time_reversed",
+        story="The returns were computed from the last to the first, and are stacked in that order.",
+        symptom="The first state is given the return of the last one.",
+        innocent="Every loss; where returns hardly change over a horizon even the values.",
+        source="https://github.com/danijar/dreamerv3/issues/102",
+        breaks="returns.lambda_returns, R_0 .. R_{H-1}",
+        caught_by=(TABLE, "test_returns.py::test_column_t_reaches_the_returns_up_to_t_and_no_later_one"),
+        replaces=_in_the_package(TIME_REVERSED),
+        forms={LAMBDA_RETURNS: Mistake(
+            "time runs the wrong way: the returns come out in reverse order, or the loop runs forwards.",
+            "the loop has to run from the end, and its list has to be turned round once more afterwards.",
+            (TIME_REVERSED, _reversed(FORWARDS), FORWARDS, _of_reversed(right_lambda_returns)),
+        )},
+    ),
+    Bug(
+        name="lambda_swapped",
+        story="lambda and 1 - lambda have changed places.",
+        symptom="Almost everything rests on the critic's next value; rewards travel back one step per update.",
+        innocent="The critic's loss, which is lower: one-step targets are smooth.",
+        source="https://github.com/Eclectic-Sheep/sheeprl/issues/302",
+        breaks="returns.lambda_returns, lambda",
+        caught_by=(TABLE, "test_returns.py::test_lam_zero_looks_one_step_ahead"),
+        replaces=_in_the_package(*LAMBDA_SWAPPED),
+        forms={
+            LAMBDA_RETURNS: Mistake(
+                "lam and 1 - lam are swapped.",
+                "which of the two is the longer look ahead is easily forgotten: lam = 0 looks one step ahead.",
+                LAMBDA_SWAPPED,
+            ),
+            LAMBDA_WEIGHTS: Mistake(
+                "lam and 1 - lam have changed places: the one-step return has the weight lam.",
+                "which of the two trusts the critic is a convention; here lam = 0 does.",
+                (lambda horizon, lam: right_lambda_weights(horizon, 1.0 - lam),),
+            ),
+        },
+    ),
+    Bug(
+        name="discount_missing",
+        story="Returns are not discounted: gamma is neither in the continue probability nor beside it.",
+        symptom="Values grow without a bound wherever episodes are long.",
+        innocent="World model losses, and for the first thousand updates everything else.",
+        source="https://github.com/juliusfrost/dreamer-pytorch/pull/59",
+        breaks="config.Config.imagined_discount, d_{t+1}",
+        caught_by=(GAMMA_ONCE, CRITICS),
+        replaces=((Config, "imagined_discount", property(lambda config: 1.0)),),
+        needs={"discount_in_continue": False},
+        forms={part: Mistake(
+            "the future is not discounted, and goes on after an end.",
+            "the discount is the only input that can be left out while everything keeps its size.",
+            _wrong(part.right, DISCOUNT, torch.ones_like),
+        ) for part in (LAMBDA_RETURNS, N_STEP_RETURN)},
+    ),
+    Bug(
+        name="discount_twice",
+        story="gamma is in the target of the continue head, and imagination multiplies with gamma once more.",
+        symptom="The agent is as shortsighted as with gamma squared.",
+        innocent="Every loss.",
+        source="https://github.com/juliusfrost/dreamer-pytorch/pull/59",
+        breaks="config.Config.imagined_discount, d_{t+1}",
+        caught_by=(GAMMA_ONCE,),
+        replaces=((Config, "imagined_discount", property(lambda config: config.discount)),),
+        needs={"discount_in_continue": True},
+    ),
+    Bug(
+        name="continue_ignored",
+        story="The predicted end of an episode does not cut the return.",
+        symptom="Dying costs nothing: the agent counts on rewards of a life after death.",
+        innocent="Every loss, the continue loss first of all.",
+        source="https://github.com/danijar/dreamer/issues/3", breaks="data.Trajectory.discount, d_{t+1}",
+        caught_by=("test_imagination.py::test_discounts_belong_to_the_states_arrived_at",),
+        replaces=((Trajectory, "discount", lambda trajectory, gamma: torch.full_like(trajectory.reward, gamma)),),
+        forms={LAMBDA_RETURNS: Mistake(
+            "the discount is the same everywhere, so a future counts that comes after an end.",
+            "a constant gamma is what the formula of an endless task has; here d = gamma * continue, 0 at an end.",
+            _wrong(right_lambda_returns, DISCOUNT, lambda d: d.amax().expand_as(d)),
+        )},
+    ),
+)  # fmt: skip
