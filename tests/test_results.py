@@ -5,10 +5,13 @@ import json
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from wm_tutorial.agent import Agent
 from wm_tutorial.cli import Measure, Zoo, command_line
 from wm_tutorial.config import from_plain, plain
+from wm_tutorial.evaluation import evaluate
 
 ROOT = Path(__file__).parent.parent
 MAKING = runpy.run_path(str(ROOT / "benchmarks" / "results.py"))
@@ -36,3 +39,21 @@ def test_the_tables_are_those_of_the_files() -> None:
 def test_every_folder_of_results_belongs_to_an_experiment() -> None:
     folders = {path.parent.name for path in FILES if path.parent.parent.name == "results"}
     assert folders <= set(MAKING["ALL"])
+
+
+AGENTS = sorted((ROOT / "book" / "results").glob("*/seed-*.safetensors"))
+
+
+def test_each_result_of_the_first_table_brings_the_agent_of_its_first_seed() -> None:
+    wanted = {f"{name}/seed-{experiment.seeds[0]}" for name, experiment in MAKING["EXPERIMENTS"].items()}
+    assert {f"{path.parent.name}/{path.stem}" for path in AGENTS} == wanted
+
+
+@pytest.mark.parametrize("path", AGENTS, ids=lambda path: path.parent.name)
+def test_the_agent_of_a_result_is_the_one_that_was_measured(path: Path) -> None:
+    """It has the options of its file, and plays the same episodes as well again."""
+    record, agent = json.loads(path.with_suffix(".json").read_text()), Agent.load(path)
+    assert agent.config == from_plain(record["config"])
+    again = evaluate(agent, command_line(record["command"].split()[1:]).env, 100, record["config"]["seed"])
+    # On another processor a sum may round otherwise, and an episode go another way.
+    assert again.mean == pytest.approx(np.mean(record["final_returns"]), rel=0.1)
