@@ -10,6 +10,7 @@ from torch import Tensor
 from wm_tutorial import imagination as package
 from wm_tutorial.data import State, Trajectory
 from wm_tutorial.imagination import Sampled
+from wm_tutorial.mistakes.alignment import later
 from wm_tutorial.mistakes.bug import NAVIX, TORCHRL, Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Rule
@@ -216,11 +217,6 @@ IMAGINATION = Part(
 IMAGINE = package._imagine
 
 
-def later(x: Tensor) -> Tensor:
-    """(B, T, ...) one row later: row t holds what belongs to row t - 1, row 0 nothing."""
-    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
-
-
 def imagine_rewards_of_departing_states(
     model: WorldModel, policy: Callable[[Tensor], Sampled], start: State, horizon: int, differentiable: bool
 ) -> Trajectory:
@@ -234,7 +230,7 @@ def imagine_with_actions_one_step_late(
 ) -> Trajectory:
     """Beside each state stands the action that led to it, not the one that was chosen in it."""
     trajectory = IMAGINE(model, policy, start, horizon, differentiable)
-    return replace(trajectory, action=later(trajectory.action))
+    return replace(trajectory, action=later(trajectory.action.transpose(0, 1)).transpose(0, 1))
 
 
 def discount_of_departing_states(trajectory: Trajectory, gamma: float) -> Tensor:
