@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from wm_tutorial.kl import balanced_kl, gaussian_kl
+from wm_tutorial.errors import InputError
+from wm_tutorial.kl import balanced_kl, categorical_kl, gaussian_kl
 from wm_tutorial.latents import Gaussian
 
 # N(0, 1) and N(1, 4):  KL(p || q) = ln 2 + (1 + 1) / 8 - 1 / 2,   KL(q || p) = -ln 2 + (4 + 1) / 2 - 1 / 2
@@ -96,6 +97,17 @@ def test_one_distribution_may_be_compared_with_many() -> None:
 
 
 # --- Balancing: the same number twice, each teaching one side ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("shapes", [[(5, 1), (5, 1), (1, 5), (1, 5)], [(3,), (3,), (3,), (1,)], [(3,), (3,), (), ()]])
+def test_what_is_summed_over_is_never_broadcast(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(InputError, match="the last axis, Z, must be the same"):
+        gaussian_kl(*[torch.zeros(shape) for shape in shapes])
+
+
+def test_classes_are_never_broadcast() -> None:
+    with pytest.raises(InputError, match="the last two axes, S and K, must be the same"):
+        categorical_kl(torch.zeros(4, 2, 3), torch.zeros(4, 1, 3))
 
 
 def test_both_are_the_divergence_of_the_posterior_from_the_prior() -> None:

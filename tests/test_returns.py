@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from wm_tutorial.errors import InputError
+from wm_tutorial.errors import InputError, NonFiniteError
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
 
 # Five imagined steps, lam = 1/4. Column j belongs to the arriving state j + 1. Worked backwards from R_5 = v_5 = 16:
@@ -341,3 +341,26 @@ def test_the_normaliser_takes_returns_of_any_floating_type() -> None:
         for dtype in (torch.float32, torch.float64)
     ]
     assert scales[0].item() == pytest.approx(90.0) and torch.equal(scales[0], scales[1])
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_whole_numbers_are_refused_since_lam_would_be_rounded(place: int) -> None:
+    given = [torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2)]
+    given[place] = given[place].long()
+    with pytest.raises(InputError, match=r"of torch.int64; give floats"):
+        lambda_returns(*given, 0.9)
+
+
+@pytest.mark.parametrize("discount", [5.0, -1.0, 1.001])
+def test_a_discount_that_is_none_is_refused(discount: float) -> None:
+    with pytest.raises(InputError, match=r"a discount of .*must lie in \[0, 1\]"):
+        lambda_returns(torch.ones(1, 2), torch.tensor([[1.0, discount]]), torch.ones(1, 2), 0.9)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("place", ["reward", "discount", "value"])
+def test_what_is_no_number_is_named(place: str, wrong: float) -> None:
+    given = {name: torch.ones(1, 2) for name in ("reward", "discount", "value")}
+    given[place][0, 1] = wrong
+    with pytest.raises(NonFiniteError, match=f"a {place} of {wrong}"):
+        lambda_returns(**given, lam=0.9)

@@ -5,6 +5,8 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from wm_tutorial.errors import InputError
+
 
 def gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
     """KL(p || q) in nats between diagonal Gaussians, summed over the last axis.
@@ -12,9 +14,14 @@ def gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tens
     Critical: the first distribution is the one samples come from. The evidence lower bound asks for
     KL(posterior || prior); with the arguments swapped the prior is rewarded for being narrow instead of right.
 
-    Shapes: four tensors (..., Z), or anything that broadcasts to it -> (...).
+    Shapes: four tensors (..., Z) -> (...). Leading axes may broadcast, the last one is the same in all four.
+
+    Raises:
+        InputError: if the last axes differ.
+
     Source: Kingma & Welling 2014 (arXiv 1312.6114), appendix B, for a general second Gaussian.
     """
+    _check_last_axes("gaussian_kl", 1, mean_p, logvar_p, mean_q, logvar_q)
     squared_distance = (mean_p - mean_q) ** 2 / torch.exp(logvar_q)
     variance_ratio = torch.exp(logvar_p - logvar_q)
     return 0.5 * (logvar_q - logvar_p + variance_ratio + squared_distance - 1.0).sum(-1)
@@ -23,9 +30,23 @@ def gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tens
 def categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) in nats between S independent categorical distributions, summed over S and classes.
 
-    Shapes: log-probabilities (..., S, K), already normalised (and mixed with the uniform) -> (...).
+    Shapes: log-probabilities (..., S, K), already normalised (and mixed with the uniform) -> (...). Leading axes may
+    broadcast, S and K are the same in both.
+
+    Raises:
+        InputError: if they are not.
     """
+    _check_last_axes("categorical_kl", 2, log_p, log_q)
     return (log_p.exp() * (log_p - log_q)).sum((-2, -1))
+
+
+def _check_last_axes(function: str, axes: int, *given: Tensor) -> None:
+    """What is summed over must not be broadcast: each number would count several times."""
+    if any(x.dim() < axes for x in given) or len({x.shape[x.dim() - axes :] for x in given}) > 1:
+        raise InputError(
+            f"{function} got tensors of shapes {', '.join(str(tuple(x.shape)) for x in given)}; the last "
+            f"{'axis, Z,' if axes == 1 else 'two axes, S and K,'} must be the same in all."
+        )
 
 
 class Latent(Protocol):

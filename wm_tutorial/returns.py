@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from wm_tutorial.errors import InputError
+from wm_tutorial.errors import InputError, NonFiniteError
 
 
 def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Tensor:
@@ -25,15 +25,13 @@ def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float |
         (B, H).
 
     Raises:
-        InputError: if the shapes differ, the horizon is empty or `lam` lies outside [0, 1].
+        InputError: if the shapes differ, the horizon is empty, the numbers are integers, or a discount or `lam` lies
+            outside [0, 1].
+        NonFiniteError: if a reward, discount or value is infinite or not a number.
 
     Source: Hafner et al. 2023 (arXiv 2301.04104), "Critic learning"; danijar/dreamerv3 `dreamerv3/agent.py:482-490`.
     """
-    if not reward.shape == discount.shape == value.shape or reward.dim() != 2 or reward.shape[1] == 0:
-        raise InputError(
-            f"lambda_returns got reward {tuple(reward.shape)}, discount {tuple(discount.shape)} and value "
-            f"{tuple(value.shape)}; all three must be (B, H) with H >= 1, taken at the arriving states 1..H."
-        )
+    _check(reward, discount, value)
     lam = torch.as_tensor(lam, dtype=reward.dtype, device=reward.device).expand_as(reward)
     if (outside := ~((lam >= 0.0) & (lam <= 1.0))).any():
         raise InputError(f"lambda_returns got lam={lam[outside][0].item()}; it must lie in [0, 1].")
@@ -44,6 +42,22 @@ def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float |
         following = one_step[:, t] + discount[:, t] * lam[:, t] * following
         returns.append(following)
     return torch.stack(returns[::-1], dim=1)
+
+
+def _check(reward: Tensor, discount: Tensor, value: Tensor) -> None:
+    """Raise one error for inputs of `lambda_returns` from which a wrong number would come."""
+    if not reward.shape == discount.shape == value.shape or reward.dim() != 2 or reward.shape[1] == 0:
+        raise InputError(
+            f"lambda_returns got reward {tuple(reward.shape)}, discount {tuple(discount.shape)} and value "
+            f"{tuple(value.shape)}; all three must be (B, H) with H >= 1, taken at the arriving states 1..H."
+        )
+    for name, given in {"reward": reward, "discount": discount, "value": value}.items():
+        if not given.is_floating_point():
+            raise InputError(f"lambda_returns got a {name} of {given.dtype}; give floats, such as {name}.float().")
+        if not given.isfinite().all():
+            raise NonFiniteError(f"lambda_returns got a {name} of {given[~given.isfinite()][0].item()}")
+    if (outside := (discount < 0.0) | (discount > 1.0)).any():
+        raise InputError(f"lambda_returns got a discount of {discount[outside][0].item():g}; it must lie in [0, 1].")
 
 
 class ReturnNormalizer(nn.Module):
