@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from wm_tutorial.config import from_plain, make_config
+from wm_tutorial.config import from_plain, make_config, plain
 from wm_tutorial.runs.measure import bootstrap_interval, summarise
+from wm_tutorial.runs.normal import MEASURED, learning
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "book" / "results"
@@ -139,8 +140,23 @@ def row(name: str) -> str:
     )
 
 
+def curves() -> str:
+    """The curves that the page of a run compares with, as JSON: of each result of the first table."""
+    lines = []
+    for name, experiment in EXPERIMENTS.items():
+        records = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
+        seeds = {
+            record["config"]["seed"]: [list(column) for column in zip(*record["evaluations"], strict=True)]
+            for record in records
+        }
+        if records:
+            options = learning(plain(from_plain(records[0]["config"])))
+            lines.append(json.dumps({"environment": experiment.env, "options": options, "curves": seeds}))
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
 def texts() -> dict[Path, str]:
-    """What was measured, as tables: for book/results/README.md, with the commands, and for the README."""
+    """What was measured, as tables: for book/results/README.md, with the commands, and for the README; as curves."""
     done = [name for name in ALL if list((RESULTS / name).glob("seed-*.json"))]
     commands = "\n".join("    " + " ".join(ALL[name].command(name, ALL[name].seeds)) for name in done)
     table, wavering = ("\n".join([HEAD, *(row(name) for name in done if name in of)]) for of in (EXPERIMENTS, WAVERING))
@@ -148,6 +164,7 @@ def texts() -> dict[Path, str]:
     return {
         RESULTS / "README.md": TEXT.format(table=table, wavering=wavering, commands=commands, zoo=ZOO),
         README: BLOCK.sub(lambda block: f"{block[1]}{linked}{block[2]}", README.read_text()),
+        ROOT / "wm_tutorial" / "runs" / MEASURED: curves(),
     }
 
 

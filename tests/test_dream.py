@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ from scripted import Troupe, tiny
 
 from wm_tutorial.data import Batch
 from wm_tutorial.errors import InputError
-from wm_tutorial.runs.dream import EpisodesTooShort, open_loop_errors, random_episodes
+from wm_tutorial.runs.dream import EpisodesTooShort, dream, open_loop_errors, random_episodes
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import OpenLoop
 
@@ -84,3 +85,52 @@ def test_nothing_to_compare_is_refused(asked: dict[str, Any]) -> None:
     trainer, troupe = two_streams()
     with pytest.raises(InputError, match="at least 1 of each"):
         open_loop_errors(trainer.agent, troupe, **asked)
+
+
+# --- Filmed -----------------------------------------------------------------------------------------------------------
+
+
+class Painter(gym.Wrapper[Any, Any, Any, Any]):
+    """Draws the step of the episode as a brightness, unless it is told to fail at one."""
+
+    def __init__(self, env: gym.Env[Any, Any], fails_at: int = -1) -> None:
+        super().__init__(env)
+        self.fails_at = fails_at
+
+    @property
+    def render_mode(self) -> str:  # type: ignore[override]
+        return "rgb_array"
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        self.step_of_episode = 0
+        return self.env.reset(**options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self.step_of_episode += 1
+        return self.env.step(action)
+
+    def render(self) -> Any:
+        if self.step_of_episode == self.fails_at:
+            raise RuntimeError("no screen")
+        return np.full((6, 8, 3), self.step_of_episode, np.uint8)
+
+
+def test_each_row_is_filmed_in_the_episode_that_is_dreamed() -> None:
+    trainer, troupe = two_streams()
+    painted = lambda: Painter(troupe())  # noqa: E731
+    seen = dream(trainer.agent, painted, context=2, horizon=4, filmed=True)
+    assert seen.frames is not None and seen.frames.shape == (6, 6, 8, 3)
+    assert seen.frames[:, 0, 0, 0].tolist() == seen.obs[:, 1].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_filming_changes_nothing_of_what_happens() -> None:
+    agent = Trainer("CartPole-v1", tiny()).agent
+    plain, filmed = (dream(agent, "CartPole-v1", context=2, horizon=5, filmed=filmed) for filmed in (False, True))
+    assert plain.frames is None and filmed.frames is not None and filmed.frames.shape == (7, 400, 600, 3)
+    assert np.array_equal(plain.obs, filmed.obs) and np.array_equal(plain.predicted_obs, filmed.predicted_obs)
+
+
+def test_what_cannot_be_drawn_is_dreamed_without_pictures() -> None:
+    trainer, troupe = two_streams()
+    for source in (troupe, lambda: Painter(troupe(), fails_at=3)):
+        assert dream(trainer.agent, source, context=2, horizon=4, filmed=True).frames is None

@@ -314,6 +314,26 @@ def test_a_film_of_an_unknown_environment_is_lines(tmp_path: Path) -> None:
     assert alt.startswith("Film, one frame for each row. Lines of reality")
 
 
+@pytest.mark.parametrize("entries", [1, 4, 8])
+def test_a_film_shows_what_the_environment_drew_beside_the_lines(entries: int, tmp_path: Path) -> None:
+    drawn = np.zeros((T, 20, 40, 3), np.uint8)
+    for t in range(T):
+        drawn[t, :, 4 * t :] = (200, 40, 40)
+    alt = figures.film(replace(vectors(entries), frames=drawn), tmp_path / "drawn.gif")
+    film = frames(tmp_path / "drawn.gif")
+    assert len(film) == T and "as the environment draws it" in alt
+    for t in range(T):
+        for column in range(0, 40, 4):  # 40 columns of the drawing are 320 of the film, from 20 on
+            expected = (200, 40, 40) if column >= 4 * t else (0, 0, 0)
+            np.testing.assert_allclose(film[t, 152, 20 + 8 * column + 16], expected, atol=12)
+
+
+def test_pictures_that_are_not_those_of_the_rows_are_refused() -> None:
+    for shape in ((T - 1, 20, 40, 3), (T, 20, 40), (T, 20, 40, 4)):
+        with pytest.raises(InputError, match=r"frames is uint8 of shape .*one of each of the 10 rows"):
+            replace(CART, frames=np.zeros(shape, np.uint8))
+
+
 def test_a_still_draws_lines_up_to_its_row_and_no_further() -> None:
     figure = figures.still(CART, 7)
     angle = panel(figure, "angle (rad)").lines
@@ -386,6 +406,26 @@ def test_the_return_curve_shows_episodes_their_running_mean_and_evaluations() ->
     np.testing.assert_allclose(bars, [(1, 9), (21, 29)])
     assert "30 training episodes up to step 300" in figure.alt
     assert "mean 25 (10th to 90th percentile 21 to 29)" in figure.alt
+
+
+def test_a_run_is_drawn_over_the_band_of_the_measured_seeds() -> None:
+    measured = {1: ([100, 200, 300], [1.0, 5.0, 9.0]), 2: ([100, 300], [3.0, 5.0]), 3: ([100, 300], [2.0, 10.0])}
+    figure = figures.return_curve([*EPISODES, *EVALUATIONS], measured)
+    (axes,) = figure.axes
+    (band,) = [shape for shape in axes.collections if shape.get_label() == "3 measured seeds, lowest to highest"]
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
+    assert corners == {(100, 1), (200, 4), (300, 5), (100, 3), (200, 6), (300, 10)}
+    assert "at step 300 it reaches from 5 to 10" in figure.alt
+
+
+def test_what_hardly_moves_does_not_look_as_if_it_did() -> None:
+    still = [{"kind": "episode", "step": 10 * i, "return": 500.0 + 1e-4 * (i % 2), "length": 1} for i in range(1, 9)]
+    level = [{"kind": "train", "step": i, "updates": i, "losses": {"rate": 1.0 + 1e-6 * i}} for i in range(1, 9)]
+    imagined = figures.imagined_trajectory(np.full(3, 1.0), np.ones(4), 333 + 1e-4 * np.arange(4.0), np.full(3, 333.0))
+    for figure in (figures.return_curve(still), figures.losses(level), imagined):
+        for axes in figure.axes:
+            low, high = axes.get_ylim()
+            assert high - low > 0.019 * high
 
 
 @pytest.mark.parametrize("records", [EPISODES, EPISODES[:1], EVALUATIONS, EVALUATIONS[:1]])

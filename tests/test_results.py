@@ -12,6 +12,7 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.cli import Measure, Zoo, command_line
 from wm_tutorial.config import from_plain, plain
 from wm_tutorial.evaluation import evaluate
+from wm_tutorial.runs.normal import measured_curves
 
 ROOT = Path(__file__).parent.parent
 MAKING = runpy.run_path(str(ROOT / "benchmarks" / "results.py"))
@@ -34,6 +35,18 @@ def test_the_command_of_a_result_has_the_options_it_was_measured_with(path: Path
 def test_the_tables_are_those_of_the_files() -> None:
     for path, text in MAKING["texts"]().items():
         assert path.read_text() == text, f"{path.name} is older than its data: make results"
+
+
+def test_a_run_is_compared_with_the_seeds_that_had_its_options() -> None:
+    for path in FILES:
+        record = json.loads(path.read_text())
+        experiment = MAKING["EXPERIMENTS"].get(path.parent.name)
+        if experiment:
+            config = dataclasses.replace(from_plain(record["config"]), seed=7, threads=3, eval_every=1000)
+            steps, means = measured_curves(experiment.env, config)[record["config"]["seed"]]
+            assert [[step, mean] for step, mean in zip(steps, means, strict=True)] == record["evaluations"]
+            assert not measured_curves(experiment.env, dataclasses.replace(config, steps=config.steps + 1))
+            assert not measured_curves("Unknown-v0", config)
 
 
 def test_every_folder_of_results_belongs_to_an_experiment() -> None:

@@ -225,6 +225,7 @@ class Dream:
     context             rows the model saw, 1..T-1: until then it reconstructs, from then on it knows only the actions
     environment         Gymnasium id
     names               of the O entries, with units; empty where there are none
+    frames              (T, height, width, 3) uint8, what happened as the environment draws it; None where it cannot
 
     Raises InputError if the arrays do not fit together, hold something that is no finite number, or leave nothing to
     predict.
@@ -239,6 +240,7 @@ class Dream:
     context: int
     environment: str
     names: tuple[str, ...] = ()
+    frames: Array | None = None
 
     def __post_init__(self) -> None:
         self._check_shapes()
@@ -268,6 +270,13 @@ class Dream:
         for name in ("reward", "predicted_reward", "continue_", "predicted_continue"):
             if (given := getattr(self, name).shape) != shape[:1]:
                 raise InputError(f"{name} has shape {given}; obs has {shape[0]} rows: give ({shape[0]},)")
+        if (frames := self.frames) is not None and (
+            frames.dtype != np.uint8 or frames.ndim != 4 or (len(frames), frames.shape[-1]) != (len(self.obs), 3)
+        ):
+            raise InputError(
+                f"frames is {frames.dtype} of shape {frames.shape}; give (T, height, width, 3) uint8, one of each of "
+                f"the {len(self.obs)} rows, or None"
+            )
         if self.names and (self.is_image or len(self.names) != shape[1]):
             raise InputError(
                 f"names holds {len(self.names)} names and obs has shape {shape}; give one name for each entry "

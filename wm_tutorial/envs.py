@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from typing import Any, TypeAlias
@@ -204,6 +205,20 @@ class Environments:
                 rng.integers(self.spaces.action_size, size=len(self))
             ]
         return rng.uniform(-1.0, 1.0, (len(self), self.spaces.action_size)).astype(np.float32)
+
+    def picture(self) -> Array | None:
+        """What the first environment draws of where it is, (height, width, 3) uint8; None if it draws nothing.
+
+        A picture is an extra: an environment that fails to draw is one that draws nothing.
+        """
+        env = self.streams[0].env
+        if env.render_mode != "rgb_array":
+            return None
+        with suppress(Exception):
+            picture = np.asarray(env.render())
+            if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3:
+                return picture.copy()
+        return None
 
     def state(self) -> list[dict[str, Any]]:
         """Where every environment is: its episode and the actions taken in it."""

@@ -25,6 +25,7 @@ from wm_tutorial.figures.style import (
     VERMILION,
     WIDTH,
     Plot,
+    give_room,
     short,
     styled,
 )
@@ -70,12 +71,13 @@ def _step_axis(axes: Axes, ticks: int = 5) -> None:
 
 
 @styled
-def return_curve(records: Sequence[Record]) -> Plot:
+def return_curve(records: Sequence[Record], measured: Mapping[int, tuple[ArrayLike, ArrayLike]] | None = None) -> Plot:
     """Returns against environment steps: each training episode, their running mean, and the evaluations.
 
     records: lines of metrics.jsonl; those of kind "episode" (step, return) and "evaluation" (step, mean, returns)
-    count. An evaluation is marked at its mean, with a bar from the 10th to the 90th percentile of its episodes. Raises
-    InputError if there are none of either kind.
+    count. An evaluation is marked at its mean, with a bar from the 10th to the 90th percentile of its episodes.
+    measured: the curves of other seeds, as `seed_curves` takes them: from their lowest to their highest, a grey band.
+    Raises InputError if there are no records of either kind.
     """
     episodes = _of_kind(records, "episode", "step", "return")
     evaluations = _of_kind(records, "evaluation", "step", "mean", "returns")
@@ -84,16 +86,29 @@ def return_curve(records: Sequence[Record]) -> Plot:
     figure = Plot(figsize=(WIDTH, 3.7), layout="constrained")
     axes = figure.add_subplot()
     said = []
+    if measured:
+        said.append(_draw_band(axes, measured))
     if episodes:
         said.append(_draw_episodes(axes, episodes))
     if evaluations:
         said.append(_draw_evaluations(axes, evaluations))
     axes.margins(x=0.02)
     axes.set(xlabel="environment steps", ylabel="return of an episode")
+    give_room(axes)
     _step_axis(axes)
-    figure.legend(loc="outside upper left", ncols=3, handlelength=1.6, columnspacing=1.6)
+    figure.legend(loc="outside upper left", ncols=2 if measured else 3, handlelength=1.6, columnspacing=1.6)
     figure.alt = "Returns against environment steps. " + " ".join(said)
     return figure
+
+
+def _draw_band(axes: Axes, measured: Mapping[int, tuple[ArrayLike, ArrayLike]]) -> str:
+    steps, means = _common_steps([_curve(seed, *curve) for seed, curve in measured.items()])
+    label = f"{len(measured)} measured seeds, lowest to highest"
+    axes.fill_between(steps, means.min(axis=0), means.max(axis=0), color=GREY, alpha=0.25, lw=0, label=label)
+    return (
+        f"A grey band from the lowest to the highest of {len(measured)} measured seeds; at step {short(steps[-1])} it "
+        f"reaches from {short(means[:, -1].min())} to {short(means[:, -1].max())}."
+    )
 
 
 def _draw_episodes(axes: Axes, episodes: Sequence[Record]) -> str:
@@ -153,6 +168,7 @@ def _draw_loss(axes: Axes, steps: Array, values: Array, name: str) -> None:
     axes.plot(steps, values, color=BLUE, lw=1.2, marker="o" if len(values) == 1 else None)
     if values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale("log")
+    give_room(axes)
     axes.set_title(name)
     axes.set_title(short(values[-1]), loc="right", color=BLUE)
 
@@ -221,6 +237,7 @@ def _draw_rewards(axes: Axes, reward: Array) -> None:
     arriving = np.arange(1, len(reward) + 1)
     axes.vlines(arriving, 0, reward, color=BLUE, lw=2)
     axes.plot(arriving, reward, "o", color=BLUE, ms=5, label="reward")
+    give_room(axes)
     axes.set_title("reward on arriving, $r_1$ .. $r_H$")
     axes.margins(x=0.02, y=0.2)
 
@@ -242,6 +259,7 @@ def _draw_values(axes: Axes, value: Array, returns: Array) -> None:
     axes.set_xlabel("imagined step")
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.margins(x=0.02, y=0.15)
+    give_room(axes)
     _label_ends(axes, {"value": (value[-1], INK), "lambda\nreturn": (returns[-1], GREEN)}, gap=0.16)
 
 
@@ -271,6 +289,7 @@ def seed_curves(curves: Mapping[int, tuple[ArrayLike, ArrayLike]], threshold: fl
     axes.plot(steps, mean, color=BLUE, lw=2.4, label="mean")
     axes.margins(x=0.02)
     axes.set(xlabel="environment steps", ylabel="mean return of an evaluation")
+    give_room(axes)
     _step_axis(axes)
     reached = _draw_threshold(axes, threshold, [own_means for _, own_means in seeds.values()])
     many = len(seeds) > 1

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,17 @@ from PIL import Image
 
 from wm_tutorial.data import Array, Dream
 from wm_tutorial.errors import InputError
-from wm_tutorial.figures.open_loop import WHOLE_LINE, errors_alt, limits, mark_context, panels_of, seat, views, where
+from wm_tutorial.figures.open_loop import (
+    WHOLE_LINE,
+    Panel,
+    errors_alt,
+    limits,
+    mark_context,
+    panels_of,
+    seat,
+    views,
+    where,
+)
 from wm_tutorial.figures.sketches import EYES_CLOSED, EYES_OPEN, REALITY, SHADOW, SKETCHES, Light, Sketch
 from wm_tutorial.figures.style import (
     FAINT,
@@ -34,6 +44,7 @@ from wm_tutorial.figures.style import (
 Update: TypeAlias = Callable[[int], None]  # moves what it drew to a row
 
 NO_DITHER = Image.Dither.NONE
+HEIGHT = 74  # pixels of a panel
 BELOW = 46  # pixels of the film under its last panel, for the numbers of the axis
 EYE_OPEN = Outline(
     [(-1, 0), (0, 1.05), (1, 0), (0, -1.05), (-1, 0)],
@@ -50,7 +61,8 @@ def film(dream: Dream, path: str | Path, fps: float = 10.0) -> str:
     """Write an animated GIF with one frame for each row, and return its alternative text.
 
     Images: truth, model and error side by side. Vectors: growing lines of the first 8 entries, below two pictures,
-    reality and the agent's dream, where `SKETCHES` knows the environment. At row `context` the dream's eyes close.
+    reality and the agent's dream, where `SKETCHES` knows the environment; elsewhere beside what the environment drew
+    of itself, if the dream has it. At row `context` the dream's eyes close.
     Takes about 0.1 s a row.
 
     fps: rows a second, at most 50 (browsers play faster ones slowly). The last frame stays for two seconds. Missing
@@ -103,8 +115,11 @@ def _state(dream: Dream, row: int) -> str:
 
 
 def _film_alt(dream: Dream) -> str:
-    pictures = dream.is_image or dream.environment in SKETCHES
-    views = "Reality and the agent's dream side by side" if pictures else "Lines of reality and of the agent's dream"
+    views = "Lines of reality and of the agent's dream"
+    if dream.is_image or dream.environment in SKETCHES:
+        views = "Reality and the agent's dream side by side"
+    elif dream.frames is not None:
+        views = "Reality as the environment draws it, beside lines of reality and of the agent's dream"
     return f"{views}, {len(dream.obs)} rows of {where(dream)}. {errors_alt(dream)}"
 
 
@@ -147,26 +162,59 @@ def _caption(figure: Figure, left: float, top: float, text: str, color: str, **s
 def _vector_stage(dream: Dream) -> tuple[Plot, list[Update]]:
     """Pictures where the environment can be drawn, and below them a panel of growing lines for each entry."""
     sketch = SKETCHES.get(dream.environment)
+    if sketch is None and dream.frames is not None:
+        return _filmed_stage(dream, dream.frames)
     panels = panels_of(dream)[:-2]  # the last two are reward and continue
     lines = -(-len(panels) // 2)
-    top, height = 260 if sketch else 92, 74
+    top = 260 if sketch else 92
     pitch = 124 if len(panels) % 2 else 106  # an odd one out has numbers below
-    figure = _film_figure(top + pitch * (lines - 1) + height + BELOW)
+    figure = _film_figure(top + pitch * (lines - 1) + HEIGHT + BELOW)
     updates = _pictures(figure, dream, sketch) if sketch else []
     _caption(figure, 20, 50, "reality", TRUTH)
     _caption(figure, 360, 50, "the agent's dream", MODEL)
     updates.append(_eyes(figure, dream, 514, 50))
-    for i, (name, truth, model, _) in enumerate(panels):
+    for i, panel in enumerate(panels):
         line, columns = seat(i, len(panels))
         left, right = 58 + 340 * columns.start, 340 * columns.stop
-        axes = _place(figure, left, top + line * pitch, right - left, height)
-        mark_context(axes, dream)
-        axes.set_ylim(limits(truth, model))
-        axes.set_title(name)
-        axes.tick_params(labelbottom=line == lines - 1 or columns == WHOLE_LINE)
-        axes.set_xlabel("row t" if line == lines - 1 else "")
-        updates += [_growing(axes, truth, TRUTH, 2.4), _growing(axes, model, MODEL, 1.5)]
+        is_last, alone = line == lines - 1, columns == WHOLE_LINE
+        updates += _panel(figure, dream, panel, (left, top + line * pitch, right - left), is_last or alone, is_last)
     return figure, updates
+
+
+def _filmed_stage(dream: Dream, frames: Array) -> tuple[Plot, list[Update]]:
+    """What the environment drew on the left; right of it and below, as the agent sees it, lines of the entries."""
+    panels, pitch, top = panels_of(dream)[:-2], 106, 92
+    below = max(len(panels) - 4, 0) // 2  # so many stand under the picture, beside the last of the others
+    lines = len(panels) - below
+    side = 320  # of a square that the picture fits into
+    scale = side / max(frames.shape[1:3])
+    height, width = (round(length * scale) for length in frames.shape[1:3])
+    figure = _film_figure(max(top + pitch * (lines - 1) + HEIGHT + BELOW, 72 + height + 20))
+    _caption(figure, 20, 50, "reality", TRUTH)
+    _caption(figure, 360, 50, "the agent's dream", MODEL)
+    axes = _place(figure, 20 + (side - width) / 2, 72, width, height)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    updates = [_eyes(figure, dream, 514, 50), _screen(axes, frames, len(frames), "antialiased")]
+    for i, panel in enumerate(panels):
+        left, line = (398, i) if i < lines else (58, i - below)
+        is_last = line == lines - 1
+        updates += _panel(figure, dream, panel, (left, top + line * pitch, 282), is_last, is_last)
+    return figure, updates
+
+
+def _panel(
+    figure: Figure, dream: Dream, panel: Panel, place: tuple[float, float, float], numbered: bool, named: bool
+) -> list[Update]:
+    """Growing lines of one entry, at `place`: left, top and width in pixels."""
+    name, truth, model, _ = panel
+    axes = _place(figure, *place, HEIGHT)
+    mark_context(axes, dream)
+    axes.set_ylim(limits(truth, model))
+    axes.set_title(name)
+    axes.tick_params(labelbottom=numbered)
+    axes.set_xlabel("row t" if named else "")
+    return [_growing(axes, truth, TRUTH, 2.4), _growing(axes, model, MODEL, 1.5)]
 
 
 def _growing(axes: Axes, values: Array, color: str, width: float) -> Update:
@@ -256,7 +304,7 @@ def _image_stage(dream: Dream) -> tuple[Plot, list[Update]]:
         axes = _place(figure, left, 62, width, height)
         axes.set(xticks=[], yticks=[])
         axes.grid(False)
-        updates.append(_screen(axes, frames, dream.context if name == "model" else len(frames)))
+        updates.append(_screen(axes, frames, dream.context if name == "model" else len(frames), "nearest"))
     axes = _place(figure, 58, 62 + height + 58, 622, 74)
     mark_context(axes, dream)
     axes.set_ylim(0, 1.2 * max(dream.model_error.max(), 1e-9))
@@ -265,9 +313,9 @@ def _image_stage(dream: Dream) -> tuple[Plot, list[Update]]:
     return figure, [*updates, _growing(axes, dream.model_error, MODEL, 1.8)]
 
 
-def _screen(axes: Axes, frames: Array, closes: int) -> Update:
+def _screen(axes: Axes, frames: Array, closes: int, interpolation: Literal["nearest", "antialiased"]) -> Update:
     """Frames (T, height, width, 3), with a border that from row `closes` on says that they are imagined."""
-    picture = axes.imshow(frames[0], interpolation="nearest", aspect="auto")
+    picture = axes.imshow(frames[0], interpolation=interpolation, aspect="auto")
 
     def move(row: int) -> None:
         picture.set_data(frames[row])

@@ -3,7 +3,7 @@
 Shape letters: T rows, O observation entries; images are (height, width, channels).
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from matplotlib import colormaps
@@ -30,6 +30,7 @@ from wm_tutorial.figures.style import (
 
 MAX_PANELS = 8  # more entries of an observation than this are left out
 IMAGE_COLUMNS = 8
+Panel: TypeAlias = tuple[str, Array, Array, Array | None]  # name, and (T,) each: truth, model, persistence
 
 
 @styled
@@ -58,8 +59,8 @@ def open_loop(dream: Dream) -> Plot:
     return figure
 
 
-def panels_of(dream: Dream) -> list[tuple[str, Array, Array, Array | None]]:
-    """Name, truth (T,), model (T,) and persistence (T,) of what is drawn as lines: entries, reward, continue."""
+def panels_of(dream: Dream) -> list[Panel]:
+    """What is drawn as lines: entries, reward, continue."""
     entries = dream.names or tuple(f"entry {i}" for i in range(0 if dream.is_image else dream.obs.shape[1]))
     truth, model, held = dream.truth, dream.predicted_obs, dream.persistence
     return [
@@ -140,7 +141,8 @@ def _error_panel(axes: Axes, dream: Dream) -> None:
     model, persistence = dream.model_error, dream.persistence_error
     axes.plot(rows[first:], persistence[first:], color=PERSISTENCE, lw=1.4, ls=":", label="last seen value")
     axes.plot(rows, model, color=MODEL, lw=1.8, label="model")
-    axes.set_ylim(0, 1.25 * max(model.max(), persistence.max(), 1e-9))
+    # at least to a hundredth of what the observation is in size: a model that is right shall look right
+    axes.set_ylim(0, 1.25 * max(model.max(), persistence.max(), 0.01 * float(np.abs(dream.truth).max()), 1e-9))
     mark_context(axes, dream, labels=True)
     axes.set_title(f"error of the observation (root mean square over its {'pixels' if dream.is_image else 'entries'})")
     axes.set_xlabel("row t")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
@@ -109,6 +110,15 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return in_house_style
+
+
+def give_room(axes: Axes, share: float = 0.02) -> None:
+    """Widen a height that is less than `share` of its numbers: what hardly moves shall not look as if it did."""
+    if axes.get_yscale() == "linear":
+        low, high = axes.get_ylim()
+        lacking = share * max(abs(low), abs(high)) - (high - low)
+        if lacking > 0:
+            axes.set_ylim(low - lacking / 2, high + lacking / 2)
 
 
 class Plot(Figure):

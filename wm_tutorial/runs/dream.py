@@ -2,13 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
 from wm_tutorial.agent import Agent
-from wm_tutorial.data import DREAM, Batch, Dream, Row
-from wm_tutorial.envs import Environments, EnvSource
+from wm_tutorial.data import DREAM, Array, Batch, Dream, Row
+from wm_tutorial.envs import Environments, EnvSource, make_env
 from wm_tutorial.errors import InputError
 
 # What the entries of well-known observations are called, for the labels of figures.
@@ -17,6 +19,11 @@ OBSERVATION_NAMES = {
     "wm_tutorial/PositionOnlyCartPole-v0": ("cart position (m)", "pole angle (rad)"),
     "Pendulum-v1": ("cos angle", "sin angle", "velocity (rad/s)"),
     "MountainCar-v0": ("position", "velocity"),
+    "MountainCarContinuous-v0": ("position", "velocity"),
+    "Acrobot-v1": (
+        *("cos of the first angle", "sin of the first angle", "cos of the second angle", "sin of the second angle"),
+        *("first velocity (rad/s)", "second velocity (rad/s)"),
+    ),
     "wm_tutorial/LinearGaussian-v0": ("position", "velocity"),
 }
 
@@ -32,17 +39,22 @@ def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
 
     Among the first episodes it is the first that is long enough, or else the longest.
     """
-    environments = Environments(source, 1, (DREAM, seed))
+    return _live(agent, source, rows, seed, filmed=False)[0]
+
+
+def _live(agent: Agent, source: EnvSource, rows: int, seed: int, filmed: bool) -> tuple[Batch, Array | None]:
+    """The same, and what the environment drew of each row: (T, height, width, 3) uint8, or None where it draws none."""
+    environments = Environments(with_camera(source) if filmed else source, 1, (DREAM, seed))
     agent.check_fits(environments.spaces)
-    longest: list[tuple[Row, torch.Tensor]] = []
+    longest: list[tuple[Row, torch.Tensor, Array | None]] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         row, carry = environments.reset(), agent.initial(1)
         for _ in range(EPISODES_TRIED):
-            episode: list[tuple[Row, torch.Tensor]] = []
+            episode: list[tuple[Row, torch.Tensor, Array | None]] = []
             while len(episode) < rows:
                 carry = agent.policy(row, carry)
-                episode.append((row, carry.action))
+                episode.append((row, carry.action, environments.picture() if filmed else None))
                 row = environments.step(row, carry.action.numpy(force=True))
                 if row.is_first[0]:
                     break
@@ -50,7 +62,24 @@ def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
             if len(longest) == rows:
                 break
     environments.close()
-    return as_batch(agent, longest)
+    batch, pictures = as_batch(agent, [lived[:2] for lived in longest]), [picture for *_, picture in longest]
+    shapes = {None if picture is None else picture.shape for picture in pictures}
+    return batch, np.stack([p for p in pictures if p is not None]) if len(shapes) == 1 and None not in shapes else None
+
+
+def with_camera(source: EnvSource) -> EnvSource:
+    """The same environment, made to draw itself if Gymnasium knows how; a callable has made that choice itself."""
+    if not isinstance(source, str):
+        return source
+
+    def build() -> gym.Env[Any, Any]:
+        env = make_env(source)
+        if "rgb_array" in env.metadata.get("render_modes", ()):
+            env.close()
+            env = make_env(source, render_mode="rgb_array")
+        return env
+
+    return build
 
 
 def as_batch(agent: Agent, episode: list[tuple[Row, torch.Tensor]]) -> Batch:
@@ -74,7 +103,9 @@ def as_batch(agent: Agent, episode: list[tuple[Row, torch.Tensor]]) -> Batch:
     )
 
 
-def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, seed: int = 0) -> Dream:
+def dream(
+    agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, seed: int = 0, filmed: bool = False
+) -> Dream:
     """Live one episode, then let the model predict it: it sees `context` rows, then only the actions.
 
     Args:
@@ -83,6 +114,8 @@ def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, 
         context: rows seen, at least 1.
         horizon: rows dreamed after them, at least 1; fewer if every episode is shorter.
         seed: of the episode; never one of training.
+        filmed: whether the environment draws each row as well, where it can (a callable: where the environment that it
+            builds has `render_mode="rgb_array"`).
 
     Raises:
         InputError: if context or horizon is below 1, or `seed` below 0.
@@ -93,7 +126,7 @@ def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, 
             f"dream was asked for a context of {context}, a horizon of {horizon} and seed {seed}; "
             "give at least 1 of each, and a seed of 0 or more."
         )
-    batch = live(agent, source, context + horizon, seed)
+    batch, frames = _live(agent, source, context + horizon, seed, filmed)
     if (rows := batch.obs.shape[1]) <= context:
         raise EpisodesTooShort(
             f"The longest of {EPISODES_TRIED} episodes has {rows} rows; give a context below {rows}."
@@ -112,6 +145,7 @@ def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, 
         context=context,
         environment=environment,
         names=OBSERVATION_NAMES.get(environment, ()),
+        frames=frames,
     )
 
 

@@ -1,6 +1,5 @@
 """The figures of a run, and one page that shows them."""
 
-import dataclasses
 import html
 import json
 from pathlib import Path
@@ -9,9 +8,12 @@ import torch
 from matplotlib.figure import Figure
 
 from wm_tutorial import figures
+from wm_tutorial.config import plain
 from wm_tutorial.envs import name_of
+from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.imagination import imagine
 from wm_tutorial.runs.dream import EpisodesTooShort, dream, live
+from wm_tutorial.runs.normal import measured_curves
 from wm_tutorial.trainer import Trainer
 
 PAGE = """<!doctype html>
@@ -56,8 +58,11 @@ def imagined_trajectory(trainer: Trainer) -> Figure:
     return figures.imagined_trajectory(trajectory.reward, trajectory.continue_, value, returns)
 
 
-def write(folder: Path, trainer: Trainer) -> Path:
-    """Draw every figure of the run into `folder`, with a page index.html that shows them; returns the page."""
+def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) -> Path:
+    """Draw every figure of the run into `folder`, with a page index.html that shows them; returns the page.
+
+    evaluation: what the page says of the agent; the last one of the run if None.
+    """
     records = {kind: [r for r in trainer.records if r["kind"] == kind] for kind in ("episode", "train", "evaluation")}
     shown = []
 
@@ -70,14 +75,18 @@ def write(folder: Path, trainer: Trainer) -> Path:
         show(name, figures.alt_text(figure), caption)
 
     try:
-        seen = dream(trainer.agent, trainer.source)
+        seen = dream(trainer.agent, trainer.source, filmed=trainer.source not in figures.SKETCHES)
     except EpisodesTooShort:
         pass
     else:
         show("dream.gif", figures.film(seen, folder / "dream.gif"), "Reality, and the agent's dream of it.")
         show_figure("dream.png", figures.open_loop(seen), "The same episode, dreamed from its actions alone.")
     if records["episode"] or records["evaluation"]:
-        show_figure("return.png", figures.return_curve(trainer.records), "Training episodes, and evaluations.")
+        measured = measured_curves(trainer.source if isinstance(trainer.source, str) else "", trainer.config)
+        caption = "Training episodes, and evaluations."
+        if measured:
+            caption += " Grey: what the evaluations of the seeds measured with the same options span. Is yours normal?"
+        show_figure("return.png", figures.return_curve(trainer.records, measured), caption)
     if trainer.config.behaviour != "random":  # what nobody learned to do is not worth looking at
         show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
     if records["train"]:
@@ -86,7 +95,9 @@ def write(folder: Path, trainer: Trainer) -> Path:
     config, name = trainer.config, name_of(trainer.source)
     size = f", size {config.size}" if config.size else ""
     score = f"{trainer.steps} environment steps, {trainer.updates} updates, {trainer.seconds:.0f} s of learning."
-    if records["evaluation"]:
+    if evaluation:
+        score += f" Evaluation: {evaluation}."
+    elif records["evaluation"]:
         last = records["evaluation"][-1]
         score += f" Last evaluation: mean return {last['mean']:.1f} of {len(last['returns'])} greedy episodes."
     page = PAGE.format(
@@ -95,7 +106,7 @@ def write(folder: Path, trainer: Trainer) -> Path:
         figures="\n".join(shown),
         commands=COMMANDS.format(folder=folder, more=2 * config.steps) if isinstance(trainer.source, str) else "",
         folder=html.escape(str(folder)),
-        options=html.escape(json.dumps(dataclasses.asdict(config), indent=2)),
+        options=html.escape(json.dumps(plain(config), indent=2, allow_nan=False)),
     )
     (folder / "index.html").write_text(page, encoding="utf-8")
     return folder / "index.html"

@@ -1,0 +1,30 @@
+"""Is my run normal? The learning curves of the measured seeds, for a run with the same environment and options."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from wm_tutorial.config import Config, plain
+
+# What does not change how an agent learns: its luck, the machine, and what is looked at on the way.
+FREE = ("seed", "threads", "device", "log_every", "checkpoint_every", "eval_every", "eval_episodes")
+# Written by `make results` from the raw data in book/results.
+MEASURED = "measured.json"
+
+
+def measured_curves(environment: str, config: Config) -> dict[int, tuple[list[int], list[float]]]:
+    """Evaluations of the seeds measured on `environment` with these options: seed -> (steps, mean returns).
+
+    Empty where none was measured, and after a run of another length: learning rates fall with its steps.
+    """
+    results: list[dict[str, Any]] = json.loads((files("wm_tutorial.runs") / MEASURED).read_text())
+    wanted = learning(plain(config))
+    for result in results:
+        if result["environment"] == environment and result["options"] == wanted:
+            return {int(seed): (curve[0], curve[1]) for seed, curve in result["curves"].items()}
+    return {}
+
+
+def learning(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options (as `plain` gives them) that change how an agent learns."""
+    return {name: value for name, value in options.items() if name not in FREE}
