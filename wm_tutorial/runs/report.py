@@ -85,7 +85,11 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
         measured = measured_curves(trainer.source if isinstance(trainer.source, str) else "", trainer.config)
         caption = "Training episodes, and evaluations."
         if measured:
-            caption += " Grey: what the evaluations of the seeds measured with the same options span. Is yours normal?"
+            out = round(100 * 2 / (len(measured) + 1))  # a new seed is as likely as any other to be the lowest
+            caption += (
+                f" Is it normal? Grey: from the lowest to the highest of {len(measured)} seeds that were measured with "
+                f"the same options. At any step {out} % of all runs lie outside."
+            )
         show_figure("return.png", figures.return_curve(trainer.records, measured), caption)
     if trainer.config.behaviour != "random":  # what nobody learned to do is not worth looking at
         show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
