@@ -17,9 +17,9 @@ import nbformat
 from course import NOTEBOOKS, RESULTS, bound, chapters, code_cells, has, links, markdown, read, used
 from nbformat import NotebookNode
 from run_notebooks import normalise
-from student import HEADING, stub
 
 import wm_tutorial
+from wm_tutorial.course.copy import HEADING, stub
 
 __all__ = ["RULES", "chapters", "definitions"]
 

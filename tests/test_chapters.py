@@ -24,9 +24,9 @@ from chapters import (
 )
 from course import NOTEBOOKS, bound, code_cells, has, read
 from nbformat import NotebookNode
-from student import student
 
 import wm_tutorial
+from wm_tutorial.course.copy import student
 
 CHAPTERS = pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
 

@@ -18,7 +18,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from run_notebooks import clean, execute, main, normalise
 from sample import NAME, SYMEXP, sample
-from student import build, stub, student
+from student import build
+
+from wm_tutorial.course.copy import stub, student
 
 Spoil: TypeAlias = Callable[[NotebookNode], object]
 Complaints: TypeAlias = Callable[[NotebookNode], list[tuple[str, str]]]

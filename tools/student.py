@@ -7,16 +7,14 @@ Each folder holds the notebooks, the package and whatever else the text links to
 cells with solutions and the output of the cells that check them.
 """
 
-import ast
-import re
 import shutil
 import sys
 from pathlib import Path
 
-from course import NOTEBOOKS, ROOT, chapters, has, links, read, write
-from nbformat import NotebookNode
+from course import NOTEBOOKS, ROOT, chapters, links, read, write
 
-HEADING = re.compile(r"^### (Exercise \d+\.\d+)\b", re.MULTILINE)
+from wm_tutorial.course.copy import student
+
 BESIDE = ["LICENSE", "constraints.txt", "pyproject.toml", "wm_tutorial"]
 README = """\
 # wm_tutorial: {title}
@@ -40,47 +38,6 @@ says in one line that your function is right, or what is wrong with it. Everythi
 exercise is solved or not."""
 SOLUTIONS = """\
 The exercises are solved. The solutions are collapsed: click on the bar at the left of such a cell to see one."""
-
-
-def stub(source: str, exercise: str) -> str:
-    """A solution cell whose functions are still to be written: imports, signatures and docstrings stay as they are.
-
-    Raises:
-        ValueError: if the cell holds anything but imports and functions with a docstring.
-    """
-    lines = source.splitlines()
-    kept = []
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            kept.append("\n".join(lines[node.lineno - 1 : node.end_lineno]))
-        elif isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            docstring = node.body[0]
-            head = "\n".join(lines[first - 1 : docstring.end_lineno])
-            indent = " " * docstring.col_offset
-            kept.append(f'\n\n{head}\n{indent}raise NotImplementedError("{exercise}")')
-        else:
-            raise ValueError(
-                f"{exercise}: a solution cell may hold only imports and functions with a docstring, but line "
-                f"{node.lineno} is {lines[node.lineno - 1]!r}."
-            )
-    return "\n".join(kept).strip()
-
-
-def student(notebook: NotebookNode) -> NotebookNode:
-    """The notebook (changed in place) as a student gets it: solutions are stubs in plain sight, checks have not run."""
-    exercise = ""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and (headings := HEADING.findall(cell.source)):
-            exercise = headings[-1]
-        if has(cell, "solution"):
-            cell.source = stub(cell.source, exercise)
-            del cell.metadata["tags"]
-            cell.metadata.pop("jupyter", None)
-        elif not has(cell, "check"):
-            continue
-        cell.outputs, cell.execution_count = [], None
-    return notebook
 
 
 def build(folder: Path, solutions: bool, notebooks: Path = NOTEBOOKS) -> None:

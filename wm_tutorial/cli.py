@@ -1,4 +1,4 @@
-"""The command line: wm-tutorial train | resume | evaluate | dream | measure | zoo | bench | presets."""
+"""The command line: wm-tutorial train | resume | evaluate | dream | measure | zoo | bench | presets | notebooks."""
 
 import ast
 import dataclasses
@@ -19,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from wm_tutorial import checkpoint, figures, lineage
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import PRESETS, Config, Preset, make_config, section_options, sizes_of
+from wm_tutorial.course.copy import copy_course
 from wm_tutorial.data import Spaces
 from wm_tutorial.errors import InputError, WorldModelError
 from wm_tutorial.runs import bench
@@ -193,6 +194,23 @@ class Presets:
         print("Parameters are those that learn, on CartPole-v1.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Notebooks:
+    """Copy the notebooks of the course into a folder of your own, with exercises to solve."""
+
+    out: tyro.conf.Positional[Path]
+    """The folder; no file that is there already is overwritten."""
+    solutions: bool = False
+    """The exercises are solved."""
+
+    def __call__(self) -> None:
+        """Copy, and say how to begin."""
+        copied = copy_course(self.out, self.solutions)
+        print(f"{len(copied)} chapters are in {copied[0].parent}. To begin:")
+        print(f'  jupyter lab "{copied[0]}"')
+        print('If JupyterLab is missing, `pip install "wm_tutorial[notebooks]"` brings it, into this environment.')
+
+
 def sizes(preset: str) -> str:
     """Each size of a preset with the number of parameters that learn; nothing is allocated for it."""
     cart_pole = Spaces("vector", (4,), "discrete", 2, (0.0,), (1.0,))
@@ -242,7 +260,9 @@ def by_section(info: StructTypeInfo) -> StructConstructorSpec | None:
     return StructConstructorSpec(instantiate=joined, fields=tuple(groups))
 
 
-def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream | Measure | Zoo | Bench | Presets:
+def command_line(
+    arguments: Sequence[str],
+) -> Train | Resume | Evaluate | Dream | Measure | Zoo | Bench | Presets | Notebooks:
     """What was asked for; where options can be given, their defaults are those of the preset and size named."""
     line = " ".join(arguments)
     named = {name: match[1] for name in ("preset", "size") if (match := re.search(rf"--{name}[= ](\S+)", line))}
@@ -260,6 +280,7 @@ def command_line(arguments: Sequence[str]) -> Train | Resume | Evaluate | Dream 
         | Annotated[Zoo, breaking]
         | Annotated[Bench, benching]
         | Annotated[Presets, tyro.conf.subcommand("presets")]
+        | Annotated[Notebooks, tyro.conf.subcommand("notebooks")]
     )
     words = list(arguments)
     try:
