@@ -19,10 +19,10 @@ from nbformat import NotebookNode
 from run_notebooks import normalise
 
 import wm_tutorial
-from wm_tutorial.course.copy import HEADING, stub
 
 __all__ = ["RULES", "chapters", "definitions"]
 
+HEADING = re.compile(r"^### (Exercise \d+\.\d+)\b", re.MULTILINE)
 BOUNDS = {
     "words": (1500, 3000),
     "median cell": (1, 8),
@@ -96,6 +96,8 @@ def run_cell(source: str, namespace: dict[str, Any]) -> Any:
 def measures(notebook: NotebookNode, name: str) -> dict[str, float]:
     """One row of the table of chapters; code that draws is not counted among the lines that need checks."""
     lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code_cells(notebook)]
+    # a cell to write in has nothing to check yet
+    stubs = sum(len(cell.source.splitlines()) for cell in code_cells(notebook) if has(cell, "exercise"))
     drawing = sum(_drawing(cell) for cell in code_cells(notebook))
     checks = sum(_checks(cell) for cell in code_cells(notebook))
     recorded = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -107,7 +109,7 @@ def measures(notebook: NotebookNode, name: str) -> dict[str, float]:
         "lines of code": sum(lines),
         "lines that draw": drawing,
         "checks": checks,
-        "lines per check": round((sum(lines) - drawing) / max(checks, 1), 1),
+        "lines per check": round((sum(lines) - drawing - stubs) / max(checks, 1), 1),
         "exercises": len(HEADING.findall(markdown(notebook))),
         "images": sum(len(re.findall("<img ", shown)) for shown in shown_html(notebook)),
         "CPU seconds": recorded.get(name, {}).get("cpu_seconds", float("nan")),
@@ -210,16 +212,18 @@ def closing(notebook: NotebookNode, name: str) -> Iterator[str]:
 
 
 def exercises(notebook: NotebookNode, name: str) -> Iterator[str]:
-    """Task, solution and check, one after the other, each complete."""
-    expected = 1
-    for task, solution, check in zip(notebook.cells, notebook.cells[1:], notebook.cells[2:], strict=False):
+    """Task, a cell to write in, its check and a solution, one after the other, each complete."""
+    expected, cells = 1, notebook.cells
+    for task, *others in zip(cells, cells[1:], cells[2:], cells[3:], strict=False):
         for exercise in HEADING.findall(task.source) if task.cell_type == "markdown" else []:
             if exercise != (wanted := f"Exercise {int(name[:2])}.{expected}"):
                 yield f"{exercise} should be {wanted}"
             expected += 1
-            for fault in (*_task(task.source), *_solution(solution, task.source), *_check(check)):
+            to_write, check, solution = others
+            faults = (*_task(task.source), *_stub(to_write, exercise, task.source), *_check(check))
+            for fault in (*faults, *_solution(solution, to_write, check)):
                 yield f"{exercise}: {fault}"
-    for tag in ("solution", "check"):
+    for tag in ("exercise", "check", "solution"):
         if (tagged := sum(has(cell, tag) for cell in notebook.cells)) != expected - 1:
             yield f"{expected - 1} exercises, but {tagged} cells with the tag {tag}"
 
@@ -234,25 +238,55 @@ def _task(text: str) -> Iterator[str]:
         yield f"hints {hints}, and not two or three, each in <details><summary>Hint 1</summary> with empty lines around"
 
 
-def _solution(cell: NotebookNode, task: str) -> Iterator[str]:
-    if not (has(cell, "solution") and has(cell, "hide-cell") and cell.metadata.get("jupyter", {}).get("source_hidden")):
-        yield "no collapsed cell with the tags solution and hide-cell follows"
+def _stub(cell: NotebookNode, exercise: str, task: str) -> Iterator[str]:
+    if not has(cell, "exercise"):
+        yield "no cell with the tag exercise, to write in, follows"
         return
-    try:
-        stub(cell.source, "")
-    except ValueError as error:
-        yield str(error).removeprefix(": ")
+    for node in ast.parse(cell.source).body:
+        if isinstance(node, ast.FunctionDef):
+            *docstring, last = node.body
+            if not ast.get_docstring(node) or len(docstring) != 1:
+                yield f"{node.name} is to have a docstring and nothing before its last line"
+            if ast.unparse(last) != f"raise NotImplementedError({exercise!r})":
+                yield f"{node.name} does not end with raise NotImplementedError({exercise!r})"
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            yield f"the cell to write in holds {ast.unparse(node)!r}, which is no import and no function"
     if missing := set(re.findall(r"^def (\w+)\(", task, re.MULTILINE)) - bound(cell.source):
-        yield f"its solution does not define {', '.join(missing)}"
+        yield f"the cell to write in has no {', '.join(missing)}"
 
 
 def _check(cell: NotebookNode) -> Iterator[str]:
     if not (has(cell, "check") and has(cell, "nbval-check-output")):
-        yield "no cell with the tags check and nbval-check-output comes after the solution"
+        yield "no cell with the tags check and nbval-check-output comes after the one to write in"
+    elif not re.fullmatch(r".+: still to be written.+\nFalse", shown := _said(cell)):
+        yield f"its check shows {shown!r}, and not that it is still to be written"
+
+
+def _solution(cell: NotebookNode, to_write: NotebookNode, check: NotebookNode) -> Iterator[str]:
+    """Its functions have names of their own, so that what a reader wrote stays."""
+    hidden = has(cell, "hide-cell") and cell.metadata.get("jupyter", {}).get("source_hidden")
+    if not (has(cell, "solution") and has(cell, "nbval-check-output") and hidden):
+        yield "no collapsed cell with the tags solution, hide-cell and nbval-check-output comes last"
         return
-    shown = "".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
-    if not re.fullmatch(r".+\nTrue", shown):
-        yield f"its check shows {shown!r}, and not a line and True"
+    wanted = {name: solved(name) for name in bound(to_write.source)}
+    if missing := set(wanted.values()) - bound(cell.source):
+        yield f"its solution does not define {', '.join(missing)}"
+    if taken := set(wanted) & bound(cell.source):
+        yield f"its solution takes the place of what the reader wrote: {', '.join(taken)}"
+    asked = re.sub(r"\w+", lambda word: wanted.get(word[0], word[0]), check.source.splitlines()[-1])
+    if cell.source.splitlines()[-1] != asked:
+        yield f"its solution does not end with {asked!r}"
+    if not re.fullmatch(r".+: right, in all .+\nTrue", shown := _said(cell)):
+        yield f"its solution shows {shown!r}, and not that it is right"
+
+
+def solved(name: str) -> str:
+    """What a solution calls the function that readers call `name`."""
+    return f"solved_{name.removeprefix('my_')}"
+
+
+def _said(cell: NotebookNode) -> str:
+    return "".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
 
 
 def solutions(notebook: NotebookNode, name: str) -> Iterator[str]:

@@ -87,13 +87,16 @@ def task(number: int, name: str) -> NotebookNode:
 
 
 def exercise(number: int, name: str, solution: str, check: str) -> list[NotebookNode]:
-    """The three cells of an exercise."""
-    hidden = {"tags": ["solution", "hide-cell"], "jupyter": {"source_hidden": True}}
-    call = f"from wm_tutorial import check\n\ncheck.{check}({name})"
+    """The four cells of an exercise."""
+    hidden = {"tags": ["solution", "hide-cell", "nbval-check-output"], "jupyter": {"source_hidden": True}}
+    solved = f"solved_{name.removeprefix('my_')}"
+    ask = f"check.{check}({name})"
+    stub = f'def {name}(*given):\n    """Of a number."""\n    raise NotImplementedError("Exercise 7.{number}")'
     return [
         task(number, name),
-        new_code_cell(solution.strip(), metadata=hidden),
-        new_code_cell(call, metadata={"tags": ["check", "nbval-check-output"]}),
+        new_code_cell(stub, metadata={"tags": ["exercise"]}),
+        new_code_cell(f"from wm_tutorial import check\n\n{ask}", metadata={"tags": ["check", "nbval-check-output"]}),
+        new_code_cell(f"{solution}\n\n{ask}".replace(name, solved), metadata=hidden),
     ]
 
 

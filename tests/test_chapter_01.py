@@ -16,13 +16,13 @@ def test_symlog_agrees() -> None:
 
 def test_symexp_agrees() -> None:
     x = 3.0 * torch.randn(50, 7)
-    torch.testing.assert_close(CHAPTER["symexp"](x), transforms.symexp(x))
+    torch.testing.assert_close(CHAPTER["solved_symexp"](x), transforms.symexp(x))
 
 
 def test_sample_agrees() -> None:
     mean, logvar = torch.randn(2, 50, 7)
     torch.manual_seed(0)
-    ours = CHAPTER["sample"](mean, logvar)
+    ours = CHAPTER["solved_sample"](mean, logvar)
     torch.manual_seed(0)
     torch.testing.assert_close(ours, Gaussian(mean, logvar).sample())
 

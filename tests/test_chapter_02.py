@@ -27,7 +27,7 @@ def test_dynamics_step_agrees() -> None:
     def net(x: Tensor) -> Tensor:
         return torch.tanh(x @ weights)
 
-    mean, logvar = CHAPTER["dynamics_step"](latent, action, net)
+    mean, logvar = CHAPTER["solved_dynamics_step"](latent, action, net)
     prior = package(net).prior(State(latent[:, :0], latent), action)
     assert isinstance(prior, Gaussian)
     torch.testing.assert_close(mean, prior.mean)
@@ -50,7 +50,7 @@ def test_prior_inputs_agrees() -> None:
     dynamics.posterior = lambda embedding: SimpleNamespace(sample=lambda: latent)  # type: ignore[assignment, method-assign, return-value]
     dynamics.prior = lambda *given: asked.append(given)  # type: ignore[assignment, method-assign, return-value]
     dynamics.observe(latent, action, is_first, State(start[:, :0], start))
-    before, taken = CHAPTER["prior_inputs"](latent, action, is_first, start)
+    before, taken = CHAPTER["solved_prior_inputs"](latent, action, is_first, start)
     assert torch.equal(before, asked[0][0].latent) and torch.equal(taken, asked[0][1])
 
 

@@ -1,10 +1,10 @@
 """`make student` and `make solutions`: the course as folders that stand alone, made from the one set of notebooks.
 
-    python tools/student.py                 build/student: solutions are stubs that a student fills in
+    python tools/student.py                 build/student: without the solutions
     python tools/student.py --solutions     build/solutions: the notebooks as they are
 
 Each folder holds the notebooks, the package and whatever else the text links to. The two differ in nothing but the
-cells with solutions and the output of the cells that check them.
+solutions and the output of exercises.
 """
 
 import shutil

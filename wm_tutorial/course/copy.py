@@ -3,7 +3,6 @@
 A notebook is JSON, read here as plain dicts, so that a copy needs no library of Jupyter.
 """
 
-import ast
 import json
 import re
 from collections.abc import MutableMapping
@@ -14,7 +13,6 @@ from wm_tutorial.errors import InputError, OutputError
 
 Notebook = TypeVar("Notebook", bound=MutableMapping[str, Any])
 
-HEADING = re.compile(r"^### (Exercise \d+\.\d+)\b", re.MULTILINE)
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)\s#]+)[^)\s]*\)")  # a link that leaves the folder of the notebooks
 
 
@@ -37,46 +35,17 @@ def folder_of_notebooks() -> Path:
 # --- The version for students -----------------------------------------------------------------------------------------
 
 
-def stub(source: str, exercise: str) -> str:
-    """A solution cell whose functions are still to be written: imports, signatures and docstrings stay as they are.
-
-    Raises:
-        ValueError: if the cell holds anything but imports and functions with a docstring.
-    """
-    lines = source.splitlines()
-    kept = []
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            kept.append("\n".join(lines[node.lineno - 1 : node.end_lineno]))
-        elif isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            docstring = node.body[0]
-            head = "\n".join(lines[first - 1 : docstring.end_lineno])
-            indent = " " * docstring.col_offset
-            kept.append(f'\n\n{head}\n{indent}raise NotImplementedError("{exercise}")')
-        else:
-            raise ValueError(
-                f"{exercise}: a solution cell may hold only imports and functions with a docstring, but line "
-                f"{node.lineno} is {lines[node.lineno - 1]!r}."
-            )
-    return "\n".join(kept).strip()
-
-
 def student(notebook: Notebook) -> Notebook:
-    """The notebook (changed in place) as a student gets it: solutions are stubs in plain sight, checks have not run."""
-    exercise = ""
+    """The notebook (changed in place) as a student gets it: no solutions, and checks that have not run."""
+    notebook["cells"] = [cell for cell in notebook["cells"] if not _has(cell, "solution")]
     for cell in notebook["cells"]:
-        tags = cell["metadata"].get("tags", [])
-        if cell["cell_type"] == "markdown" and (headings := HEADING.findall(cell["source"])):
-            exercise = headings[-1]
-        if "solution" in tags:
-            cell["source"] = stub(cell["source"], exercise)
-            del cell["metadata"]["tags"]
-            cell["metadata"].pop("jupyter", None)
-        elif "check" not in tags:
-            continue
-        cell["outputs"], cell["execution_count"] = [], None
+        if _has(cell, "exercise") or _has(cell, "check"):
+            cell["outputs"], cell["execution_count"] = [], None
     return notebook
+
+
+def _has(cell: Any, tag: str) -> bool:
+    return tag in cell["metadata"].get("tags", [])
 
 
 # --- A copy of the course ---------------------------------------------------------------------------------------------
