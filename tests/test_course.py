@@ -18,7 +18,7 @@ from wm_tutorial.errors import InputError, OutputError
 ROOT = NOTEBOOKS.parent
 
 # In a process of its own: the cells of a chapter down to its first check, as a kernel would run them.
-TO_THE_FIRST_CHECK = """\
+TO_THE_FIRST = """\
 import json, sys
 import wm_tutorial
 print(wm_tutorial.__file__)
@@ -26,7 +26,7 @@ space = {}
 for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
     if cell["cell_type"] == "code":
         exec("".join(cell["source"]), space)
-        if "check" in cell["metadata"].get("tags", []):
+        if sys.argv[2] in cell["metadata"].get("tags", []):
             break
 """
 
@@ -113,6 +113,6 @@ def test_a_wheel_brings_the_course_and_its_checks_work(
 
     assert f"{len(chapters())} chapters are in course" in python("-m", "wm_tutorial", "notebooks", "course", *options)
     copied = tmp_path / "course" / "06_lambda_returns.ipynb"
-    where, *_, last = python("-c", TO_THE_FIRST_CHECK, str(copied)).splitlines()
+    where, *_, last = python("-c", TO_THE_FIRST, str(copied), "solution" if options else "check").splitlines()
     assert Path(where).is_relative_to(installed) and says in last
     assert json.loads(copied.read_text(encoding="utf-8"))["nbformat"] == 4
