@@ -154,9 +154,7 @@ class ActorCritic(nn.Module):
         if config.policy_gradient == "dynamics":
             actor = pathwise_actor_loss(self.sloped_returns(trajectory) / scale, entropy, weight, config.entropy_scale)
         else:
-            advantage = (returns - expected[:, :-1]) / scale
-            log_prob = policy.log_prob(trajectory.action)
-            actor = actor_loss(log_prob, entropy, advantage, weight, config.entropy_scale)
+            actor = self.policy_loss(policy, trajectory.action, (returns - expected[:, :-1]) / scale, entropy, weight)
         losses = {
             "actor": actor,
             "critic": critic_loss(value[:, :-1], returns, slow_value[:, :-1], weight, config.slow_critic_scale),
@@ -169,6 +167,12 @@ class ActorCritic(nn.Module):
             "entropy": entropy.mean(), "return scale": self.normalizer.scale_of(range_),
         }  # fmt: skip
         return losses, {name: metric.detach() for name, metric in metrics.items()}, range_
+
+    def policy_loss(
+        self, policy: OneHot | BoundedNormal, action: Tensor, advantage: Tensor, entropy: Tensor, weight: Tensor
+    ) -> Tensor:
+        """The loss (N, H) of a policy that took `action` (N, H, A), by how much better it was than expected (N, H)."""
+        return actor_loss(policy.log_prob(action), entropy, advantage, weight, self.config.entropy_scale)
 
     def sloped_returns(self, trajectory: Trajectory) -> Tensor:
         """The same returns (N, H) as numbers, with their gradient in the actions, and none in the critic."""

@@ -77,19 +77,23 @@ class WorldModel(nn.Module):
             self.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
         )
         feature = states.feature
-        going_on = self.config.discount if self.config.discount_in_continue else 1.0
         dynamics, representation = balanced_kl(
             posterior, prior, self.config.free_nats, of_mean=self.config.free_nats_of == "mean"
         )
         losses = {
             "decoder": self.decode(feature).loss(batch.obs),
             "reward": self.reward(feature).loss(batch.reward),
-            "continue": self.continues(feature).loss(going_on * (1.0 - batch.is_terminal.float())),
+            "continue": self.continues(feature).loss(self.continue_target(batch)),
             "dynamics": dynamics,
             "representation": representation,
         }
         assert all(loss.shape == batch.reward.shape for loss in losses.values())
         return losses, states
+
+    def continue_target(self, batch: Batch) -> Tensor:
+        """What the continue head learns (B, T): 1, or gamma if it learns that too, where the episode did not terminate."""
+        going_on = self.config.discount if self.config.discount_in_continue else 1.0
+        return going_on * (1.0 - batch.is_terminal.float())
 
     def decode(self, feature: Tensor) -> SymlogVector | Image:
         """What the observation looks like in a state: (..., F)."""

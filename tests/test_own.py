@@ -1,0 +1,164 @@
+"""A reader's parts drive the agent: in every place they have, only after their check, and equal to the package's."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from chapters import chapters
+from course import has, read, write
+
+from wm_tutorial.config import make_config
+from wm_tutorial.course import own
+from wm_tutorial.errors import InputError
+from wm_tutorial.mistakes import PARTS
+from wm_tutorial.trainer import Trainer
+
+GUIDE = make_config("guide", prefill=100, sequence_length=8, batch_size=4, steps=1000)
+V3 = make_config("dreamer_v3", "nano", prefill=100, sequence_length=8, batch_size=4, bins=15, steps=1000)
+# The parts that each agent has a place for.
+OF_GUIDE = {
+    "symlog", "symexp", "sample", "dynamics_step", "prior_inputs", "continue_loss", "continue_target", "gaussian_kl",
+    "kl_balance", "imagination", "imagined_weight", "lambda_returns", "policy_loss", "critic_loss", "alignment",
+    "replay_sample", "updates_due",
+}  # fmt: skip
+OF_V3 = {"two_hot", "two_hot_mean", "categorical_kl"}
+
+
+def learned(config: Any, updates: int = 3) -> tuple[Trainer, list[dict[str, float]]]:
+    """An agent after some updates, and what each of them measured."""
+    trainer = Trainer("CartPole-v1", config)
+    while not trainer.updates_due:
+        trainer.collect()
+    return trainer, [trainer.train_step() for _ in range(updates)]
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    """All parameters in one row."""
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.agent.parameters()])
+
+
+@pytest.mark.parametrize("name", sorted(OF_GUIDE | OF_V3))
+def test_a_finished_part_makes_the_same_first_update_as_the_packages(name: str) -> None:
+    """Same rows, same losses, and after one update parameters that differ by rounding only."""
+    config = V3 if name in OF_V3 else GUIDE
+    function = PARTS[name].right if name != "replay_sample" else same_rows
+    with own.parts(imagined_weight=PARTS["imagined_weight"].right):  # the readable path, for both
+        theirs, told = learned(config, updates=1)
+    with own.parts(**{"imagined_weight": PARTS["imagined_weight"].right, name: function}):
+        ours, said = learned(config, updates=1)
+    assert ours.steps == theirs.steps and ours.replay.added == theirs.replay.added
+    for column, values in theirs.replay.columns.items():
+        assert (abs(ours.replay.columns[column].astype(float) - values) <= 1e-5).all(), column
+    for metric, value in told[0].items():
+        assert said[0][metric] == pytest.approx(value, rel=1e-4, abs=1e-5), metric
+    # Adam's first step is as long for a small gradient as for a large one: all but a few tiny gradients agree.
+    apart = (weights(ours) - weights(theirs)).abs()
+    assert (apart > 1e-5).float().mean() < 0.01
+
+
+def same_rows(is_first: Any, added: int, batch: int, length: int, rng: Any) -> Any:
+    """As the package draws: the same numbers of the same generator."""
+    capacity = len(is_first)
+    oldest = max(added - capacity, 0)
+    first = rng.integers(oldest, added - length + 1, size=batch)
+    return (first[:, None] + range(length)) % capacity
+
+
+def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = []
+    for _ in range(2):
+        with own.parts(**own.finished()):
+            runs.append(learned(GUIDE))
+    (one, said), (other, told) = runs
+    assert said == told and torch.equal(weights(one), weights(other))
+    assert set(own.PLACES) == OF_GUIDE | OF_V3
+    # symexp is for looking at dreams, and kl_balance computes the divergence itself
+    idle = "Not asked for by this agent: symexp, two_hot, two_hot_mean, gaussian_kl, categorical_kl.\n"
+    assert capsys.readouterr().out == 2 * idle
+
+
+def test_what_a_reader_changes_is_what_the_agent_does() -> None:
+    """A function that is right on the inputs of its check and does something else in the agent: the agent does that."""
+    asked = []
+
+    def mine(reward: torch.Tensor, discount: torch.Tensor, value: torch.Tensor, lam: float) -> Any:
+        asked.append(tuple(reward.shape))
+        return PARTS["lambda_returns"].right(reward, discount, value, lam) + 100.0 * (reward.shape[1] == GUIDE.horizon)
+
+    with own.parts(lambda_returns=mine):
+        checked = len(asked)
+        _, said = learned(GUIDE, updates=1)
+    assert asked[checked:] == [(32, GUIDE.horizon)] and 90.0 < said[0]["imagined return"] < 110.0
+    _, after = learned(GUIDE, updates=1)
+    assert after[0]["imagined return"] < 50.0
+
+
+@pytest.mark.parametrize("name", sorted(own.PLACES))
+def test_no_known_mistake_drives_the_agent(name: str) -> None:
+    mistake = next(iter(PARTS[name].mistakes.values()))
+    refused = pytest.raises(InputError, match=rf"Only what its check accepts can drive the agent\. {name}: ")
+    with refused, own.parts(**{name: mistake.functions[0]}):
+        pytest.fail("a mistake was let in")
+
+
+def test_parts_without_a_place_are_refused_by_name() -> None:
+    refused = pytest.raises(InputError, match=r"'n_step_return' has no place in the agent; .*lambda_returns")
+    with refused, own.parts(n_step_return=PARTS["n_step_return"].right):
+        pytest.fail("it was let in")
+
+
+def test_a_lambda_for_each_step_is_what_the_package_makes_of_it() -> None:
+    reward, value = torch.randn(2, 4, 6, dtype=torch.float64)
+    discount, lam = torch.rand(2, 4, 6, dtype=torch.float64)
+    from wm_tutorial import returns
+
+    right = returns.lambda_returns(reward, discount, value, lam)
+    with own.parts(lambda_returns=PARTS["lambda_returns"].right):
+        torch.testing.assert_close(returns.lambda_returns(reward, discount, value, lam), right)
+
+
+# --- What a reader has written ----------------------------------------------------------------------------------------
+
+
+def test_functions_are_found_in_the_notebooks_they_were_written_in(tmp_path: Path) -> None:
+    solved = fill(tmp_path, lambda name: True)
+    found = own.written(tmp_path)
+    assert set(found) == set(solved) and len(found) > 20
+    with own.parts(**own.finished({name: found[name] for name in found if name in own.PLACES})):
+        pass
+
+
+def test_what_is_still_to_be_written_is_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, lambda name: name == "lambda_weights")
+    assert set(own.written(tmp_path)) == {"lambda_weights"}
+    assert own.written(tmp_path / "nowhere") == {}
+
+
+def test_a_cell_that_a_reader_has_begun_does_no_harm(tmp_path: Path) -> None:
+    fill(tmp_path, lambda name: name == "lambda_weights")
+    path = tmp_path / "06_lambda_returns.ipynb"
+    notebook = json.loads(path.read_text())
+    notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": ["if so:\n"], "outputs": []})
+    path.write_text(json.dumps(notebook))
+    assert set(own.written(tmp_path)) == {"lambda_weights"}
+
+
+def fill(folder: Path, wanted: Callable[[str], bool]) -> list[str]:
+    """Write the solutions of the checks that are wanted into the exercises, as a reader would; returns their names."""
+    names = []
+    for path in chapters():
+        notebook = read(path)
+        cells = notebook.cells
+        for exercise, check, solution in zip(cells, cells[1:], cells[2:], strict=False):
+            if has(exercise, "exercise"):
+                name = check.source.splitlines()[-1].removeprefix("check.").partition("(")[0]
+                if wanted(name):
+                    names.append(name)
+                    source, _, _ = solution.source.rpartition("\n\n\ncheck.")
+                    asked = check.source.rpartition("(")[2].rstrip(")")
+                    exercise.source = source.replace(f"solved_{asked.removeprefix('my_')}", asked)
+        write(notebook, folder / path.name)
+    return names

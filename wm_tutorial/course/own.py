@@ -1,0 +1,360 @@
+"""Parts that a reader wrote drive the agent.
+
+from wm_tutorial.course import own
+
+with own.parts(lambda_returns=my_lambda_returns, sample=my_sample):
+    trainer.run()
+
+A function takes the place of the package's once its check has passed, with the signature that the check asks for. The
+agent then takes its readable path, so that what was written is what runs.
+"""
+
+import ast
+import contextlib
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wm_tutorial import actor_critic, imagination, kl, returns, transforms
+from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.data import Array, Batch, Row, State, Trajectory
+from wm_tutorial.dynamics import FeedForward, executed
+from wm_tutorial.envs import Environments
+from wm_tutorial.errors import InputError
+from wm_tutorial.heads import Bernoulli, SquaredError
+from wm_tutorial.latents import Distribution, Gaussian, GaussianLatent, OneHot
+from wm_tutorial.mistakes import PARTS
+from wm_tutorial.mistakes.part import Function
+from wm_tutorial.parts import Replacement, replaced
+from wm_tutorial.replay import Replay
+from wm_tutorial.trainer import Trainer
+from wm_tutorial.transforms import TwoHot
+from wm_tutorial.world_model import WorldModel
+
+
+@contextmanager
+def parts(**functions: Function) -> Iterator[None]:
+    """Inside, the agent uses these functions, each named after its check, in place of the package's.
+
+    Says at the end which of them no agent has asked for: `kl_balance` has no place in one with categorical latents.
+
+    Raises:
+        InputError: for a part that has no place in the agent, or a function that its check does not accept; the
+            message is what the check says.
+    """
+    used = {name: Counted(function) for name, function in functions.items()}
+    replacements = []
+    for name, function in functions.items():
+        if name not in PLACES:
+            raise InputError(f"{name!r} has no place in the agent; these parts have one: {', '.join(PLACES)}.")
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            right = examine(PARTS[name], function)
+        if not right:
+            raise InputError(f"Only what its check accepts can drive the agent. {said.getvalue().strip()}")
+        replacements += PLACES[name](used[name])
+    with replaced(*replacements):
+        yield
+    if idle := [name for name, function in used.items() if not function.calls]:
+        print(f"Not asked for by this agent: {', '.join(idle)}.")
+
+
+def finished(mine: Mapping[str, Function] | None = None) -> dict[str, Function]:
+    """Every part that has a place: the reader's own where there is one, else the finished one."""
+    return {name: (mine or {}).get(name, PARTS[name].right) for name in PLACES}
+
+
+def written(folder: str | Path = ".") -> dict[str, Function]:
+    """What a reader has written into the exercises of the notebooks in `folder`, by the name of its check.
+
+    A notebook must have been saved. Of its other cells only the imports are run. What still raises NotImplementedError
+    is left out.
+    """
+    found: dict[str, Function] = {}
+    for path in sorted(Path(folder).expanduser().glob("[0-9][0-9]_*.ipynb")):
+        cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+        imports = "\n".join(_imports("".join(cell["source"])) for cell in cells)
+        for exercise, check in itertools.pairwise(cells):
+            asked = re.search(r"^check\.(\w+)\((\w+)\)$", "".join(check["source"]), re.MULTILINE)
+            source = "".join(exercise["source"])
+            if "exercise" in exercise["metadata"].get("tags", []) and asked and "NotImplementedError" not in source:
+                space: dict[str, Any] = {}
+                exec(compile(f"{imports}\n{source}", f"<{path.name}>", "exec"), space)
+                found[asked[1]] = space[asked[2]]
+    return found
+
+
+def _imports(source: str) -> str:
+    try:
+        nodes = ast.parse(source).body
+    except SyntaxError:  # a cell that a reader has begun
+        return ""
+    return "\n".join(ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@dataclass
+class Counted:
+    """A function that knows how often it was called."""
+
+    function: Function
+    calls: int = 0
+
+    def __call__(self, *given: Any) -> Any:
+        """Its answer."""
+        self.calls += 1
+        return self.function(*given)
+
+
+# --- Where each part belongs: from the reader's signature to the package's --------------------------------------------
+
+
+def _flat(x: Tensor, keep: int = 1) -> Tensor:
+    """All axes but the last `keep` as one."""
+    return x.reshape(-1, *x.shape[x.dim() - keep :])
+
+
+def _lambda_returns(mine: Function) -> list[Replacement]:
+    def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Any:
+        if not isinstance(lam, Tensor):
+            return mine(reward, discount, value, lam)
+        # one lambda for each step: step by step from the end, with what follows mixed into the value
+        following, columns = value[:, -1:], []
+        for t in reversed(range(reward.shape[1])):
+            now = slice(t, t + 1)
+            mixed = (1.0 - lam[:, now]) * value[:, now] + lam[:, now] * following
+            following = mine(reward[:, now], discount[:, now], mixed, 1.0)
+            columns.append(following)
+        return torch.cat(columns[::-1], dim=1)
+
+    return [Replacement(returns, "lambda_returns", lambda_returns)]
+
+
+def _symlog(mine: Function) -> list[Replacement]:
+    return [Replacement(transforms, "symlog", lambda x: mine(x))]
+
+
+def _symexp(mine: Function) -> list[Replacement]:
+    return [Replacement(transforms, "symexp", lambda x: mine(x))]
+
+
+def _two_hot(mine: Function) -> list[Replacement]:
+    def loss(self: TwoHot, target: Tensor) -> Tensor:
+        weights: Tensor = mine(target.detach().reshape(-1), self.bins).reshape(*target.shape, -1)
+        return -(weights * self.log_probabilities).sum(-1)
+
+    return [Replacement(TwoHot, "loss", loss)]
+
+
+def _two_hot_mean(mine: Function) -> list[Replacement]:
+    def mean(self: TwoHot) -> Any:
+        return mine(_flat(torch.softmax(self.logits, -1)), self.bins).reshape(self.logits.shape[:-1])
+
+    return [Replacement(TwoHot, "mean", property(mean))]
+
+
+def _sample(mine: Function) -> list[Replacement]:
+    def sample(self: Gaussian) -> Any:
+        return mine(_flat(self.mean), _flat(self.logvar)).reshape(self.mean.shape)
+
+    return [Replacement(Gaussian, "sample", sample)]
+
+
+def _gaussian_kl(mine: Function) -> list[Replacement]:
+    return [Replacement(kl, "gaussian_kl", lambda *given: mine(*given))]
+
+
+def _categorical_kl(mine: Function) -> list[Replacement]:
+    def categorical_kl(log_p: Tensor, log_q: Tensor) -> Any:
+        # the uniform distribution is in both already; logarithms of probabilities are logits, too
+        return mine(_flat(log_p, 2), _flat(log_q, 2), 0.0).reshape(log_p.shape[:-2])
+
+    return [Replacement(kl, "categorical_kl", categorical_kl)]
+
+
+def _kl_balance(mine: Function) -> list[Replacement]:
+    package = kl.balanced_kl
+
+    def balanced_kl(posterior: Any, prior: Any, free_nats: float, of_mean: bool = False) -> Any:
+        if not isinstance(posterior, Gaussian):
+            return package(posterior, prior, free_nats, of_mean)
+        given = posterior.mean, posterior.logvar, prior.mean, prior.logvar
+        both = [mine(*given, alpha) for alpha in (1.0, 0.0)]  # all for the prior, then all for the posterior
+        if of_mean:
+            both = [one.mean().expand_as(one) for one in both]
+        return both[0].clamp(min=free_nats), both[1].clamp(min=free_nats)
+
+    return [Replacement(kl, "balanced_kl", balanced_kl)]
+
+
+def _dynamics_step(mine: Function) -> list[Replacement]:
+    package = FeedForward.prior
+
+    def prior(self: FeedForward, state: State, action: Tensor) -> Distribution:
+        if not isinstance(self.latent, GaussianLatent):
+            return package(self, state, action)
+        shape = state.latent.shape
+        mean, logvar = mine(_flat(state.latent), _flat(executed(action)), self.prior_net)
+        return Gaussian(mean.reshape(shape), logvar.reshape(shape))
+
+    return [Replacement(FeedForward, "prior", prior)]
+
+
+def _prior_inputs(mine: Function) -> list[Replacement]:
+    def observe(
+        self: FeedForward, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
+    ) -> tuple[State, Distribution, Distribution]:
+        posterior = self.posterior(embedding)
+        latent = posterior.sample()
+        memory = latent.new_zeros(*latent.shape[:2], 0)
+        before, taken = mine(latent, action, is_first, start.latent)
+        return State(memory, latent), posterior, self.prior(State(memory, before), taken)
+
+    return [Replacement(FeedForward, "observe", observe)]
+
+
+def _imagination(mine: Function) -> list[Replacement]:
+    package = imagination.imagine
+
+    def imagine(model: WorldModel, policy: Any, start: State, horizon: int, differentiable: bool = False) -> Trajectory:
+        if differentiable:
+            return package(model, policy, start, horizon, differentiable)
+        memory = start.memory.shape[-1]
+        with torch.no_grad():
+            dreamed = mine(
+                start.feature,
+                lambda feature: policy(feature).sample(),
+                lambda feature, action: model.imagine(State.split(feature, memory), action).feature,
+                lambda feature: model.reward(feature).mean,
+                horizon,
+            )
+            continue_ = model.continues(dreamed["latent"]).mean
+        return Trajectory(State.split(dreamed["latent"], memory), dreamed["action"], dreamed["reward"], continue_)
+
+    return [Replacement(imagination, "imagine", imagine)]
+
+
+def _imagined_weight(mine: Function) -> list[Replacement]:
+    return [Replacement(Trajectory, "weight", lambda self, gamma: mine(self.continue_, gamma))]
+
+
+def _policy_loss(mine: Function) -> list[Replacement]:
+    package = ActorCritic.policy_loss
+
+    def policy_loss(
+        self: ActorCritic, policy: Any, action: Tensor, advantage: Tensor, entropy: Tensor, weight: Tensor
+    ) -> Any:
+        if not isinstance(policy, OneHot):
+            return package(self, policy, action, advantage, entropy, weight)
+        # the advantage is a difference already, in units of the range of returns
+        return mine(policy.logits, action, advantage, torch.zeros_like(advantage), weight, self.config.entropy_scale)
+
+    return [Replacement(ActorCritic, "policy_loss", policy_loss)]
+
+
+def _critic_loss(mine: Function) -> list[Replacement]:
+    package = actor_critic.critic_loss
+
+    def critic_loss(value: Any, target: Tensor, slow_value: Tensor, weight: Tensor, slow_scale: float) -> Any:
+        if not isinstance(value, SquaredError):
+            return package(value, target, slow_value, weight, slow_scale)
+
+        def pull(to: Tensor) -> Any:
+            one = mine((value.mean / value.unit).reshape(-1, 1), (to / value.unit).reshape(-1), weight.reshape(-1))
+            return one.reshape(weight.shape)
+
+        return pull(target) + slow_scale * pull(slow_value)
+
+    return [Replacement(actor_critic, "critic_loss", critic_loss)]
+
+
+def _continue_target(mine: Function) -> list[Replacement]:
+    def continue_target(self: WorldModel, batch: Batch) -> Any:
+        discount = self.config.discount if self.config.discount_in_continue else 1.0
+        return mine(batch.is_last, batch.is_terminal, discount)
+
+    return [Replacement(WorldModel, "continue_target", continue_target)]
+
+
+def _continue_loss(mine: Function) -> list[Replacement]:
+    return [Replacement(Bernoulli, "loss", lambda self, target: mine(self.logit, target))]
+
+
+def _alignment(mine: Function) -> list[Replacement]:
+    package = Environments.step
+
+    def step(self: Environments, row: Row, action: Array) -> Row:
+        after = package(self, row, action)
+        columns: dict[str, list[Any]] = {name: [] for name in ("obs", "reward", "is_last", "is_terminal")}
+        for i in range(len(self)):
+            if row.is_last[i]:  # no transition: another episode begins
+                now = {name: getattr(after, name)[i] for name in columns}
+            else:
+                given = row.obs[i], action[i], after.reward[i], after.obs[i]
+                tensors = [torch.from_numpy(np.asarray(x, np.float32)).unsqueeze(0) for x in given]
+                ends = [
+                    torch.tensor([x]) for x in (after.is_terminal[i], after.is_last[i] and not after.is_terminal[i])
+                ]
+                now = {name: column[1].numpy() for name, column in mine(*tensors, *ends).items() if name in columns}
+            for name, column in columns.items():
+                column.append(now[name])
+        made = {name: np.stack(column).astype(getattr(after, name).dtype) for name, column in columns.items()}
+        return Row(is_first=after.is_first, **made)
+
+    return [Replacement(Environments, "step", step)]
+
+
+def _replay_sample(mine: Function) -> list[Replacement]:
+    def anywhere(self: Replay, batch: int, length: int, rng: np.random.Generator) -> Array:
+        positions = mine(self.columns["is_first"][0], self.added, batch, length + 1, rng)
+        oldest = self.added - min(self.added, self.length)
+        first: Array = oldest + (np.asarray(positions)[:, 0] - oldest) % self.length
+        return first
+
+    return [Replacement(Replay, "_anywhere", anywhere)]
+
+
+def _updates_due(mine: Function) -> list[Replacement]:
+    enough: Callable[[Trainer], int] = Trainer.updates_due.fget  # type: ignore[attr-defined]
+
+    def updates_due(self: Trainer) -> int:
+        config = self.config
+        rows = config.batch_size * config.sequence_length
+        steps = torch.tensor([self.steps])
+        due = mine(steps, config.prefill, config.updates_per_step * rows, config.batch_size, config.sequence_length)
+        return int(due) if enough(self) else 0
+
+    return [Replacement(Trainer, "updates_due", property(updates_due))]
+
+
+PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
+    "symlog": _symlog,
+    "symexp": _symexp,
+    "sample": _sample,
+    "dynamics_step": _dynamics_step,
+    "prior_inputs": _prior_inputs,
+    "continue_loss": _continue_loss,
+    "continue_target": _continue_target,
+    "two_hot": _two_hot,
+    "two_hot_mean": _two_hot_mean,
+    "gaussian_kl": _gaussian_kl,
+    "categorical_kl": _categorical_kl,
+    "kl_balance": _kl_balance,
+    "imagination": _imagination,
+    "imagined_weight": _imagined_weight,
+    "lambda_returns": _lambda_returns,
+    "policy_loss": _policy_loss,
+    "critic_loss": _critic_loss,
+    "alignment": _alignment,
+    "replay_sample": _replay_sample,
+    "updates_due": _updates_due,
+}
