@@ -159,6 +159,8 @@ def fill(folder: Path, wanted: Callable[[str], bool]) -> list[str]:
                     names.append(name)
                     source, _, _ = solution.source.rpartition("\n\n\ncheck.")
                     asked = check.source.rpartition("(")[2].rstrip(")")
-                    exercise.source = source.replace(f"solved_{asked.removeprefix('my_')}", asked)
+                    given = exercise.source.rpartition("\ndef ")[0]  # its imports
+                    solved = f"solved_{asked.removeprefix('my_')}"
+                    exercise.source = f"{given}\n{source.replace(solved, asked)}"
         write(notebook, folder / path.name)
     return names

@@ -91,7 +91,7 @@ class WorldModel(nn.Module):
         return losses, states
 
     def continue_target(self, batch: Batch) -> Tensor:
-        """What the continue head learns (B, T): 1, or gamma if it learns that too, where the episode did not terminate."""
+        """What the continue head learns (B, T): 1, or gamma if it learns that too; 0 where the episode terminated."""
         going_on = self.config.discount if self.config.discount_in_continue else 1.0
         return going_on * (1.0 - batch.is_terminal.float())
 
