@@ -116,11 +116,11 @@ lock: $(STAMP) ## Write down the hash of each file that is installed, for the ve
 locked: ## Install as the other targets do, but only files whose hashes are in locks/
 	$(call environment,$(VENV))
 	$(call environment,$(BOOK))
-	$(PIP) -q --require-hashes -r locks/course.txt
+	$(PIP) -q --no-deps --require-hashes -r locks/course.txt
 	$(PIP) -c constraints.txt torch
 	$(PIP) -q --no-deps --no-build-isolation -e .
 	$(BIN)/python -m pip check
-	$(BOOK_PIP) -q --require-hashes -r locks/book.txt
+	$(BOOK_PIP) -q --no-deps --require-hashes -r locks/book.txt
 	@touch $(STAMP) $(BOOK_STAMP)
 
 # A new virtual environment, unless there is one, or one sentence about what is missing.
