@@ -19,7 +19,7 @@ extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help train check test hooks mutants lab notebooks student solutions book links browser results bench lock \
-    locked clean
+    locked locked-book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,15 +113,19 @@ lock: $(STAMP) ## Write down the hash of each file that is installed, for the ve
 	$(BIN)/python tools/lock.py
 
 # torch is the exception: people choose its build. A test compares the locks with constraints.txt.
-locked: ## Install as the other targets do, but only files whose hashes are in locks/
+locked: locked-book ## Install as the other targets do, but only files whose hashes are in locks/ (torch aside)
 	$(call environment,$(VENV))
-	$(call environment,$(BOOK))
 	$(PIP) -q --no-deps --require-hashes -r locks/course.txt
 	$(PIP) -c constraints.txt torch
 	$(PIP) -q --no-deps --no-build-isolation -e .
 	$(BIN)/python -m pip check
+	@touch $(STAMP)
+
+locked-book:
+	$(call environment,$(BOOK))
 	$(BOOK_PIP) -q --no-deps --require-hashes -r locks/book.txt
-	@touch $(STAMP) $(BOOK_STAMP)
+	$(BOOK)/bin/python -m pip check
+	@touch $(BOOK_STAMP)
 
 # A new virtual environment, unless there is one, or one sentence about what is missing.
 define environment
