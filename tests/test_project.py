@@ -1,14 +1,19 @@
 """The pages around the code say what is so."""
 
+import ast
 import importlib
+import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
 from changed import EVERYTHING, SECONDS
 from chapters import BOUNDS
+from lock import LOCKS, OF_A_BUILD, blocks, wanted, without_builds
 
 import wm_tutorial
 from wm_tutorial import cli, zoo
@@ -94,6 +99,110 @@ def test_every_requirement_is_pinned() -> None:
     asked = PROJECT["dependencies"] + [one for extra in PROJECT["optional-dependencies"].values() for one in extra]
     names = {canonical(re.split(r"[\[<>=;]", requirement)[0]) for requirement in asked}
     assert {"ruff", "pre-commit", "pre-commit-hooks"} <= names <= pinned
+
+
+# --- What is installed has a hash -------------------------------------------------------------------------------------
+
+EACH_LOCK = pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def locked_in(path: Path) -> dict[str, str]:
+    """The versions of a lock by canonical name."""
+    return {
+        canonical(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE)
+    }
+
+
+@EACH_LOCK
+def test_a_lock_has_the_versions_of_the_constraints_and_a_hash_for_each(path: Path) -> None:
+    pinned = {canonical(name): version for name, version in PINNED.items()}
+    locked = locked_in(path)
+    assert {name: pinned.get(name) for name in locked} == locked
+    packages = blocks(path.read_text().split("\n", 1)[1])
+    assert len(packages) == len(locked) > 90
+    for package in packages:
+        assert re.fullmatch(r"\S+==\S+( ; [^\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n", package), package
+
+
+@EACH_LOCK
+def test_a_lock_has_all_that_its_extras_ask_for_but_torch(path: Path) -> None:
+    asked = {canonical(re.split(r"[\[<>=;]", one)[0]) for one in wanted(LOCKS[path], whole=path.stem == "course")}
+    assert asked - {"torch"} <= locked_in(path).keys()
+    if path.stem == "course":
+        assert {"pip", "hatchling", "numpy", "filelock", "sympy"} <= locked_in(path).keys()  # torch needs the last two
+
+
+@EACH_LOCK
+def test_a_lock_leaves_the_build_of_torch_to_people_and_names_no_address(path: Path) -> None:
+    text = path.read_text()
+    assert not [package for package in blocks(text) if OF_A_BUILD.match(package)] and "://" not in text
+
+
+def test_torch_and_the_libraries_of_a_build_are_taken_out_of_a_lock() -> None:
+    hashed = " \\\n    --hash=sha256:1\n    --hash=sha256:2\n"
+    names = ["a", "cuda-toolkit", "nvidia-cublas", "torch", "torchrl", "triton", "z"]
+    lock = "".join(f"{name}==1{hashed}" for name in names)
+    assert [package.split("==")[0] for package in blocks(without_builds(lock))] == ["a", "torchrl", "z"]
+
+
+def test_the_package_is_built_by_the_version_that_is_pinned() -> None:
+    system = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
+    assert system["requires"] == [f"hatchling=={PINNED['hatchling']}"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_names_each_action_by_its_commit_and_keeps_no_credentials(path: Path) -> None:
+    text = path.read_text()
+    assert len(re.findall(r"uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n", text)) == text.count("uses:")
+    for job in yaml.safe_load(text)["jobs"].values():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_new_versions_of_the_actions_are_proposed() -> None:
+    (update,) = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    assert update["package-ecosystem"] == "github-actions"
+
+
+def test_no_target_installs_a_system_package_and_what_runs_in_ci_does_so_in_plain_sight() -> None:
+    targets = "\n".join(line for line in (ROOT / "Makefile").read_text().splitlines() if "echo" not in line)
+    assert "apt" not in re.findall(r"[\w-]+", targets) and "apt-get" not in targets
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "apt-get install -qq -y chromium" in ci and ci.index("make locked") < ci.index("make test")
+
+
+# --- Files that other programs read -----------------------------------------------------------------------------------
+
+WRITERS = [
+    path for folder in ("tools", "benchmarks", "wm_tutorial/course") for path in sorted((ROOT / folder).glob("*.py"))
+]
+
+
+def test_committed_json_is_json_without_the_infinities_of_python() -> None:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(constant)
+
+    tracked = subprocess.run(["git", "ls-files", "*.json", "*.ipynb"], cwd=ROOT, capture_output=True, text=True)
+    found = [ROOT / name for name in tracked.stdout.split()] or sorted((ROOT / "book" / "results").rglob("*.json"))
+    assert len(found) > 50
+    for path in found:
+        try:
+            json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        except ValueError as error:
+            pytest.fail(f"{path.relative_to(ROOT)}: {error}")
+
+
+@pytest.mark.parametrize("path", WRITERS, ids=lambda path: path.stem)
+def test_what_writes_json_refuses_what_json_has_no_word_for(path: Path) -> None:
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        if ast.unparse(call.func) in ("json.dump", "json.dumps"):
+            assert "allow_nan=False" in ast.unparse(call), f"line {call.lineno}"
+
+
+# --- Hooks and pages --------------------------------------------------------------------------------------------------
 
 
 def test_hooks_are_programs_of_the_environment_so_that_no_second_set_of_versions_exists() -> None:

@@ -182,7 +182,7 @@ def main(names: list[str], folder: Path = NOTEBOOKS, results: Path = RESULTS) ->
                 failed += 1
                 print(f"{path.name}: {failure}", file=sys.stderr, flush=True)
     here = {path.stem: costs[path.stem] for path in chapters(folder=folder) if path.stem in costs}
-    results.write_text(json.dumps(here, indent=2) + "\n")
+    results.write_text(json.dumps(here, indent=2, allow_nan=False) + "\n")
     return failed
 
 
