@@ -13,7 +13,6 @@ BOOK := .venv-book
 BOOK_STAMP := $(BOOK)/.installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 BOOK_PIP := $(BOOK)/bin/python -m pip install --disable-pip-version-check
-INSTALL := -c constraints.txt -e ".[test,notebooks]"
 # What an extra of pyproject.toml asks for. ".[extra]" would build the package once more.
 extra = $$($(BIN)/python tools/extra.py $(1))
 
@@ -94,11 +93,15 @@ clean: ## Remove the virtual environment, caches and built packages (runs/ stays
 $(STAMP): pyproject.toml constraints.txt
 	$(call environment,$(VENV))
 	@$(BIN)/python -m pip show -q torch 2>/dev/null || { \
-	    echo "Installing into $(VENV), 1 of 2: PyTorch, about 0.2 GB. On Linux it is more than 5 GB, with libraries for"; \
+	    echo "Installing into $(VENV), 1 of 4: PyTorch, about 0.2 GB. On Linux it is more than 5 GB, with libraries for"; \
 	    echo "NVIDIA GPUs, unless you install the build for CPUs first (README.md has the line) ..."; }
-	@$(PIP) -c constraints.txt torch || $(call failed,-c constraints.txt torch)
-	@echo "Installing into $(VENV), 2 of 2: wm_tutorial, JupyterLab and the tools, about 0.1 GB and a minute ..."
-	@$(PIP) -q $(INSTALL) || $(call failed,$(INSTALL))
+	@$(PIP) -c constraints.txt torch || $(failed)
+	@echo "Installing into $(VENV), 2 of 4: wm_tutorial and its libraries ..."
+	@$(PIP) -q -c constraints.txt -e . || $(failed)
+	@echo "Installing into $(VENV), 3 of 4: JupyterLab ..."
+	@$(PIP) -q -c constraints.txt $(call extra,notebooks) || $(failed)
+	@echo "Installing into $(VENV), 4 of 4: the tools of the tests ..."
+	@$(PIP) -q -c constraints.txt $(call extra,test) || $(failed)
 	@touch $@
 
 # Jupyter Book pins old versions of Sphinx: it has an environment of its own, without the package and torch.
@@ -137,4 +140,4 @@ define environment
     exit 1; } >&2
 endef
 
-failed = { echo 'The installation failed. For the details:  $(PIP) $(1)'; exit 1; } >&2
+failed = { echo "The installation failed; the lines above say why. 'make $(MAKECMDGOALS)' tries again."; exit 1; } >&2
