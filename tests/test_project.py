@@ -18,6 +18,7 @@ from lock import LOCKS, OF_A_BUILD, blocks, wanted, without_builds
 import wm_tutorial
 from wm_tutorial import cli, zoo
 from wm_tutorial.config import PRESETS, SIZES, sizes_of
+from wm_tutorial.runs.report import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -29,7 +30,7 @@ def test_the_version_stands_the_same_everywhere() -> None:
     assert cited and cited[1] == version == wm_tutorial.__version__
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https:)([^)#]+)\)", README))))
 def test_every_link_of_the_readme_leads_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
 
@@ -245,6 +246,34 @@ def test_every_command_of_a_page_is_a_target(page: str) -> None:
 )
 def test_where_something_is_added_is_a_name_there(name: str, file: str) -> None:
     assert f"`{name}`" in CONTRIBUTING and re.search(rf"^{name}\b", (ROOT / file).read_text(), re.MULTILINE)
+
+
+HOW_TO_USE = (ROOT / "book" / "how_to_use.md").read_text()
+TROUBLESHOOTING = (ROOT / "book" / "troubleshooting.md").read_text()
+NOTEBOOKS = (ROOT / "notebooks" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [README, HOW_TO_USE, TROUBLESHOOTING, NOTEBOOKS, COMMANDS],
+    ids=["readme", "use", "trouble", "notebooks", "run"],
+)
+def test_where_the_command_is_stands_wherever_it_is_used(page: str) -> None:
+    assert "source .venv/bin/activate" in page and r".venv\Scripts\activate" in page
+
+
+@pytest.mark.parametrize("page", [README, HOW_TO_USE], ids=["readme", "use"])
+def test_how_much_arrives_is_said_with_the_line_that_makes_it_less(page: str) -> None:
+    assert "more than 5 GB" in page and "1.5 GB" in page and f"torch=={PINNED['torch']} --index-url ADDRESS" in page
+
+
+def test_the_readme_tells_activation_before_the_first_command_that_needs_it() -> None:
+    assert README.index("source .venv/bin/activate") < README.index("    wm-tutorial train")
+
+
+def test_what_make_installs_is_said_stage_by_stage() -> None:
+    stages = re.findall(r"Installing into \$\(VENV\), (\d) of (\d)", (ROOT / "Makefile").read_text())
+    assert stages == [(str(n), str(len(stages))) for n in range(1, len(stages) + 1)]
 
 
 def test_how_long_everything_takes_is_said_alike() -> None:
