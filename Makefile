@@ -11,10 +11,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BOOK := .venv-book
 BOOK_STAMP := $(BOOK)/.installed
-INSTALL := --disable-pip-version-check -c constraints.txt -e ".[test,notebooks]"
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+BOOK_PIP := $(BOOK)/bin/python -m pip install --disable-pip-version-check
+# What an extra of pyproject.toml asks for. ".[extra]" would build the package once more.
+extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test hooks mutants lab notebooks student solutions book links browser results bench clean
+.PHONY: help train check test hooks mutants lab notebooks student solutions book links browser results bench lock \
+    chromium locked locked-book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,9 +28,11 @@ help: ## List the targets
 	@echo '    make train ENV=Acrobot-v1'
 	@echo '    make test ARGS="tests/test_returns.py -k bootstrap"'
 	@echo '    make notebooks ARGS="02 05"'
+	@echo '    make notebooks ARGS=--check (runs them and compares what they show, without nbval; writes nothing)'
 	@echo '    make mutants ARGS=--mathematics (changes the mathematics, too: three minutes more)'
 	@echo '  JOBS=4 runs the tests in four processes instead of two.'
 	@echo '  PYTHON=python3.13 chooses the Python of a new virtual environment.'
+	@echo 'In a hurry? `make check` runs the tests of what you changed, in less than a minute.'
 
 train: $(STAMP) ## Train an agent, on ENV=CartPole-v1 unless told otherwise
 	$(BIN)/wm-tutorial train $(ENV) $(ARGS)
@@ -45,11 +51,11 @@ test: $(STAMP) ## Lint, check the types, run every test and every notebook: abou
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 hooks: $(STAMP) ## Tidy and check what you commit, from now on, before each commit
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PIP) -q -c constraints.txt $(call extra,dev)
 	$(BIN)/pre-commit install
 
 mutants: $(STAMP) ## Make every mistake of the bug zoo and see whether the tests notice
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[mutation]"
+	$(PIP) -q -c constraints.txt $(call extra,mutation)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
@@ -70,10 +76,15 @@ book: $(BOOK_STAMP) ## Build the website from the notebooks as they are: book/_b
 links: book ## Ask every external address of the website whether it answers
 	$(BOOK)/bin/python tools/book.py --links
 
-browser: $(STAMP) ## Try the website that `make book` built in Chromium
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[browser]"
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get install -qq -y chromium >/dev/null; } || true
+browser: $(STAMP) ## Try the website that `make book` built in Chromium, which `make chromium` installs
+	$(PIP) -q -c constraints.txt $(call extra,browser)
 	$(BIN)/pytest -rs book/tests $(ARGS)
+
+chromium: ## Install Chromium for `make browser`: on Debian, as root; elsewhere it says what is missing
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { \
+	    echo "Installing Debian's package chromium ..."; \
+	    apt-get install -qq -y chromium >/dev/null || { apt-get -qq update && apt-get install -qq -y chromium >/dev/null; }; \
+	    }; } || echo "Chromium cannot be installed here without you: 'make browser' needs one."
 
 results: $(STAMP) ## Measure what is missing of the committed learning results (hours), and write their table
 	$(BIN)/python benchmarks/results.py $(ARGS)
@@ -87,21 +98,53 @@ clean: ## Remove the virtual environment, caches and built packages (runs/ stays
 
 # The stamp is newer than both files as long as the environment holds what they ask for.
 $(STAMP): pyproject.toml constraints.txt
-	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "wm_tutorial needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)"; \
-	    echo "Name another one:  make $(MAKECMDGOALS) PYTHON=python3.13"; exit 1; } >&2
-	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
-	    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu the package python3-venv provides it."; \
-	    exit 1; } >&2
-	@echo "Installing wm_tutorial and its tools into $(VENV) (about a minute, longer where downloads are slow) ..."
-	@$(BIN)/pip install -qq $(INSTALL) || { \
-	    echo 'The installation failed. For the details:  $(BIN)/pip install $(INSTALL)'; exit 1; } >&2
+	$(call environment,$(VENV))
+	@$(BIN)/python -m pip show -q torch 2>/dev/null || { \
+	    echo "Installing into $(VENV), 1 of 4: PyTorch, about 0.2 GB. On Linux it is more than 5 GB, with libraries for"; \
+	    echo "NVIDIA GPUs, unless you install the build for CPUs first (README.md has the line) ..."; }
+	@$(PIP) -c constraints.txt torch || $(failed)
+	@echo "Installing into $(VENV), 2 of 4: wm_tutorial and its libraries ..."
+	@$(PIP) -q -c constraints.txt -e . || $(failed)
+	@echo "Installing into $(VENV), 3 of 4: JupyterLab ..."
+	@$(PIP) -q -c constraints.txt $(call extra,notebooks) || $(failed)
+	@echo "Installing into $(VENV), 4 of 4: the tools of the tests ..."
+	@$(PIP) -q -c constraints.txt $(call extra,test) || $(failed)
 	@touch $@
 
 # Jupyter Book pins old versions of Sphinx: it has an environment of its own, without the package and torch.
 $(BOOK_STAMP): pyproject.toml constraints.txt
-	@test -x $(BOOK)/bin/pip || $(PYTHON) -m venv $(BOOK)
+	$(call environment,$(BOOK))
 	@echo "Installing Jupyter Book into $(BOOK) ..."
-	@$(BOOK)/bin/pip install -qq --disable-pip-version-check -c constraints.txt $$($(PYTHON) -c 'import tomllib; \
-	    print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["book"])')
+	@$(BOOK_PIP) -q -c constraints.txt $$($(BOOK)/bin/python tools/extra.py book)
 	@touch $@
+
+lock: $(STAMP) ## Write down the hash of each file that is installed, for the versions in constraints.txt: locks/
+	$(PIP) -q -c constraints.txt $(call extra,lock)
+	$(BIN)/python tools/lock.py
+
+# torch is the exception: people choose its build. A test compares the locks with constraints.txt.
+locked: locked-book ## Install as the other targets do, but only files whose hashes are in locks/ (torch aside)
+	$(call environment,$(VENV))
+	$(PIP) -q --no-deps --require-hashes -r locks/course.txt
+	$(PIP) -c constraints.txt torch
+	$(PIP) -q --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	@touch $(STAMP)
+
+locked-book:
+	$(call environment,$(BOOK))
+	$(BOOK_PIP) -q --no-deps --require-hashes -r locks/book.txt
+	$(BOOK)/bin/python -m pip check
+	@touch $(BOOK_STAMP)
+
+# A new virtual environment, unless there is one, or one sentence about what is missing.
+define environment
+@test -x $(1)/bin/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+    echo "wm_tutorial needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)"; \
+    echo "Name another one:  make $(MAKECMDGOALS) PYTHON=python3.13"; exit 1; } >&2
+@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) || { \
+    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu the package python3-venv provides it."; \
+    exit 1; } >&2
+endef
+
+failed = { echo "The installation failed; the lines above say why. 'make $(MAKECMDGOALS)' tries again."; exit 1; } >&2

@@ -151,7 +151,8 @@ def curves() -> str:
         }
         if records:
             options = learning(plain(from_plain(records[0]["config"])))
-            lines.append(json.dumps({"environment": experiment.env, "options": options, "curves": seeds}))
+            result = {"environment": experiment.env, "options": options, "curves": seeds}
+            lines.append(json.dumps(result, allow_nan=False))
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 

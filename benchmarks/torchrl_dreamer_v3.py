@@ -277,7 +277,7 @@ def main() -> None:
     print(f"wm_tutorial / torchrl, round by round: {ratio:.2f} (quartiles {low:.2f} and {high:.2f})")
     if options.json:
         result = {"versions": versions, "matmul_gflop_per_second": speed, "sides": sides, "ratio": [low, ratio, high]}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        options.json.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -286,7 +286,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result = judged(trial(list(arguments.names)))
     if arguments.score:
-        arguments.score.write_text(json.dumps(result))
+        arguments.score.write_text(json.dumps(result, allow_nan=False))
         return
     for line in result["wrong"]:
         print(line)

@@ -130,7 +130,7 @@ def scores(results: dict[str, Any]) -> str:
 
 def publish(results: dict[str, Any]) -> None:
     """Write the scores down, where programs look and where people do."""
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    RESULTS.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     README.write_text(BLOCK.sub(lambda block: f"{block[1]}`{scores(results)}`{block[2]}", README.read_text()))
 
 

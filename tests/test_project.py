@@ -1,18 +1,24 @@
 """The pages around the code say what is so."""
 
+import ast
 import importlib
+import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
 from changed import EVERYTHING, SECONDS
 from chapters import BOUNDS
+from lock import LOCKS, OF_A_BUILD, blocks, wanted, without_builds
 
 import wm_tutorial
 from wm_tutorial import cli, zoo
 from wm_tutorial.config import PRESETS, SIZES, sizes_of
+from wm_tutorial.runs.report import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -24,7 +30,7 @@ def test_the_version_stands_the_same_everywhere() -> None:
     assert cited and cited[1] == version == wm_tutorial.__version__
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https:)([^)#]+)\)", README))))
 def test_every_link_of_the_readme_leads_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
 
@@ -96,6 +102,112 @@ def test_every_requirement_is_pinned() -> None:
     assert {"ruff", "pre-commit", "pre-commit-hooks"} <= names <= pinned
 
 
+# --- What is installed has a hash -------------------------------------------------------------------------------------
+
+EACH_LOCK = pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def locked_in(path: Path) -> dict[str, str]:
+    """The versions of a lock by canonical name."""
+    return {
+        canonical(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE)
+    }
+
+
+@EACH_LOCK
+def test_a_lock_has_the_versions_of_the_constraints_and_a_hash_for_each(path: Path) -> None:
+    pinned = {canonical(name): version for name, version in PINNED.items()}
+    locked = locked_in(path)
+    assert {name: pinned.get(name) for name in locked} == locked
+    packages = blocks(path.read_text().split("\n", 1)[1])
+    assert len(packages) == len(locked) > 90
+    for package in packages:
+        assert re.fullmatch(r"\S+==\S+( ; [^\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n", package), package
+
+
+@EACH_LOCK
+def test_a_lock_has_all_that_its_extras_ask_for_but_torch(path: Path) -> None:
+    asked = {canonical(re.split(r"[\[<>=;]", one)[0]) for one in wanted(LOCKS[path], whole=path.stem == "course")}
+    assert asked - {"torch"} <= locked_in(path).keys()
+    if path.stem == "course":
+        assert {"pip", "hatchling", "numpy", "filelock", "sympy"} <= locked_in(path).keys()  # torch needs the last two
+
+
+@EACH_LOCK
+def test_a_lock_leaves_the_build_of_torch_to_people_and_names_no_address(path: Path) -> None:
+    text = path.read_text()
+    assert not [package for package in blocks(text) if OF_A_BUILD.match(package)] and "://" not in text
+
+
+def test_torch_and_the_libraries_of_a_build_are_taken_out_of_a_lock() -> None:
+    hashed = " \\\n    --hash=sha256:1\n    --hash=sha256:2\n"
+    names = ["a", "cuda-toolkit", "nvidia-cublas", "torch", "torchrl", "triton", "z"]
+    lock = "".join(f"{name}==1{hashed}" for name in names)
+    assert [package.split("==")[0] for package in blocks(without_builds(lock))] == ["a", "torchrl", "z"]
+
+
+def test_the_package_is_built_by_the_version_that_is_pinned() -> None:
+    system = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
+    assert system["requires"] == [f"hatchling=={PINNED['hatchling']}"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_names_each_action_by_its_commit_and_keeps_no_credentials(path: Path) -> None:
+    text = path.read_text()
+    assert len(re.findall(r"uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n", text)) == text.count("uses:")
+    for job in yaml.safe_load(text)["jobs"].values():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_new_versions_of_the_actions_are_proposed() -> None:
+    (update,) = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    assert update["package-ecosystem"] == "github-actions"
+
+
+def test_a_system_package_is_installed_by_one_target_only_and_ci_asks_for_it_in_plain_sight() -> None:
+    targets = re.findall(r"^([\w-]+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [target for target, recipe in targets if "apt-get" in recipe] == ["chromium"]
+    ci = [
+        line.partition(" #")[0] for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make")
+    ]
+    assert ci == ["make locked test", "make mutants ARGS=--mathematics", "make book", "make chromium", "make browser"]
+
+
+# --- Files that other programs read -----------------------------------------------------------------------------------
+
+WRITERS = [
+    path for folder in ("tools", "benchmarks", "wm_tutorial/course") for path in sorted((ROOT / folder).glob("*.py"))
+]
+
+
+def test_committed_json_is_json_without_the_infinities_of_python() -> None:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(constant)
+
+    tracked = subprocess.run(["git", "ls-files", "*.json", "*.ipynb"], cwd=ROOT, capture_output=True, text=True)
+    found = [ROOT / name for name in tracked.stdout.split()] or sorted((ROOT / "book" / "results").rglob("*.json"))
+    assert len(found) > 50
+    for path in found:
+        try:
+            json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        except ValueError as error:
+            pytest.fail(f"{path.relative_to(ROOT)}: {error}")
+
+
+@pytest.mark.parametrize("path", WRITERS, ids=lambda path: path.stem)
+def test_what_writes_json_refuses_what_json_has_no_word_for(path: Path) -> None:
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        if ast.unparse(call.func) in ("json.dump", "json.dumps"):
+            assert "allow_nan=False" in ast.unparse(call), f"line {call.lineno}"
+
+
+# --- Hooks and pages --------------------------------------------------------------------------------------------------
+
+
 def test_hooks_are_programs_of_the_environment_so_that_no_second_set_of_versions_exists() -> None:
     assert [repo["repo"] for repo in HOOKS] == ["local"]
     for hook in HOOKS[0]["hooks"]:
@@ -136,6 +248,34 @@ def test_every_command_of_a_page_is_a_target(page: str) -> None:
 )
 def test_where_something_is_added_is_a_name_there(name: str, file: str) -> None:
     assert f"`{name}`" in CONTRIBUTING and re.search(rf"^{name}\b", (ROOT / file).read_text(), re.MULTILINE)
+
+
+HOW_TO_USE = (ROOT / "book" / "how_to_use.md").read_text()
+TROUBLESHOOTING = (ROOT / "book" / "troubleshooting.md").read_text()
+NOTEBOOKS = (ROOT / "notebooks" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [README, HOW_TO_USE, TROUBLESHOOTING, NOTEBOOKS, COMMANDS],
+    ids=["readme", "use", "trouble", "notebooks", "run"],
+)
+def test_where_the_command_is_stands_wherever_it_is_used(page: str) -> None:
+    assert "source .venv/bin/activate" in page and r".venv\Scripts\activate" in page
+
+
+@pytest.mark.parametrize("page", [README, HOW_TO_USE], ids=["readme", "use"])
+def test_how_much_arrives_is_said_with_the_line_that_makes_it_less(page: str) -> None:
+    assert "more than 5 GB" in page and "1.5 GB" in page and f"torch=={PINNED['torch']} --index-url ADDRESS" in page
+
+
+def test_the_readme_tells_activation_before_the_first_command_that_needs_it() -> None:
+    assert README.index("source .venv/bin/activate") < README.index("    wm-tutorial train")
+
+
+def test_what_make_installs_is_said_stage_by_stage() -> None:
+    stages = re.findall(r"Installing into \$\(VENV\), (\d) of (\d)", (ROOT / "Makefile").read_text())
+    assert stages == [(str(n), str(len(stages))) for n in range(1, len(stages) + 1)]
 
 
 def test_how_long_everything_takes_is_said_alike() -> None:

@@ -16,7 +16,7 @@ from chapters import RULES, bounds, definitions_of
 from course import RESULTS, chapters, code_cells, has, links, read, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from run_notebooks import clean, execute, main, normalise
+from run_notebooks import alike, check, check_all, clean, execute, main, normalise
 from sample import NAME, sample
 from student import build
 
@@ -103,6 +103,44 @@ def test_a_chapter_is_cleaned_without_being_run_and_a_clean_one_is_not_touched(c
     before = path.read_text()
     clean(path)
     assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "same"),
+    [
+        ("0.486 and 3", "0.487  and 3", True),
+        ("0.486", "0.488", False),
+        ("-0.00", "0.00", True),
+        ("[1. 2.5]", "[1. 2.6]", True),
+        ("[1. 2.5]", "[2. 2.5]", False),
+        ("row 3", "row 4", False),
+        ("1.0e-05", "1.1e-05", True),
+        ("1.0e-05", "1.1e-04", False),
+        ("0.5", "0.5 nats", False),
+        ("0.5", "0.5 0.5", False),
+    ],
+)
+def test_outputs_are_alike_when_a_fraction_is_rounded_to_its_neighbour(text: str, other: str, same: bool) -> None:
+    assert alike(text, other) is same
+
+
+def test_a_chapter_can_be_compared_without_nbval_and_nothing_is_written(
+    course: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = read(course / f"{NAME}.ipynb")
+    (compared, *_) = [cell for cell in notebook.cells if has(cell, "nbval-check-output")]
+    (free,) = [cell for cell in code_cells(notebook) if "".join(cell.source).startswith("from wm_tutorial.course")]
+    free.outputs[0].text = "another version\n"  # shown, but not compared
+    write(notebook, tmp_path / f"{NAME}.ipynb")
+    assert check(tmp_path / f"{NAME}.ipynb") == []
+    compared.outputs[0].text = "wrong\n"
+    write(notebook, tmp_path / f"{NAME}.ipynb")
+    write(BROKEN, tmp_path / "08_broken.ipynb")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert check_all([], tmp_path) == 2
+    told = capsys.readouterr().out
+    assert "and not\nwrong\n" in told and "08_broken.ipynb: cell 3 raised ZeroDivisionError" in told
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # --- make check -------------------------------------------------------------------------------------------------------

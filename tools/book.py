@@ -213,7 +213,9 @@ def gather(source: Path = SOURCE) -> None:
             (text,) = link_terms([text], terms)
         (source / page_of(path)).write_text(text)
     for chapter in chapters:
-        (source / "notebooks" / chapter.name).write_text(json.dumps(chapter_of_the_book(chapter, source, url, terms)))
+        (source / "notebooks" / chapter.name).write_text(
+            json.dumps(chapter_of_the_book(chapter, source, url, terms), allow_nan=False)
+        )
     (source / "_toc.yml").write_text(yaml.safe_dump(table_of_contents(source), sort_keys=False))
     (source / "_config.yml").write_text(yaml.safe_dump(configuration(url), sort_keys=False))
 

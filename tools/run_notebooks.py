@@ -2,6 +2,9 @@
 
     python tools/run_notebooks.py         every chapter
     python tools/run_notebooks.py 02 05   some of them
+    python tools/run_notebooks.py --check 02
+                                          run, compare what cells with the tag nbval-check-output show with what the
+                                          files have, and write nothing: what nbval does in `make test`, without it
     python tools/run_notebooks.py --clean notebooks/*.ipynb
                                           nothing is run: files are only left as a run would leave them
 
@@ -12,15 +15,17 @@ the memory that the kernel needed at most go to book/results/chapters.json.
 
 import asyncio
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from subprocess import DEVNULL
 from time import monotonic
 
 import nbformat
-from course import NOTEBOOKS, RESULTS, chapters, read, write
+from course import NOTEBOOKS, RESULTS, chapters, code_cells, has, read, write
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -39,6 +44,9 @@ print(json.dumps({
     "peak_megabytes": round(max(used.ru_maxrss for used in _) / (1e6 if sys.platform == "darwin" else 1e3)),
 }))
 """
+
+
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 
 
 class CellFailed(Exception):
@@ -113,6 +121,54 @@ def run(path: Path) -> dict[str, float]:
     return cost
 
 
+def alike(text: str, other: str) -> bool:
+    """Whether two outputs say the same: decimal fractions may differ by one in the last digit shown.
+
+    Other processors add in another order, so a number may be rounded to its neighbour. Whole numbers must be equal.
+    """
+    words, others = (" ".join(NUMBER.sub(" # ", shown).split()) for shown in (text, other))
+    pairs = zip(*(map(Decimal, NUMBER.findall(shown)) for shown in (text, other)), strict=False)
+    return words == others and all(abs(a - b) <= _last_digit(a) for a, b in pairs)
+
+
+def _last_digit(number: Decimal) -> Decimal:
+    exponent = number.as_tuple().exponent
+    return Decimal(1).scaleb(exponent) if isinstance(exponent, int) and exponent < 0 else Decimal(0)
+
+
+def differences(ran: NotebookNode, committed: NotebookNode) -> Iterator[str]:
+    """Where a compared output is not as it was."""
+    for number, (cell, before) in enumerate(zip(code_cells(ran), code_cells(committed), strict=True), 1):
+        if has(cell, "nbval-check-output") and not alike(shown := _text(cell), was := _text(before)):
+            yield f"code cell {number} shows\n{shown}\nand not\n{was}"
+
+
+def _text(cell: NotebookNode) -> str:
+    """What a cell shows as text; the bytes of pictures depend on fonts and libraries."""
+    return "".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+
+
+def check(path: Path) -> list[str]:
+    """Run a chapter in memory, and say what it shows that its file does not."""
+    notebook = read(path)
+    execute(notebook, path.parent)
+    return list(differences(notebook, read(path)))
+
+
+def check_all(names: list[str], folder: Path = NOTEBOOKS) -> int:
+    """Check the chapters named, or all; returns how many failed."""
+    failed = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for path, outcome in [(path, pool.submit(check, path)) for path in chapters(names, folder)]:
+            try:
+                found = outcome.result()
+            except CellFailed as failure:
+                found = [str(failure)]
+            failed += bool(found)
+            print(f"{path.name}:", "\n".join(found) or "as committed", flush=True)
+    return failed
+
+
 def main(names: list[str], folder: Path = NOTEBOOKS, results: Path = RESULTS) -> int:
     """Run the chapters named, or all, and record what they cost; returns how many failed."""
     costs: dict[str, dict[str, float]] = json.loads(results.read_text()) if results.exists() else {}
@@ -126,7 +182,7 @@ def main(names: list[str], folder: Path = NOTEBOOKS, results: Path = RESULTS) ->
                 failed += 1
                 print(f"{path.name}: {failure}", file=sys.stderr, flush=True)
     here = {path.stem: costs[path.stem] for path in chapters(folder=folder) if path.stem in costs}
-    results.write_text(json.dumps(here, indent=2) + "\n")
+    results.write_text(json.dumps(here, indent=2, allow_nan=False) + "\n")
     return failed
 
 
@@ -134,5 +190,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--clean"]:
         for name in sys.argv[2:]:
             clean(Path(name))
+    elif sys.argv[1:2] == ["--check"]:
+        sys.exit(1 if check_all(sys.argv[2:]) else 0)
     else:
         sys.exit(1 if main(sys.argv[1:]) else 0)

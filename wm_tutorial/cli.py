@@ -198,14 +198,14 @@ class Presets:
 class Notebooks:
     """Copy the notebooks of the course into a folder of your own, with exercises to solve."""
 
-    out: tyro.conf.Positional[Path]
-    """The folder; no file that is there already is overwritten."""
+    folder: tyro.conf.Positional[Path]
+    """A folder; no file that is there already is overwritten."""
     solutions: bool = False
     """The exercises are solved."""
 
     def __call__(self) -> None:
         """Copy, and say how to begin."""
-        copied = copy_course(self.out, self.solutions)
+        copied = copy_course(self.folder, self.solutions)
         print(f"{len(copied)} chapters are in {copied[0].parent}. To begin:")
         print(f'  jupyter lab "{copied[0]}"')
         print('If JupyterLab is missing, `pip install "wm_tutorial[notebooks]"` brings it, into this environment.')

@@ -40,7 +40,9 @@ action, carry = agent.act(obs, carry)</pre>
 </body></html>
 """
 
-COMMANDS = """<pre>wm-tutorial evaluate {folder}
+COMMANDS = """<p>In a terminal where the environment is active (<code>source .venv/bin/activate</code>, on Windows
+<code>.venv\\Scripts\\activate</code>):</p>
+<pre>wm-tutorial evaluate {folder}
 wm-tutorial dream {folder} --seed 1
 wm-tutorial resume {folder} --steps {more}</pre>"""
 
