@@ -101,21 +101,6 @@ def _by_chance(call: Call, arguments: Arguments) -> Answer:
     return answer
 
 
-def _asking_twice(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> dict[str, Tensor]:
-    latents, actions = [start], []
-    for _ in range(horizon):
-        actions.append(policy(latents[-1]))
-        latents.append(step(latents[-1], policy(latents[-1])))
-    return _trajectory(latents, actions, reward)
-
-
-def _asking_again(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> dict[str, Tensor]:
-    latents = [start]
-    for _ in range(horizon):
-        latents.append(step(latents[-1], policy(latents[-1])))
-    return _trajectory(latents, [policy(z) for z in latents[:-1]], reward)
-
-
 def _imagination_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
     batch, horizon = shape
     actor, mover, mover_of_action = (uniform(seed + i, 2, 2, dtype=dtype) for i in (1, 2, 3))
@@ -150,7 +135,9 @@ IMAGINATION = Part(
         "policy_asked_twice": Mistake(
             "the action that is written down is another draw than the one that was taken.",
             "asking the policy again looks harmless, and is while it always answers the same; a policy draws.",
-            (_asking_twice, _asking_again),
+            (lambda start, policy, step, *rest:
+             right_imagination(start, policy, lambda state, _: step(state, policy(state)), *rest),
+             _edited(lambda right, policy, reward: {"action": _actions(policy, right["latent"][:, :-1])})),
         ),
         "start_missing": Mistake(
             "the start is not among the states: there must be H + 1, s_0 .. s_H.",

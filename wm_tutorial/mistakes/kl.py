@@ -24,7 +24,7 @@ def summed(divergence: Tensor) -> Tensor:
 
 
 def q_first(divergence: Function) -> Function:
-    """Of two Gaussians that have changed places."""
+    """The divergence of two Gaussians that have changed places."""
     return lambda mean_p, logvar_p, mean_q, logvar_q, *others: divergence(mean_q, logvar_q, mean_p, logvar_p, *others)
 
 
