@@ -23,6 +23,7 @@ from wm_tutorial.envs import Environments
 from wm_tutorial.errors import InputError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import Gaussian, GaussianLatent
+from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.bug import GUIDE
 from wm_tutorial.parts import places
 from wm_tutorial.trainer import Trainer
@@ -84,6 +85,13 @@ def test_every_bug_is_known_by_its_name_and_there_are_many() -> None:
     assert all(name == bug.name for name, bug in zoo.BUGS.items())
     assert len(zoo.BUGS) >= 45
     assert len({bug.story for bug in zoo.BUGS.values()}) == len(zoo.BUGS)
+
+
+def test_what_readers_make_of_a_bug_stands_in_its_own_entry_only() -> None:
+    """A mistake that a part has a name for, and the zoo the same, is one entry: the bug with its `forms`."""
+    named = [(part, name) for part in PARTS.values() for name in part.mistakes.keys() & zoo.BUGS.keys()]
+    assert not [f"{part.name}: {name}" for part, name in named if part not in zoo.BUGS[name].forms]
+    assert len(named) == sum(len(bug.forms) for bug in zoo.BUGS.values())
 
 
 @NAMES

@@ -8,21 +8,21 @@ from collections.abc import Mapping
 
 from wm_tutorial.mistakes import (
     acting,
-    actor_critic,
     alignment,
     balance,
+    critic,
     dynamics,
     episodes,
-    gradients,
     heads,
     imagination,
     kl,
     latents,
-    losses,
+    policy,
     replay,
     returns,
     training,
     transforms,
+    weights,
 )
 from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.mistakes.part import Mistake, Part
@@ -30,12 +30,13 @@ from wm_tutorial.mistakes.part import Mistake, Part
 __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 
 AREAS = (
-    alignment, returns, episodes, kl, balance, latents, dynamics, heads, transforms, imagination, gradients, losses,
-    actor_critic, replay, training, acting,
+    alignment, returns, episodes, kl, balance, latents, dynamics, heads, transforms, imagination, weights, policy,
+    critic, replay, training, acting,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
 
 for _bug in BUGS.values():
     for _part, _mistake in _bug.forms.items():
+        assert _bug.name not in _part.mistakes, f"{_bug.name} stands twice: as a bug, and in {_part.name} itself"
         _part.mistakes[_bug.name] = _mistake

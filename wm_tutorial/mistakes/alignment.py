@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from wm_tutorial.data import Batch, State
-from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, NAVIX, Bug
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, NAVIX, Bug, Replaces
+from wm_tutorial.mistakes.heads import CONTINUE_TARGET
 from wm_tutorial.mistakes.inputs import uniform
-from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
+from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, of_wrong
 from wm_tutorial.world_model import WorldModel
 
 # What a row holds too early, too late, or not at all ------------------------------------------------------------------
@@ -150,20 +151,10 @@ ALIGNMENT = Part(
         _episodes(10, torch.float64, "t", "l", ".t", "....l", "."),
     ),
     mistakes={
-        "time_limit_is_death": Mistake(
-            "a time limit is stored as a termination, so a future that was only cut off counts as worthless.",
-            "one variable `done` is used for both; only `terminated` means that nothing more can be earned.",
-            (edited(TIME_LIMITS_TERMINAL),),
-        ),
         "time_limit_not_last": Mistake(
             "a time limit is not marked as the last row of its episode.",
             "only `terminated` was looked at; `truncated` ends the sequence too.",
             (edited(taken(is_last="is_terminal")),),
-        ),
-        "termination_lost": Mistake(
-            "no row is terminal: that an episode ended is written down, that nothing more can be earned is not.",
-            "one flag is enough to cut sequences apart; what `terminated` says beyond that only returns need.",
-            (edited(NEVER_TERMINAL),),
         ),
         "last_row_dropped": Mistake(
             "the last observation of each episode is dropped, so no row shows what an end looks like.",
@@ -173,16 +164,6 @@ ALIGNMENT = Part(
                 edited(one_per_transition, rewards_late_within_episodes),
                 edited(lambda rows: {name: column[~rows["is_last"]] for name, column in rows.items()}),
             ),
-        ),
-        "terminal_observation_dropped": Mistake(
-            "the last row of an episode holds the first observation of the next one.",
-            "environments that reset themselves return the new observation and put the last one elsewhere.",
-            (edited(next_reset_for_last),),
-        ),
-        "action_not_reset": Mistake(
-            "the first row of an episode has the last action of the episode before as its previous action.",
-            "the column is shifted by one as a whole; an episode begins with no action behind it.",
-            (edited(previous_of_other_episode),),
         ),
         "first_missing": Mistake(
             "only the first row of all is marked as first: later episodes go on from the one before.",
@@ -196,7 +177,6 @@ ALIGNMENT = Part(
 
 LOSSES = WorldModel.losses
 OBSERVE = WorldModel.observe
-Replaces: TypeAlias = tuple[tuple[Any, str, Any], ...]
 
 
 def wrong(edit: Edit, batch: Batch) -> Batch:
@@ -268,11 +248,18 @@ BUGS = (
         innocent="The continue loss, since ends are rare.",
         source=f"{DREAMER_V3}65", breaks="world_model.WorldModel.losses, continue of row t",
         caught_by=(TERMINAL_ROW,), replaces=learning(TERMINAL_EARLY),
-        forms={ALIGNMENT: Mistake(
-            "the end is flagged one row early, where the last action was chosen.",
-            "`done` comes back from the step with that action, and is stored beside it.",
-            (edited(TERMINAL_EARLY), edited(changed(earlier, "is_terminal", "is_last"))),
-        )},
+        forms={
+            ALIGNMENT: Mistake(
+                "the end is flagged one row early, where the last action was chosen.",
+                "`done` comes back from the step with that action, and is stored beside it.",
+                (edited(TERMINAL_EARLY), edited(changed(earlier, "is_terminal", "is_last"))),
+            ),
+            CONTINUE_TARGET: Mistake(
+                "row t is told whether row t + 1 ends the episode.",
+                "the departing state is thought of: will it go on from here? But the flag belongs to the arriving one.",
+                of_wrong(CONTINUE_TARGET.right, 1, lambda terminal: earlier(terminal.mT).mT),
+            ),
+        },
     ),
     Bug(
         name="continue_late",
@@ -281,11 +268,18 @@ BUGS = (
         innocent="The continue loss, since ends are rare.",
         source=f"{DREAMER_V3}65", breaks="world_model.WorldModel.losses, continue of row t",
         caught_by=(TERMINAL_ROW,), replaces=learning(TERMINAL_LATE),
-        forms={ALIGNMENT: Mistake(
-            "the end is flagged one row late, in the first row of the next episode.",
-            "the flag is stored with the reset that follows it.",
-            (edited(TERMINAL_LATE), edited(changed(later, "is_terminal", "is_last"))),
-        )},
+        forms={
+            ALIGNMENT: Mistake(
+                "the end is flagged one row late, in the first row of the next episode.",
+                "the flag is stored with the reset that follows it.",
+                (edited(TERMINAL_LATE), edited(changed(later, "is_terminal", "is_last"))),
+            ),
+            CONTINUE_TARGET: Mistake(
+                "row t is told whether row t - 1 ended the episode.",
+                "the flags are shifted although they already arrive with their row.",
+                of_wrong(CONTINUE_TARGET.right, 1, lambda terminal: later(terminal.mT).mT),
+            ),
+        },
     ),
     Bug(
         name="action_departing",

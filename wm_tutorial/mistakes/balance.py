@@ -9,6 +9,10 @@ from wm_tutorial.latents import Distribution, Gaussian
 from wm_tutorial.mistakes.bug import GUIDE, TORCHRL, Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.kl import (
+    BY_HAND,
+    CATEGORICAL_KL,
+    GAUSSIAN_KL,
+    GOLDEN,
     ONE_SIDE,
     THRESHOLD,
     TWO_GAUSSIANS,
@@ -19,9 +23,11 @@ from wm_tutorial.mistakes.kl import (
     kl_of_each_gaussian,
     kl_teaching_posterior,
     kl_teaching_prior,
+    q_first,
+    right_categorical_kl,
     two_gaussians,
 )
-from wm_tutorial.mistakes.part import Mistake, Part
+from wm_tutorial.mistakes.part import Mistake, Part, of_wrong
 
 # A divergence from samples --------------------------------------------------------------------------------------------
 
@@ -89,6 +95,8 @@ def right_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q:
     return alpha * teaches_prior + (1.0 - alpha) * teaches_posterior
 
 
+ALPHA = 4  # of the arguments
+
 KL_BALANCE = Part(
     name="kl_balance",
     right=right_kl_balance,
@@ -103,17 +111,11 @@ KL_BALANCE = Part(
         two_gaussians(99, (2, 3, 4), torch.float64) | {"alpha": 0.9},
     ),
     mistakes={
-        "kl_reversed": Mistake(
-            "KL(q || p) is computed, and no side is stopped.",
-            "KL is not symmetric, and which comes first is a convention that texts do not share.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha: right_gaussian_kl(mean_q, logvar_q, mean_p, logvar_p),),
-        ),
         "kl_half_reversed": Mistake(
             "the term with 1 - alpha is KL(q || p): only the stop-gradient may change sides, not the direction.",
             "swapping p and q looks like the natural way to write the other half of a balance.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             alpha * kl_teaching_prior(mean_p, logvar_p, mean_q, logvar_q)
-             + (1 - alpha) * kl_teaching_prior(mean_q, logvar_q, mean_p, logvar_p),),
+            (lambda *given: given[ALPHA] * kl_teaching_prior(*given[:ALPHA])
+             + (1 - given[ALPHA]) * q_first(kl_teaching_prior)(*given[:ALPHA]),),
         ),
         "balance_posterior_frozen": Mistake(
             "the posterior never learns: p is stopped in both terms.",
@@ -124,8 +126,8 @@ KL_BALANCE = Part(
         "balance_alpha_twice": Mistake(
             "both terms are weighed by alpha; the second one takes 1 - alpha.",
             "the second line was copied from the first.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             2 * alpha * right_kl_balance(mean_p, logvar_p, mean_q, logvar_q, 0.5),),
+            (lambda *given:
+             given[ALPHA] * (kl_teaching_prior(*given[:ALPHA]) + kl_teaching_posterior(*given[:ALPHA])),),
         ),
     },
 )  # fmt: skip
@@ -195,6 +197,35 @@ PARTS = (SAMPLED_KL, KL_BALANCE, TEACHING_SHARE)
 
 BUGS = (
     Bug(
+        name="kl_reversed",
+        story="KL(prior || posterior) instead of KL(posterior || prior), unbalanced and without free nats.",
+        symptom="The posterior spreads out until it says nothing: collapse.",
+        innocent="The KL falls to zero, which looks like perfect prediction.",
+        source=f"{GUIDE}, gaussian_kl and training of the world model",
+        breaks="kl.balanced_kl, KL(posterior || prior)",
+        caught_by=(WORKED, BY_HAND, GOLDEN),
+        replaces=balancing(lambda posterior, prior, free_nats, of_mean:
+            (divergence_of(prior, posterior), torch.zeros_like(divergence_of(prior, posterior)))),
+        forms={
+            GAUSSIAN_KL: Mistake(
+                "KL(q || p) is computed: the two distributions are swapped.",
+                "the bars look symmetric, the divergence is not; the first one is where samples come from.",
+                (q_first(right_gaussian_kl),),
+            ),
+            CATEGORICAL_KL: Mistake(
+                "KL(q || p) is computed: the two distributions are swapped.",
+                "the bars look symmetric, the divergence is not; the first one is where samples come from. "
+                "torch's kl_div takes the second one first.",
+                (lambda p, q, unimix: right_categorical_kl(q, p, unimix),),
+            ),
+            KL_BALANCE: Mistake(
+                "KL(q || p) is computed, and no side is stopped.",
+                "KL is not symmetric, and which comes first is a convention that texts do not share.",
+                (lambda *given: q_first(right_gaussian_kl)(*given[:ALPHA]),),
+            ),
+        },
+    ),
+    Bug(
         name="kl_arguments_swapped",
         story="The two arguments of the divergence have changed places; stop-gradients and free nats are right.",
         symptom="The prior is paid for being narrow: dreams repeat the likeliest future and are sure of it.",
@@ -206,10 +237,7 @@ BUGS = (
         forms={KL_BALANCE: Mistake(
             "KL(q || p) is computed: the two distributions are swapped.",
             "one of the two terms is turned round together with its stop-gradient, or both are.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             right_kl_balance(mean_q, logvar_q, mean_p, logvar_p, 1 - alpha),
-             lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             right_kl_balance(mean_q, logvar_q, mean_p, logvar_p, alpha)),
+            (*of_wrong(q_first(right_kl_balance), ALPHA, lambda alpha: 1 - alpha), q_first(right_kl_balance)),
         )},
     ),
     Bug(
@@ -222,8 +250,7 @@ BUGS = (
         forms={KL_BALANCE: Mistake(
             "alpha weighs what teaches the posterior; it belongs to what teaches the prior.",
             "the side that is detached is the one that does not learn, which is easily read the other way round.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             right_kl_balance(mean_p, logvar_p, mean_q, logvar_q, 1 - alpha),),
+            of_wrong(right_kl_balance, ALPHA, lambda alpha: 1 - alpha),
         )},
     ),
     Bug(
@@ -238,10 +265,9 @@ BUGS = (
         forms={KL_BALANCE: Mistake(
             "no side is stopped, so the number is right and alpha does nothing.",
             "alpha and 1 - alpha add up to 1: the balance shows in the gradients only.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha: right_gaussian_kl(mean_p, logvar_p, mean_q, logvar_q),
-             lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             alpha * right_gaussian_kl(mean_p, logvar_p, mean_q, logvar_q)
-             + (1 - alpha) * right_gaussian_kl(mean_p, logvar_p, mean_q, logvar_q)),
+            (lambda *given: right_gaussian_kl(*given[:ALPHA]),
+             lambda *given: given[ALPHA] * right_gaussian_kl(*given[:ALPHA])
+             + (1 - given[ALPHA]) * right_gaussian_kl(*given[:ALPHA])),
         )},
     ),
     Bug(

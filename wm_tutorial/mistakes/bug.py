@@ -1,17 +1,32 @@
 """A mistake as the whole agent meets it: what is known about it, how it is let out, and what readers make of it."""
 
+import inspect
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from wm_tutorial.mistakes.part import Mistake, Part
+from wm_tutorial.mistakes.part import Function, Mistake, Part
 from wm_tutorial.parts import Replacement, replaced
 
 GUIDE = "the specification this package started from"
 DREAMER_V3 = "https://github.com/danijar/dreamerv3/issues/"
 NAVIX = "https://github.com/epignatelli/navix/pull/152"
 TORCHRL = "https://github.com/pytorch/rl/pull/"
+
+Replaces: TypeAlias = tuple[tuple[Any, str, Any], ...]  # an object, a name in it, and what is put there
+
+
+def in_the_place_of(owner: Any, attribute: str, function: Function) -> Replaces:
+    """`function` stands in for one of the package, and is given what that is, in order, however it is called."""
+    signature = inspect.signature(getattr(owner, attribute))
+
+    def stand_in(*given: Any, **named: Any) -> Any:
+        bound = signature.bind(*given, **named)
+        bound.apply_defaults()
+        return function(*bound.args)
+
+    return ((owner, attribute, stand_in),)
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class Bug:
     source: str
     breaks: str
     caught_by: tuple[str, ...]
-    replaces: tuple[tuple[Any, str, Any], ...]
+    replaces: Replaces
     needs: Mapping[str, Any] = field(default_factory=dict)
     keeps: tuple[MutableMapping[Any, Any], ...] = ()
     forms: Mapping[Part, Mistake] = field(default_factory=dict)

@@ -9,14 +9,15 @@ from wm_tutorial.encoder import ImageEncoder, VectorEncoder
 from wm_tutorial.latents import LOGVAR_RANGE, Distribution, Gaussian, GaussianLatent
 from wm_tutorial.mistakes.bug import GUIDE, Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
-from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, Rule
+from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, Rule, of_wrong
 
 Pair = tuple[Tensor, Tensor]
 
 
-def without(function: Function, index: int) -> Function:
+def without(function: Function, argument: int) -> Function:
     """The same, with zeros in the place of one of its arguments."""
-    return lambda *given: function(*given[:index], torch.zeros_like(given[index]), *given[index + 1 :])
+    (given_zeros,) = of_wrong(function, argument, torch.zeros_like)
+    return given_zeros
 
 
 # The dynamics step ----------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ DYNAMICS_STEP = Part(
         "latent_detached": Mistake(
             "no gradient reaches the latent, so predicting well never shapes what is predicted from.",
             "the latent was detached as in imagination, where the model must not learn.",
-            (lambda latent, action, net: right_dynamics_step(latent.detach(), action, net),),
+            of_wrong(right_dynamics_step, 0, torch.detach),
         ),
     },
 )  # fmt: skip
@@ -143,7 +144,7 @@ def right_prior_inputs(latent: Tensor, previous_action: Tensor, is_first: Tensor
     return _reset(is_first, _shifted(latent, start)), _reset(is_first, previous_action)
 
 
-def _inputs(of_latent: Function = _reset, of_action: Function = _reset, shift: Function = _shifted) -> Function:
+def inputs_of(of_latent: Function = _reset, of_action: Function = _reset, shift: Function = _shifted) -> Function:
     """The right inputs, with other resets or another shift."""
 
     def inputs(latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor) -> Pair:
@@ -152,7 +153,8 @@ def _inputs(of_latent: Function = _reset, of_action: Function = _reset, shift: F
     return inputs
 
 
-def _keep(is_first: Tensor, x: Tensor) -> Tensor:
+def keep_all(is_first: Tensor, x: Tensor) -> Tensor:
+    """Nothing is set to zero."""
     return x
 
 
@@ -210,20 +212,10 @@ PRIOR_INPUTS = Part(
         *(_rows(*variation) for variation in variations()),
     ),
     mistakes={
-        "reset_missing": Mistake(
-            "nothing is forgotten where an episode begins: its first row is predicted from the end of another one.",
-            "a batch of sequences looks like a batch of episodes, and most rows are no first ones.",
-            (_inputs(_keep, _keep),),
-        ),
-        "action_not_reset": Mistake(
-            "the latent is forgotten where an episode begins, the action is not.",
-            "the state is what one thinks of at a reset; the action before it belongs to the other episode, too.",
-            (_inputs(of_action=_keep),),
-        ),
         "latent_not_reset": Mistake(
             "the action is forgotten where an episode begins, the latent is not.",
             "with `start` in row 0 the beginning seems to be taken care of; sequences also cross episodes later on.",
-            (_inputs(of_latent=_keep),),
+            (inputs_of(of_latent=keep_all),),
         ),
         "reset_one_row_late": Mistake(
             "latents are set to zero in the first row itself, and then shifted: the reset arrives one row late.",
@@ -233,12 +225,12 @@ PRIOR_INPUTS = Part(
         "start_never_forgotten": Mistake(
             "row 0 keeps `start` even where an episode begins in it.",
             "the loop over rows begins with row 1, or the mask is applied before `start` is put in front.",
-            (_inputs(_from_row_1), _inputs(_from_row_1, _from_row_1)),
+            (inputs_of(_from_row_1), inputs_of(_from_row_1, _from_row_1)),
         ),
         "prior_sees_own_row": Mistake(
             "the prior of a row is given the latent of that row, so it predicts what it was told.",
             "the shift by one row is missing; the loss is wonderful.",
-            (_inputs(shift=lambda latent, start: latent), lambda latent, action, is_first, start: (latent, action)),
+            (inputs_of(shift=lambda latent, start: latent), lambda latent, action, is_first, start: (latent, action)),
         ),
         "start_lost": Mistake(
             "row 0 is always predicted from zeros; `start` is what was known one row before the sequence.",
@@ -248,17 +240,17 @@ PRIOR_INPUTS = Part(
         "last_row_rolled_in": Mistake(
             "row 0 is predicted from the last row of the sequence.",
             "torch.roll is the shortest way to shift; what falls out at the end comes in at the beginning.",
-            (_inputs(shift=lambda latent, start: latent.roll(1, 1)),),
+            (inputs_of(shift=lambda latent, start: latent.roll(1, 1)),),
         ),
         "mask_inverted": Mistake(
             "everything is forgotten except where an episode begins.",
             "one ~ too many or too few: masked_fill fills where the mask is true, a product keeps there.",
-            (_inputs(_not_first, _not_first),),
+            (inputs_of(_not_first, _not_first),),
         ),
         "batch_forgets_together": Mistake(
             "one sequence that begins an episode makes all sequences of the batch forget.",
             "`if is_first.any()` works for a batch of one.",
-            (_inputs(_whole_batch, _whole_batch),),
+            (inputs_of(_whole_batch, _whole_batch),),
         ),
     },
 )

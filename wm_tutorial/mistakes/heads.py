@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from wm_tutorial.data import Batch, State
 from wm_tutorial.heads import Bernoulli, ScalarHead, TwoHotHead
-from wm_tutorial.mistakes.alignment import earlier, later
 from wm_tutorial.mistakes.bug import GUIDE, Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Function, Mistake, Part
@@ -42,37 +41,10 @@ CONTINUE_TARGET = Part(
         _flags(97, 6, 8) | {"discount": 0.75},
     ),
     mistakes={
-        "time_limit_is_death": Mistake(
-            "every last row counts as the end of all reward; a time limit is last, but not terminal.",
-            "`done` used to mean both, and is_last is easily taken for it.",
-            (lambda is_last, is_terminal, discount: right_continue_target(is_last, is_last, discount),),
-        ),
-        "termination_lost": Mistake(
-            "life goes on in every row: no end is an end.",
-            "the flags are left out, since most rows have none.",
-            (lambda is_last, is_terminal, discount: torch.full(is_last.shape, discount),),
-        ),
         "continue_inverted": Mistake(
             "this is the probability that the episode ends; the head is asked whether it goes on.",
             "the flag that arrives says `terminal`, and the 1 - in front of it is forgotten.",
             (lambda is_last, is_terminal, discount: discount * is_terminal.float(),),
-        ),
-        "continue_early": Mistake(
-            "row t is told whether row t + 1 ends the episode.",
-            "the departing state is thought of: will it go on from here? But the flag belongs to the arriving one.",
-            (lambda is_last, is_terminal, discount:
-             right_continue_target(is_last, earlier(is_terminal.mT).mT, discount),),
-        ),
-        "continue_late": Mistake(
-            "row t is told whether row t - 1 ended the episode.",
-            "the flags are shifted although they already arrive with their row.",
-            (lambda is_last, is_terminal, discount:
-             right_continue_target(is_last, later(is_terminal.mT).mT, discount),),
-        ),
-        "discount_missing": Mistake(
-            "the discount is left out.",
-            "most programs multiply by it later, in the return; here it is asked for in the target.",
-            (lambda is_last, is_terminal, discount: right_continue_target(is_last, is_terminal, 1.0),),
         ),
         "discount_of_the_end": Mistake(
             "an end gets 1 - discount, not 0: what is terminal goes on with no probability at all.",
@@ -193,11 +165,6 @@ FALSE_DEATH_VALUE = Part(
             "the believed chance to go on is (L - 1) / L; an episode of L steps has L + 1 rows, one of them the last.",
             "steps are counted, but the head is taught in rows, and the first row is one of them.",
             (lambda reward, limit, discount: reward / (1 - discount * (limit - 1) / limit),),
-        ),
-        "discount_missing": Mistake(
-            "the discount is left out.",
-            "the believed end already makes the sum finite.",
-            (lambda reward, limit, discount: reward * (limit + 1),),
         ),
         "end_unpaid": Mistake(
             "a step that is believed to end the episode is not paid; but its reward arrives together with the end.",

@@ -1,19 +1,22 @@
 """Imagination: the policy acts inside of the model."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wm_tutorial import imagination as package
-from wm_tutorial.data import State, Trajectory
-from wm_tutorial.imagination import Sampled
+from wm_tutorial.actor_critic import BoundedNormal
+from wm_tutorial.data import Trajectory
+from wm_tutorial.latents import OneHot
 from wm_tutorial.mistakes.alignment import later
-from wm_tutorial.mistakes.bug import NAVIX, TORCHRL, Bug
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, NAVIX, Bug, Replaces, in_the_place_of
 from wm_tutorial.mistakes.inputs import uniform, variations
-from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Rule
+from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Rule, of_wrong
+from wm_tutorial.mistakes.returns import LAMBDA_RETURNS, LATER, REWARD
 from wm_tutorial.world_model import WorldModel
 
 
@@ -70,22 +73,6 @@ def _acting_on_what_follows(
     return _trajectory(latents, actions, reward)
 
 
-def _never_looking_again(
-    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
-) -> dict[str, Tensor]:
-    return right_imagination(start, lambda _: policy(start), step, reward, horizon)
-
-
-def _never_moving_on(
-    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
-) -> dict[str, Tensor]:
-    return right_imagination(start, policy, lambda _, action: step(start, action), reward, horizon)
-
-
-def _of_horizon(change: int) -> Function:
-    return lambda start, policy, step, reward, horizon: right_imagination(start, policy, step, reward, horizon + change)
-
-
 def _by_chance(call: Call, arguments: Arguments) -> Answer:
     """The answer, and whether it hangs together where policy or step draw: nobody may have been asked twice."""
     answer = call(arguments)
@@ -112,21 +99,6 @@ def _by_chance(call: Call, arguments: Arguments) -> Answer:
         reward, drawn["latent"][:, 1:]
     )
     return answer
-
-
-def _asking_twice(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> dict[str, Tensor]:
-    latents, actions = [start], []
-    for _ in range(horizon):
-        actions.append(policy(latents[-1]))
-        latents.append(step(latents[-1], policy(latents[-1])))
-    return _trajectory(latents, actions, reward)
-
-
-def _asking_again(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> dict[str, Tensor]:
-    latents = [start]
-    for _ in range(horizon):
-        latents.append(step(latents[-1], policy(latents[-1])))
-    return _trajectory(latents, [policy(z) for z in latents[:-1]], reward)
 
 
 def _imagination_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
@@ -163,7 +135,9 @@ IMAGINATION = Part(
         "policy_asked_twice": Mistake(
             "the action that is written down is another draw than the one that was taken.",
             "asking the policy again looks harmless, and is while it always answers the same; a policy draws.",
-            (_asking_twice, _asking_again),
+            (lambda start, policy, step, *rest:
+             right_imagination(start, policy, lambda state, _: step(state, policy(state)), *rest),
+             _edited(lambda right, policy, reward: {"action": _actions(policy, right["latent"][:, :-1])})),
         ),
         "start_missing": Mistake(
             "the start is not among the states: there must be H + 1, s_0 .. s_H.",
@@ -180,12 +154,12 @@ IMAGINATION = Part(
         "horizon_short": Mistake(
             "one step too few is imagined.",
             "H states are counted, where H steps are asked for: H + 1 states.",
-            (_of_horizon(-1),),
+            of_wrong(right_imagination, 4, lambda horizon: horizon - 1),
         ),
         "horizon_long": Mistake(
             "one step too many is imagined.",
             "H + 1 states are counted as H + 1 steps.",
-            (_of_horizon(1),),
+            of_wrong(right_imagination, 4, lambda horizon: horizon + 1),
         ),
         "reward_of_all_states": Mistake(
             "the start has a reward too: there are H + 1, where only the H arriving states have one.",
@@ -201,12 +175,13 @@ IMAGINATION = Part(
         "policy_sees_start_only": Mistake(
             "the policy is asked about the start at every step.",
             "the action is computed before the loop, or in it from the wrong variable.",
-            (_never_looking_again,),
+            (lambda start, policy, *rest: right_imagination(start, lambda _: policy(start), *rest),),
         ),
         "state_not_carried": Mistake(
             "every step begins at the start again.",
             "the loop calls step on `start` and not on the state it has reached.",
-            (_never_moving_on,),
+            (lambda start, policy, step, *rest:
+             right_imagination(start, policy, lambda _, action: step(start, action), *rest),),
         ),
     },
 )  # fmt: skip
@@ -214,52 +189,78 @@ IMAGINATION = Part(
 
 # In the package -------------------------------------------------------------------------------------------------------
 
-IMAGINE = package._imagine
+IMAGINE = package.imagine
+IMAGINE_STEPS = package._imagine
 
 
-def imagine_rewards_of_departing_states(
-    model: WorldModel, policy: Callable[[Tensor], Sampled], start: State, horizon: int, differentiable: bool
-) -> Trajectory:
+@dataclass(frozen=True)
+class Instead:
+    """A distribution over actions that says `action`, whenever it is asked to draw one."""
+
+    action: Tensor
+
+    def sample(self) -> Tensor:
+        """The action."""
+        return self.action
+
+    rsample = sample
+
+
+def acting(choose: Callable[[OneHot | BoundedNormal], Tensor]) -> Replaces:
+    """In imagination the policy's actions are not drawn."""
+    return in_the_place_of(package, "imagine", lambda model, policy, *others:
+        IMAGINE(model, lambda feature: Instead(choose(policy(feature))), *others))  # fmt: skip
+
+
+def probabilities(policy: OneHot | BoundedNormal) -> Tensor:
+    """The dynamics are fed action probabilities, inputs they never saw: the data has one-hot actions."""
+    return policy.probabilities if isinstance(policy, OneHot) else policy.mean
+
+
+def remembering(edit: Callable[[WorldModel, Trajectory], dict[str, Any]]) -> Replaces:
+    """Of what was imagined, something is written down wrongly."""
+
+    def imagine(model: WorldModel, *others: Any) -> Trajectory:
+        trajectory = IMAGINE_STEPS(model, *others)
+        return replace(trajectory, **edit(model, trajectory))
+
+    return in_the_place_of(package, "_imagine", imagine)
+
+
+def rewards_of_departing_states(model: WorldModel, trajectory: Trajectory) -> dict[str, Any]:
     """The reward head is asked about s_0 .. s_{H-1}, the states that are left."""
-    trajectory = IMAGINE(model, policy, start, horizon, differentiable)
-    return replace(trajectory, reward=model.reward(trajectory.state.feature).mean[:, :-1])
+    return {"reward": model.reward(trajectory.state.feature).mean[:, :-1]}
 
 
-def imagine_with_actions_one_step_late(
-    model: WorldModel, policy: Callable[[Tensor], Sampled], start: State, horizon: int, differentiable: bool
-) -> Trajectory:
+def actions_one_step_late(model: WorldModel, trajectory: Trajectory) -> dict[str, Any]:
     """Beside each state stands the action that led to it, not the one that was chosen in it."""
-    trajectory = IMAGINE(model, policy, start, horizon, differentiable)
-    return replace(trajectory, action=later(trajectory.action.transpose(0, 1)).transpose(0, 1))
+    return {"action": later(trajectory.action.transpose(0, 1)).transpose(0, 1)}
 
 
-def discount_of_departing_states(trajectory: Trajectory, gamma: float) -> Tensor:
-    """d_0 .. d_{H-1} for d_1 .. d_H."""
-    return gamma * trajectory.continue_[:, :-1]
-
-
-def weight_of_arriving_states(trajectory: Trajectory, gamma: float) -> Tensor:
-    """A step is weighed by the probability that the episode goes on after its own outcome."""
-    return torch.cumprod(gamma * trajectory.continue_[:, 1:], dim=1)
-
+SAMPLED = "test_imagination.py::test_imagined_actions_are_drawn_from_the_policy"
 
 PARTS = (IMAGINATION,)
+
 BUGS = (
     Bug(
         name="imagined_reward_departing",
         story="In imagination the reward head is asked about the state an action leaves, not the one it leads to.",
         symptom="An action is praised for what was there before it; the last action is never judged at all.",
         innocent="World model losses, and the critic's loss.",
-        source="https://github.com/danijar/dreamerv3/issues/70",
-        breaks="imagination.imagine, r_{t+1}",
+        source="https://github.com/danijar/dreamerv3/issues/70", breaks="imagination.imagine, r_{t+1}",
         caught_by=("test_imagination.py::test_the_reward_belongs_to_the_state_that_is_arrived_at",),
-        replaces=((package, "_imagine", imagine_rewards_of_departing_states),),
+        replaces=remembering(rewards_of_departing_states),
         forms={
             IMAGINATION: Mistake(
                 "column t of the reward is that of s_t; it must be that of s_{t+1}, which the action leads to.",
                 "state, action and reward are written down together, before the step; r_H is lost and r_0 is nobody's.",
                 (_edited(lambda right, policy, reward: {"reward": _rewards(reward, right["latent"][:, :-1])}),),
-            )
+            ),
+            LAMBDA_RETURNS: Mistake(
+                "the reward is r_t, that of the state that is left; it must be r_{t+1}.",
+                "r_t is what many textbooks call the reward for a_t.",
+                of_wrong(LAMBDA_RETURNS.right, REWARD, *LATER),
+            ),
         },
     ),
     Bug(
@@ -267,39 +268,39 @@ BUGS = (
         story="An imagined state is paired with the action that led to it, so the policy is asked about another one.",
         symptom="The policy learns which action was good in the state before.",
         innocent="World model losses, the critic's loss and the entropy.",
-        source=NAVIX,
-        breaks="imagination.imagine, a_t",
+        source=NAVIX, breaks="imagination.imagine, a_t",
         caught_by=("test_imagination.py::test_states_and_actions_follow_each_other",),
-        replaces=((package, "_imagine", imagine_with_actions_one_step_late),),
-        forms={
-            IMAGINATION: Mistake(
-                "column t of the actions is the one that led to s_t; it must be the one chosen in s_t.",
-                "state and action are written down together after the step.",
-                (_late_action(torch.zeros_like), _late_action(lambda action: action)),
-            )
-        },
+        replaces=remembering(actions_one_step_late),
+        forms={IMAGINATION: Mistake(
+            "column t of the actions is the one that led to s_t; it must be the one chosen in s_t.",
+            "state and action are written down together after the step.",
+            (_late_action(torch.zeros_like), _late_action(lambda action: action)),
+        )},
     ),
     Bug(
-        name="discount_departing",
-        story="The return is cut by the continue probability of the departing state, d_t for d_{t+1}.",
-        symptom="The reward and the value behind an end are still counted, once per end.",
-        innocent="World model losses, and the critic's loss.",
-        source="https://github.com/danijar/dreamerv3/issues/70",
-        breaks="data.Trajectory.discount, d_{t+1}",
-        caught_by=("test_imagination.py::test_discounts_belong_to_the_states_arrived_at",),
-        replaces=((Trajectory, "discount", discount_of_departing_states),),
+        name="actions_as_probabilities",
+        story="Imagined actions are softmax probabilities instead of samples.",
+        symptom="Dreams drift from reality, because the dynamics never saw such actions.",
+        innocent="World model losses: they never see imagination.",
+        source=f"{GUIDE}, imagine_ahead", breaks="imagination.imagine, a_t",
+        caught_by=("test_imagination.py::test_a_trajectory_of_the_real_model[discrete]", SAMPLED),
+        replaces=acting(probabilities),
     ),
     Bug(
-        name="weight_arriving",
-        story="A step counts by the probability that the episode goes on after its outcome, instead of before it.",
-        symptom="The action that ends an episode teaches nothing, and the better the model, the less.",
-        innocent="World model losses, and both losses of the behaviour.",
-        source=f"{TORCHRL}4128",
-        breaks="data.Trajectory.weight, weight of step t",
-        caught_by=(
-            "test_imagination.py::test_weights_by_hand",
-            "test_imagination.py::test_nothing_counts_after_an_end_or_from_an_end",
-        ),
-        replaces=((Trajectory, "weight", weight_of_arriving_states),),
+        name="imagined_actions_greedy",
+        story="Imagined actions are the most likely ones, not samples.",
+        symptom="An action that is not the favourite is never tried in a dream, so the first favourite stays.",
+        innocent="World model losses; returns in dreams are higher than with samples.",
+        source=f"{DREAMER_V3}133", breaks="imagination.imagine, a_t",
+        caught_by=(SAMPLED,), replaces=acting(lambda policy: policy.mode),
     ),
-)
+    Bug(
+        name="actor_teaches_the_dynamics",
+        story="The gradient that comes back through the dynamics to the actions also moves the dynamics.",
+        symptom="The model learns to dream of rewards: imagined returns rise, real ones do not.",
+        innocent="The actor's loss falls as it never did.",
+        source="https://github.com/danijar/dreamer/issues/3", breaks="imagination.imagine, frozen world model",
+        caught_by=("test_imagination.py::test_gradients_through_the_dynamics_move_the_policy_and_not_the_model",),
+        replaces=((package, "frozen", lambda module: nullcontext()),), needs={"policy_gradient": "dynamics"},
+    ),
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ from wm_tutorial import kl
 from wm_tutorial.kl import balanced_kl as right_balanced_kl
 from wm_tutorial.kl import gaussian_kl as right_gaussian_kl
 from wm_tutorial.latents import CategoricalLatent, Categoricals, Distribution
-from wm_tutorial.mistakes.bug import GUIDE, TORCHRL, Bug
+from wm_tutorial.mistakes.bug import GUIDE, TORCHRL, Bug, Replaces, in_the_place_of
 from wm_tutorial.mistakes.inputs import uniform, variations
-from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
+from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, of_wrong
 
 # Whatever the distributions are ---------------------------------------------------------------------------------------
 
@@ -23,8 +23,29 @@ def summed(divergence: Tensor) -> Tensor:
     return divergence.sum().expand_as(divergence)
 
 
+def q_first(divergence: Function) -> Function:
+    """The divergence of two Gaussians that have changed places."""
+    return lambda mean_p, logvar_p, mean_q, logvar_q, *others: divergence(mean_q, logvar_q, mean_p, logvar_p, *others)
+
+
 def _negative(divergence: Function) -> Function:
     return lambda *given: -divergence(*given)
+
+
+def _detached(right: Function, without_p: Function, without_q: Function) -> dict[str, Mistake]:
+    """Gradient is kept from p, from q, or from both."""
+    balanced = "balancing detaches one side at a time; that belongs around this function, not into it."
+    return {
+        "kl_posterior_detached": Mistake("no gradient reaches p.", balanced, (without_p,)),
+        "kl_prior_detached": Mistake(
+            "no gradient reaches q, so the dynamics would never learn.", balanced, (without_q,)
+        ),
+        "kl_detached": Mistake(
+            "no gradient flows at all: the KL is logged and never learned from.",
+            "detach() or no_grad() was there to log the number.",
+            (lambda *given: right(*given).detach(),),
+        ),
+    }
 
 
 def _over_batch(divergence: Function) -> tuple[Function, ...]:
@@ -137,21 +158,7 @@ GAUSSIAN_KL = Part(
             "each latent's divergence is right, and a mean taken later hides that they were never added.",
             (kl_of_each_gaussian,),
         ),
-        "kl_posterior_detached": Mistake(
-            "no gradient reaches p.",
-            "balancing detaches one side at a time; that belongs around this function, not into it.",
-            (kl_teaching_prior,),
-        ),
-        "kl_prior_detached": Mistake(
-            "no gradient reaches q, so the dynamics would never learn.",
-            "balancing detaches one side at a time; that belongs around this function, not into it.",
-            (kl_teaching_posterior,),
-        ),
-        "kl_detached": Mistake(
-            "no gradient flows at all: the KL is logged and never learned from.",
-            "detach() or no_grad() was there to log the number.",
-            (lambda *given: right_gaussian_kl(*given).detach(),),
-        ),
+        **_detached(right_gaussian_kl, kl_teaching_prior, kl_teaching_posterior),
     },
 )  # fmt: skip
 
@@ -264,21 +271,7 @@ CATEGORICAL_KL = Part(
             "the sum over the classes is part of the formula, the one over the variables is not written there.",
             (lambda p, q, unimix: kl_of_each_categorical(_mixed(p, unimix), _mixed(q, unimix)),),
         ),
-        "kl_posterior_detached": Mistake(
-            "no gradient reaches p.",
-            "balancing detaches one side at a time; that belongs around this function, not into it.",
-            (lambda p, q, unimix: right_categorical_kl(p.detach(), q, unimix),),
-        ),
-        "kl_prior_detached": Mistake(
-            "no gradient reaches q, so the dynamics would never learn.",
-            "balancing detaches one side at a time; that belongs around this function, not into it.",
-            (lambda p, q, unimix: right_categorical_kl(p, q.detach(), unimix),),
-        ),
-        "kl_detached": Mistake(
-            "no gradient flows at all: the KL is logged and never learned from.",
-            "detach() or no_grad() was there to log the number.",
-            (lambda *given: right_categorical_kl(*given).detach(),),
-        ),
+        **_detached(right_categorical_kl, *(of_wrong(right_categorical_kl, i, torch.detach)[0] for i in (0, 1))),
     },
 )  # fmt: skip
 
@@ -294,15 +287,9 @@ def divergence_of(p: Distribution, q: Distribution) -> Tensor:
     return p.kl(q)  # type: ignore[arg-type]
 
 
-def balancing(
-    wrong: Callable[[Distribution, Distribution, float, bool], Terms],
-) -> tuple[tuple[Any, str, Any], ...]:
+def balancing(wrong: Callable[[Distribution, Distribution, float, bool], Terms]) -> Replaces:
     """A mistake in `balanced_kl`: other terms, from posterior, prior, free nats, and whether these are of the mean."""
-
-    def terms(posterior: Distribution, prior: Distribution, free_nats: float, of_mean: bool = False) -> Terms:
-        return wrong(posterior, prior, free_nats, of_mean)
-
-    return ((kl, "balanced_kl", terms),)
+    return in_the_place_of(kl, "balanced_kl", wrong)
 
 
 def without_unimix(latent: CategoricalLatent, raw: Tensor) -> Categoricals:
@@ -319,30 +306,6 @@ BY_HAND = "test_world_model.py::test_divergence_is_from_what_the_row_before_and_
 PARTS = (GAUSSIAN_KL, CATEGORICAL_KL)
 
 BUGS = (
-    Bug(
-        name="kl_reversed",
-        story="KL(prior || posterior) instead of KL(posterior || prior), unbalanced and without free nats.",
-        symptom="The posterior spreads out until it says nothing: collapse.",
-        innocent="The KL falls to zero, which looks like perfect prediction.",
-        source=f"{GUIDE}, gaussian_kl and training of the world model",
-        breaks="kl.balanced_kl, KL(posterior || prior)",
-        caught_by=(WORKED, BY_HAND, GOLDEN),
-        replaces=balancing(lambda posterior, prior, free_nats, of_mean:
-            (divergence_of(prior, posterior), torch.zeros_like(divergence_of(prior, posterior)))),
-        forms={
-            GAUSSIAN_KL: Mistake(
-                "KL(q || p) is computed: the two distributions are swapped.",
-                "the bars look symmetric, the divergence is not; the first one is where samples come from.",
-                (lambda mean_p, logvar_p, mean_q, logvar_q: right_gaussian_kl(mean_q, logvar_q, mean_p, logvar_p),),
-            ),
-            CATEGORICAL_KL: Mistake(
-                "KL(q || p) is computed: the two distributions are swapped.",
-                "the bars look symmetric, the divergence is not; the first one is where samples come from. "
-                "torch's kl_div takes the second one first.",
-                (lambda p, q, unimix: right_categorical_kl(q, p, unimix),),
-            ),
-        },
-    ),
     Bug(
         name="kl_negative",
         story="The divergence is subtracted from the loss, as it stands in the evidence lower bound.",

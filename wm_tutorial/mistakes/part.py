@@ -88,6 +88,15 @@ class Part:
     tolerance: tuple[float, float] | None = None
 
 
+def of_wrong(right: Function, argument: int, *changes: Function) -> tuple[Function, ...]:
+    """The right function of one wrong argument, once for each way of changing it."""
+
+    def of(change: Function) -> Function:
+        return lambda *given: right(*given[:argument], change(given[argument]), *given[argument + 1 :])
+
+    return tuple(of(change) for change in changes)
+
+
 def differentiate(total: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:
     """The gradient of `total` in each of `leaves`; raises Unusable if torch cannot tell."""
     try:

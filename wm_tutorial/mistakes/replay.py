@@ -14,9 +14,19 @@ from wm_tutorial import dynamics
 from wm_tutorial.data import Array, Batch, Place, Row, State
 from wm_tutorial.dynamics import RSSM, FeedForward
 from wm_tutorial.envs import Environments, SeededEpisodes
-from wm_tutorial.mistakes.alignment import NEVER_TERMINAL, TIME_LIMITS_TERMINAL, Edit
+from wm_tutorial.mistakes.alignment import (
+    ALIGNMENT,
+    NEVER_TERMINAL,
+    TIME_LIMITS_TERMINAL,
+    Edit,
+    edited,
+    next_reset_for_last,
+    previous_of_other_episode,
+)
 from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, TORCHRL, Bug
-from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Unusable
+from wm_tutorial.mistakes.dynamics import PRIOR_INPUTS, inputs_of, keep_all
+from wm_tutorial.mistakes.heads import CONTINUE_TARGET
+from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Unusable, of_wrong
 from wm_tutorial.replay import Replay
 from wm_tutorial.world_model import WorldModel
 
@@ -226,11 +236,6 @@ def without_reset(method: Function) -> Function:
     return unaware
 
 
-def keep_all(keep: Tensor, x: Tensor) -> Tensor:
-    """The action before an episode is used as if it had led to its first row."""
-    return x
-
-
 def forget_the_state_alone(is_first: Tensor, state: State) -> State:
     """Zeros where an episode begins."""
     return State(MASK(~is_first, state.memory), MASK(~is_first, state.latent))
@@ -291,6 +296,18 @@ BUGS = (
         innocent="The continue loss, since time limits are rare.",
         source=f"{GUIDE}, ExperienceBatch; {DREAMER_V3}87", breaks="envs.Environments.step, terminal_t",
         caught_by=(BY_HAND, BATCHES), replaces=((Environments, "step", arriving(TIME_LIMITS_TERMINAL)),),
+        forms={
+            ALIGNMENT: Mistake(
+                "a time limit is stored as a termination, so a future that was only cut off counts as worthless.",
+                "one variable `done` is used for both; only `terminated` means that nothing more can be earned.",
+                (edited(TIME_LIMITS_TERMINAL),),
+            ),
+            CONTINUE_TARGET: Mistake(
+                "every last row counts as the end of all reward; a time limit is last, but not terminal.",
+                "`done` used to mean both, and is_last is easily taken for it.",
+                (lambda is_last, is_terminal, discount: CONTINUE_TARGET.right(is_last, is_last, discount),),
+            ),
+        },
     ),
     Bug(
         name="termination_lost",
@@ -299,6 +316,18 @@ BUGS = (
         innocent="The continue loss, which is zero.",
         source=f"{DREAMER_V3}65", breaks="envs.Environments.step, terminal_t",
         caught_by=(BY_HAND, BATCHES), replaces=((Environments, "step", arriving(NEVER_TERMINAL)),),
+        forms={
+            ALIGNMENT: Mistake(
+                "no row is terminal: that an episode ended is written down, that nothing more can be earned is not.",
+                "one flag is enough to cut sequences apart; what `terminated` says beyond that only returns need.",
+                (edited(NEVER_TERMINAL),),
+            ),
+            CONTINUE_TARGET: Mistake(
+                "life goes on in every row: no end is an end.",
+                "the flags are left out, since most rows have none.",
+                of_wrong(CONTINUE_TARGET.right, 1, torch.zeros_like),
+            ),
+        },
     ),
     Bug(
         name="terminal_observation_dropped",
@@ -309,6 +338,11 @@ BUGS = (
         caught_by=(BY_HAND, BATCHES),
         replaces=((SeededEpisodes, "step", step_into_the_next_episode), (SeededEpisodes, "reset", reset_already_done)),
         keeps=(BEGUN,),
+        forms={ALIGNMENT: Mistake(
+            "the last row of an episode holds the first observation of the next one.",
+            "environments that reset themselves return the new observation and put the last one elsewhere.",
+            (edited(next_reset_for_last),),
+        )},
     ),
     Bug(
         name="reset_missing",
@@ -319,6 +353,11 @@ BUGS = (
         breaks="dynamics.RSSM.observe and dynamics.FeedForward.observe, is_first",
         caught_by=(FORGETS, FROM_NOTHING),
         replaces=tuple((model, "observe", without_reset(model.observe)) for model in (FeedForward, RSSM)),
+        forms={PRIOR_INPUTS: Mistake(
+            "nothing is forgotten where an episode begins: its first row is predicted from the end of another one.",
+            "a batch of sequences looks like a batch of episodes, and most rows are no first ones.",
+            (without_reset(PRIOR_INPUTS.right),),
+        )},
     ),
     Bug(
         name="action_not_reset",
@@ -329,6 +368,18 @@ BUGS = (
         breaks="dynamics.RSSM.observe and dynamics.FeedForward.observe, a_{t-1} of a first row",
         caught_by=(FORGETS, FROM_NOTHING),
         replaces=((dynamics, "mask", keep_all), (dynamics, "forget", forget_the_state_alone)),
+        forms={
+            ALIGNMENT: Mistake(
+                "the first row of an episode has the last action of the episode before as its previous action.",
+                "the column is shifted by one as a whole; an episode begins with no action behind it.",
+                (edited(previous_of_other_episode),),
+            ),
+            PRIOR_INPUTS: Mistake(
+                "the latent is forgotten where an episode begins, the action is not.",
+                "the state is what one thinks of at a reset; the action before it belongs to the other episode, too.",
+                (inputs_of(of_action=keep_all),),
+            ),
+        },
     ),
     Bug(
         name="ring_seam",

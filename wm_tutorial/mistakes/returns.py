@@ -7,12 +7,10 @@ from torch import Tensor
 
 from wm_tutorial import returns
 from wm_tutorial.actor_critic import ActorCritic
-from wm_tutorial.config import Config
 from wm_tutorial.data import Trajectory
-from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, Bug
+from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, Bug, Replaces, in_the_place_of
 from wm_tutorial.mistakes.inputs import uniform, variations
-from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
-from wm_tutorial.parts import Replacement
+from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, of_wrong
 from wm_tutorial.returns import lambda_returns as right_lambda_returns
 
 # Whatever the return is: (reward, discount, value, lam or n) ----------------------------------------------------------
@@ -20,21 +18,12 @@ from wm_tutorial.returns import lambda_returns as right_lambda_returns
 REWARD, DISCOUNT, VALUE, LAM = range(4)
 
 
-def _wrong(right: Function, argument: int, *changes: Function) -> tuple[Function, ...]:
-    """Right returns of one wrong argument, once for each way of changing it."""
-
-    def of(change: Function) -> Function:
-        return lambda *given: right(*given[:argument], change(given[argument]), *given[argument + 1 :])
-
-    return tuple(of(change) for change in changes)
-
-
-def _later(fill: Function) -> Function:
+def one_later(fill: Function) -> Function:
     """Every column one step later: column t becomes what t - 1 was."""
     return lambda x: torch.cat([fill(x[:, :1]), x[:, :-1]], 1)
 
 
-def _sooner(fill: Function) -> Function:
+def one_sooner(fill: Function) -> Function:
     """Every column one step sooner: column t becomes what t + 1 was."""
     return lambda x: torch.cat([x[:, 1:], fill(x[:, -1:])], 1)
 
@@ -44,8 +33,8 @@ def _ending(x: Tensor, last: Tensor) -> Tensor:
     return torch.cat([x[:, :-1], last], 1)
 
 
-LATER = (_later(torch.clone), _later(torch.zeros_like))
-SOONER = (_sooner(torch.clone), _sooner(torch.zeros_like))
+LATER = (one_later(torch.clone), one_later(torch.zeros_like))
+SOONER = (one_sooner(torch.clone), one_sooner(torch.zeros_like))
 
 
 def _going_on(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
@@ -101,13 +90,8 @@ def _returns_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Argu
     }
 
 
-def _in_the_package(function: Function) -> tuple[Replacement, ...]:
-    """The names of a reader's arguments are free, those of the package's are not."""
-
-    def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Any:
-        return function(reward, discount, value, lam)
-
-    return (Replacement(returns, "lambda_returns", lambda_returns),)
+def _in_the_package(function: Function) -> Replaces:
+    return in_the_place_of(returns, "lambda_returns", function)
 
 
 LAMBDA_RETURNS = Part(
@@ -128,7 +112,7 @@ LAMBDA_RETURNS = Part(
         "value_one_too_far": Mistake(
             "the mix takes the value one column further, which is v_{t+2}.",
             "value[:, t + 1] is right for arrays that begin at the state that is left; these begin one later.",
-            _wrong(right_lambda_returns, VALUE, *SOONER),
+            of_wrong(right_lambda_returns, VALUE, *SOONER),
         ),
         "bootstrap_for_last_return": Mistake(
             "the last return is the last value itself; the last reward and discount are skipped.",
@@ -136,21 +120,10 @@ LAMBDA_RETURNS = Part(
             (lambda r, d, v, lam: right_lambda_returns(
                 _ending(r, torch.zeros_like(r[:, -1:])), _ending(d, torch.ones_like(d[:, -1:])), v, lam),),
         ),
-        "discount_departing": Mistake(
-            "the discount is that of the state that is left; it must be that of the one arrived at.",
-            "`done` is stored with the state it was noticed in, one row before.",
-            _wrong(right_lambda_returns, DISCOUNT, LATER[0], _later(torch.ones_like),
-                   lambda d: _later(lambda first: d.amax().expand_as(first))(d)),
-        ),
-        "imagined_reward_departing": Mistake(
-            "the reward is r_t, that of the state that is left; it must be r_{t+1}.",
-            "r_t is what many textbooks call the reward for a_t.",
-            _wrong(right_lambda_returns, REWARD, *LATER),
-        ),
         "reward_one_too_far": Mistake(
             "the reward is taken one column further, which is r_{t+2}.",
             "reward[:, t + 1] is right for arrays that begin at the state that is left; these begin one later.",
-            _wrong(right_lambda_returns, REWARD, *SOONER),
+            of_wrong(right_lambda_returns, REWARD, *SOONER),
         ),
         "reward_discounted": Mistake(
             "the reward on arriving is discounted too, once too often.",
@@ -160,7 +133,7 @@ LAMBDA_RETURNS = Part(
         "lambda_ignored": Mistake(
             "lam plays no part: this is the one-step target, or the sum of all rewards.",
             "one of the two ends of the mix is what other algorithms use.",
-            _wrong(right_lambda_returns, LAM, lambda lam: 0.0, lambda lam: 1.0),
+            of_wrong(right_lambda_returns, LAM, lambda lam: 0.0, lambda lam: 1.0),
         ),
     },
 )  # fmt: skip
@@ -208,7 +181,7 @@ N_STEP_RETURN = Part(
         "continue_missing": Mistake(
             "the first discount is used for all steps, so rewards after an end count.",
             "gamma ** k is the formula of an endless task; here each step brings its own factor, 0 at an end.",
-            _wrong(right_n_step_return, DISCOUNT, lambda d: d[:, :1].expand_as(d)),
+            of_wrong(right_n_step_return, DISCOUNT, lambda d: d[:, :1].expand_as(d)),
         ),
         "discounted_from_the_first": Mistake(
             "the first reward is discounted too, and every later one once too often or with the next step's factor.",
@@ -281,7 +254,7 @@ REWARD_SHARE_LOST = _backwards(lambda r, d, v, lam, following: d * (1 - lam) * v
 BOOTSTRAP_MISSING = _backwards(bootstrap=lambda value: torch.zeros_like(value[:, -1]))
 TIME_REVERSED = _reversed(right_lambda_returns)
 FORWARDS = _of_reversed(_backwards(bootstrap=lambda value: value[:, 0]))  # the returns come out in reverse order
-LAMBDA_SWAPPED = _wrong(right_lambda_returns, LAM, lambda lam: 1 - lam)
+LAMBDA_SWAPPED = of_wrong(right_lambda_returns, LAM, lambda lam: 1 - lam)
 
 
 def _ending_early(value: Tensor) -> Tensor:
@@ -289,7 +262,7 @@ def _ending_early(value: Tensor) -> Tensor:
     return _ending(value, value[:, -2:-1])
 
 
-def mixing_departing_values(mix: Function) -> tuple[tuple[Any, str, Any], ...]:
+def mixing_departing_values(mix: Function) -> Replaces:
     """v_t takes the place of v_{t+1} in the mix; the bootstrap is right."""
     recursion = _backwards(mix, mixed=lambda value: value[:, :-1])
 
@@ -301,7 +274,6 @@ def mixing_departing_values(mix: Function) -> tuple[tuple[Any, str, Any], ...]:
 
 
 TABLE = "test_returns.py::test_worked_table"
-GAMMA_ONCE = "test_axes.py::test_gamma_is_either_in_the_continue_probability_or_beside_it"
 ACTORS = "test_actor_critic.py::test_the_actors_loss_on_a_trajectory"
 CRITICS = "test_actor_critic.py::test_the_critics_loss_on_a_trajectory"
 
@@ -335,12 +307,12 @@ BUGS = (
                 "the recursion begins with the value of the state before the last.",
                 "one value per action is computed, so the last state reached is never valued.",
                 (_backwards(bootstrap=lambda value: value[:, -2]),
-                 *_wrong(right_lambda_returns, VALUE, _ending_early, lambda v: _ending(v, LATER[1](v)[:, -1:]))),
+                 *of_wrong(right_lambda_returns, VALUE, _ending_early, lambda v: _ending(v, LATER[1](v)[:, -1:]))),
             ),
             N_STEP_RETURN: Mistake(
                 "it goes on with the value of the state before the last one that is reached.",
                 "n rewards end in s_n, and in an array that begins with s_1 that is column n - 1.",
-                _wrong(right_n_step_return, VALUE, *LATER),
+                of_wrong(right_n_step_return, VALUE, *LATER),
             ),
         },
     ),
@@ -355,7 +327,7 @@ BUGS = (
             "the mix takes v_t, the value of the state that is left, in place of v_{t+1}.",
             "states and values are stored from t on, so the same index looks right; here column t of all three inputs "
             "belongs to the state arrived at.",
-            (*(_backwards(mixed=later) for later in LATER), *_wrong(right_lambda_returns, VALUE, *LATER)),
+            (*(_backwards(mixed=later) for later in LATER), *of_wrong(right_lambda_returns, VALUE, *LATER)),
         )},
     ),
     Bug(
@@ -387,12 +359,12 @@ BUGS = (
                 "nothing is expected beyond the horizon: the recursion begins with 0 and not with the last value.",
                 "zero is the usual beginning of a sum.",
                 (BOOTSTRAP_MISSING,
-                 *_wrong(right_lambda_returns, VALUE, lambda v: _ending(v, torch.zeros_like(v[:, -1:])))),
+                 *of_wrong(right_lambda_returns, VALUE, lambda v: _ending(v, torch.zeros_like(v[:, -1:])))),
             ),
             N_STEP_RETURN: Mistake(
                 "the value after the last reward is missing: nothing is expected after n steps.",
                 "a sum of n rewards is what the name says; what comes after them is the critic's part.",
-                _wrong(right_n_step_return, VALUE, torch.zeros_like),
+                of_wrong(right_n_step_return, VALUE, torch.zeros_like),
             ),
         },
     ),
@@ -432,46 +404,5 @@ BUGS = (
                 (lambda horizon, lam: right_lambda_weights(horizon, 1.0 - lam),),
             ),
         },
-    ),
-    Bug(
-        name="discount_missing",
-        story="Returns are not discounted: gamma is neither in the continue probability nor beside it.",
-        symptom="Values grow without a bound wherever episodes are long.",
-        innocent="World model losses, and for the first thousand updates everything else.",
-        source="https://github.com/juliusfrost/dreamer-pytorch/pull/59",
-        breaks="config.Config.imagined_discount, d_{t+1}",
-        caught_by=(GAMMA_ONCE, CRITICS),
-        replaces=((Config, "imagined_discount", property(lambda config: 1.0)),),
-        needs={"discount_in_continue": False},
-        forms={part: Mistake(
-            "the future is not discounted, and goes on after an end.",
-            "the discount is the only input that can be left out while everything keeps its size.",
-            _wrong(part.right, DISCOUNT, torch.ones_like),
-        ) for part in (LAMBDA_RETURNS, N_STEP_RETURN)},
-    ),
-    Bug(
-        name="discount_twice",
-        story="gamma is in the target of the continue head, and imagination multiplies with gamma once more.",
-        symptom="The agent is as shortsighted as with gamma squared.",
-        innocent="Every loss.",
-        source="https://github.com/juliusfrost/dreamer-pytorch/pull/59",
-        breaks="config.Config.imagined_discount, d_{t+1}",
-        caught_by=(GAMMA_ONCE,),
-        replaces=((Config, "imagined_discount", property(lambda config: config.discount)),),
-        needs={"discount_in_continue": True},
-    ),
-    Bug(
-        name="continue_ignored",
-        story="The predicted end of an episode does not cut the return.",
-        symptom="Dying costs nothing: the agent counts on rewards of a life after death.",
-        innocent="Every loss, the continue loss first of all.",
-        source="https://github.com/danijar/dreamer/issues/3", breaks="data.Trajectory.discount, d_{t+1}",
-        caught_by=("test_imagination.py::test_discounts_belong_to_the_states_arrived_at",),
-        replaces=((Trajectory, "discount", lambda trajectory, gamma: torch.full_like(trajectory.reward, gamma)),),
-        forms={LAMBDA_RETURNS: Mistake(
-            "the discount is the same everywhere, so a future counts that comes after an end.",
-            "a constant gamma is what the formula of an endless task has; here d = gamma * continue, 0 at an end.",
-            _wrong(right_lambda_returns, DISCOUNT, lambda d: d.amax().expand_as(d)),
-        )},
     ),
 )  # fmt: skip
