@@ -786,6 +786,7 @@ def alignment_as_learned(obs: Tensor, action: Tensor, *outcomes: Tensor) -> dict
         config=make_config(), encoder=lambda obs: obs, dynamics=SimpleNamespace(observe=observe),
         decode=lambda feature: SimpleNamespace(loss=lambda obs: torch.zeros_like(feature[..., 0])),
         reward=head("reward", 0.0), continues=head("continue", 1.0),
+        continue_target=lambda batch: world_model.WorldModel.continue_target(model, batch),
     )  # fmt: skip
     batch = Batch(**{name: column[None] for name, column in rows.items()}, start=State(obs[:1, :0], obs[:1]))
     world_model.WorldModel.losses(model, batch)  # type: ignore[arg-type]
