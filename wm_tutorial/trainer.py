@@ -294,9 +294,10 @@ class Trainer:
             space = stream.action_space
             for action in saved["actions"] if isinstance(saved["actions"], list) else [None]:
                 numbers = action if isinstance(action, list) else [action]  # not nested: that could be of any size
-                if not {type(number) for number in numbers} <= {int, float} or not (
-                    space.contains(as_given := np.asarray(action, space.dtype)) and np.allclose(as_given, action)
-                ):
+                flat = {type(number) for number in numbers} <= {int, float}
+                if not flat or not np.array_equal(taken := np.asarray(action, space.dtype), np.asarray(action)):
+                    raise CheckpointError(f"{action!s:.200} is no action of this environment")
+                if not space.contains(taken):
                     raise CheckpointError(f"{action!s:.200} is no action of this environment")
 
     @classmethod
