@@ -19,7 +19,7 @@ from wm_tutorial.config import Config
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import CheckpointError, EnvironmentFailure, InputError, OutputError, WorldModelError
 from wm_tutorial.evaluation import evaluate
-from wm_tutorial.runs.dream import dream
+from wm_tutorial.runs.dream import dream, open_loop_errors
 
 
 @pytest.fixture(autouse=True)
@@ -259,6 +259,12 @@ OPTIONS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"updates_per_step": float("inf")}, ("updates_per_step is inf", "0 or more, and finite")),
     ({"seed": -1}, ("seed is -1", "between 0 and")),
     ({"seed": 2**64}, ("seed is 18446744073709551616", "between 0 and")),
+    ({"threads": 1_000_000}, ("threads is 1000000", "between 0 and 1024")),
+    ({"capacity": 10**15}, ("capacity is 1000000000000000", "at most 10**9")),
+    ({"layers": 10**7}, ("layers is 10000000", "at most 100")),
+    ({"envs": 10**6}, ("envs is 1000000", "at most 10,000")),
+    ({"optimizer": np.array(["adam", "laprop"])}, ("optimizer is array", "'adam', 'laprop'")),
+    ({"preset": np.array(["guide", "dreamer_v3"])}, ("no preset", "guide")),
     ({"capacity": 9}, ("capacity is 9", "2 environments", "4 rows", "at least 10")),
     ({"capacity": 0}, ("capacity is 0", "at least 1")),
     ({"size": "small"}, ("size is 'small'", "'guide'", "leave it out")),
@@ -340,16 +346,20 @@ def test_a_corrupt_checkpoint(load: Callable[[Path], Any], finished: Path, here:
         {"envs": 1},
         {"envs": 3},
         {"capacity": 20},
+        {"seed": 3},
+        {"preset": "dreamer_v3"},
+        {"prefill": 0},
+        {"updates_per_step": 1.0},
+        {"heads": "two-hot"},
     ],
     ids=str,
 )
-def test_options_that_change_shapes_cannot_change_in_the_middle_of_a_run(
-    changes: dict[str, Any], finished: Path
-) -> None:
+def test_what_a_run_is_cannot_change_in_the_middle_of_it(changes: dict[str, Any], finished: Path) -> None:
+    ((name, value),) = changes.items()
     refused(
-        CheckpointError,
+        InputError,
         lambda: resume(finished, **changes),
-        str(finished), "does not fit", "shape", "cannot change",
+        f"{name} is {value!r}, and was", "cannot change in the middle of a run", "What can change is steps",
         below=finished,
     )  # fmt: skip
 
@@ -359,6 +369,8 @@ def test_options_that_change_shapes_cannot_change_in_the_middle_of_a_run(
     [
         ({"stepz": 100}, ("no option 'stepz'", "'steps'")),
         ({"steps": 0}, ("steps is 0", "at least 1")),
+        ({"steps": 10}, ("steps is 10", "has made 6", "leave it out")),
+        ({"size": "nano"}, ("size is 'nano'", "leave it out")),
         ({"preset": "unknown"}, ("no preset 'unknown'", "guide")),
     ],
 )
@@ -404,7 +416,24 @@ def test_no_episodes(episodes: int, finished: Path) -> None:
 def test_negative_seeds(finished: Path) -> None:
     run = Run.load(finished)
     refused(InputError, lambda: run.evaluate(3, seed=-1), "seed -1", "0 or more", below=finished)
+    refused(InputError, lambda: run.evaluate(3, seed=2**64), "seed 18446744073709551616", "2**63 - 1", below=finished)
+    refused(InputError, lambda: run.dream(seed=2**64), "seed 18446744073709551616", "2**63 - 1", below=finished)
     refused(InputError, lambda: run.dream(seed=-1), "seed -1", "0 or more", below=finished)
+
+
+@pytest.mark.parametrize("number", ["3", 3.0, None, True, np.arange(2)])
+def test_numbers_that_are_not_whole(number: Any, finished: Path) -> None:
+    run, says = Run.load(finished), "must be a whole number"
+    refused(InputError, lambda: run.evaluate(number), f"episodes is {number!r}", says, below=finished)
+    refused(InputError, lambda: run.evaluate(3, seed=[number]), f"seed is {[number]!r}", says, below=finished)
+    refused(InputError, lambda: run.dream(number), f"context is {number!r}", says, below=finished)
+    refused(InputError, lambda: open_loop_errors(run.agent, "CartPole-v1", number), "episodes is", says, below=finished)
+
+
+def test_numpy_counts_as_well(finished: Path) -> None:
+    run, (one, two) = Run.load(finished), np.arange(1, 3)
+    assert run.evaluate(two, seed=one) == run.evaluate(2, seed=1)
+    assert np.array_equal(run.dream(two, two, one).obs, run.dream(2, 2, 1).obs)
 
 
 @pytest.mark.parametrize(("context", "horizon"), [(0, 5), (-1, 5), (5, 0), (5, -2)])

@@ -78,7 +78,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     write(tmp_path / "new" / "folders" / "a.pt", CONTENT)
     content = read(tmp_path / "new" / "folders" / "a.pt")
     assert_same({name: content[name] for name in CONTENT}, CONTENT)
-    assert content.keys() - CONTENT.keys() == {"format", "version"}
+    assert content.keys() - CONTENT.keys() == {"format", "version", "wm_tutorial"}
     assert list(tree(tmp_path)) == ["new", "new/folders", "new/folders/a.pt"]
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from torch import Tensor
 
 from wm_tutorial.data import Array, Batch, Place, Row, Spaces, State
-from wm_tutorial.errors import InputError
+from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.replay import Replay
 
 MEMORY, LATENT = 2, 3
@@ -350,7 +350,7 @@ def test_images_stay_bytes() -> None:
     batch, _ = replay.sample(1, 3, np.random.default_rng(0))
     assert batch.obs.dtype == torch.uint8
     np.testing.assert_array_equal(batch.obs[0].numpy(), images[1:, 0])
-    assert replay.state_dict()["obs"].dtype == torch.uint8
+    assert {ring.dtype for ring in replay.state_dict()["obs"]} == {torch.uint8}
 
 
 def test_of_states_with_a_gradient_the_numbers_are_kept() -> None:
@@ -385,7 +385,10 @@ def test_each_number_keeps_its_type() -> None:
 
 
 def columns(replay: Replay) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in replay.state_dict().items() if isinstance(value, Tensor)}
+    """A copy of each column, oldest row first."""
+    rings = {name: torch.stack(value) for name, value in replay.state_dict().items() if isinstance(value, list)}
+    held = len(replay) // replay.streams
+    return {name: ring.roll(-(replay.added % held) if held else 0, 1) for name, ring in rings.items()}
 
 
 def test_write_back_changes_the_states_of_the_named_rows_and_nothing_else() -> None:
@@ -435,15 +438,17 @@ def test_a_state_of_a_row_that_is_gone_is_not_written_into_its_successor() -> No
 # --- Saving -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["of today", "of version 1"])
 @pytest.mark.parametrize("rows", [0, 3, 10, 17, 20])
-def test_a_restored_replay_goes_on_as_if_it_had_not_been_saved(rows: int) -> None:
+def test_a_restored_replay_goes_on_as_if_it_had_not_been_saved(rows: int, form: str) -> None:
     replay, restored = replay_of(20, 2), replay_of(20, 2)
     fill(replay, rows)
-    saved = replay.state_dict()
     oldest = rows - min(rows, 10)
-    assert saved["reward"][0].tolist() == [row_id(0, number, 2) + 0.25 for number in range(oldest, rows)]
-    fill(replay, 4)  # what was saved does not change with the replay
+    oldest_first = columns(replay)
+    assert oldest_first["reward"][0].tolist() == [row_id(0, number, 2) + 0.25 for number in range(oldest, rows)]
+    saved = {**replay.state_dict(), **oldest_first} if form == "of version 1" else replay.state_dict()
     restored.load_state_dict(saved)
+    fill(replay, 4)
     assert len(restored) == 2 * min(rows, 10)
     fill(restored, 4)
     for seed in range(5):
@@ -451,6 +456,16 @@ def test_a_restored_replay_goes_on_as_if_it_had_not_been_saved(rows: int) -> Non
         other, other_place = restored.sample(6, 3, np.random.default_rng(seed))
         assert_same(one, other)
         np.testing.assert_array_equal(one_place.number, other_place.number)
+
+
+@pytest.mark.parametrize("rows", [3, 10, 17])
+def test_saving_copies_nothing(rows: int) -> None:
+    replay = replay_of(20, 2)
+    fill(replay, rows)
+    for name, rings in replay.state_dict().items():
+        for ring, column in zip(rings, replay.columns[name], strict=True) if isinstance(rings, list) else []:
+            assert ring.data_ptr() == column.__array_interface__["data"][0]
+            assert ring.untyped_storage().nbytes() == ring.nbytes  # PyTorch writes a storage as a whole
 
 
 def test_saving_holds_only_the_rows_there_are() -> None:
@@ -491,7 +506,7 @@ def test_what_a_replay_of_another_size_saved_is_refused_and_nothing_changes(capa
     fill(saved, 10)  # eight of which are held
     fill(other, 3)
     before = columns(other)
-    with pytest.raises(InputError, match="this one takes"):
+    with pytest.raises(CheckpointError, match=r"replay\.[\w.]+ is of (length|shape).*it must be of"):
         other.load_state_dict(saved.state_dict())
     assert len(other) == 3 * streams
     for name, value in columns(other).items():

@@ -934,6 +934,18 @@ def test_an_update_with_a_number_that_is_none_changes_nothing(
     assert_same(snapshot(trainer), snapshot(undisturbed))
 
 
+def test_after_a_number_that_is_none_only_the_choice_of_batches_has_moved_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fresh sequences first, too; and the error says so."""
+    trainer = ready(2, fresh_sequences_first=True)
+    before = snapshot(trainer)
+    with monkeypatch.context() as patch:
+        spoil(trainer, "reward", math.nan, patch)
+        with pytest.raises(NonFiniteError, match=r"Nothing was changed by this update, .* uses another batch\."):
+            trainer.train_step()
+    moved = {path.partition(":")[0] for path in differences(before, snapshot(trainer))}
+    assert moved == {"/random/numpy", "/replay/served"}
+
+
 @pytest.mark.parametrize("what", ["reward", "actor gradient"])
 def test_what_was_learned_before_a_number_that_is_none_is_saved_and_can_be_resumed(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

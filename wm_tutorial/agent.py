@@ -1,10 +1,10 @@
 """World model and behaviour together: what acts."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -39,6 +39,11 @@ class Agent(nn.Module):
         self.spaces, self.config = spaces, config
         self.world_model = WorldModel(spaces, config)
         self.behaviour = ActorCritic(self.world_model.features, spaces, config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
 
     def initial(self, count: int) -> Carry:
         """What is remembered before anything was seen."""
@@ -111,11 +116,10 @@ class Agent(nn.Module):
             InputError: if the name does not end in .safetensors.
             OutputError: if the file cannot be written.
         """
-        path = Path(path)
+        path = checkpoint.user_path(path)
         if path.suffix != ".safetensors":
             raise InputError(f"The file is {path.name!r}; agents are kept in files whose name ends in .safetensors.")
         header = {
-            "wm_tutorial": version("wm_tutorial"),
             "torch": torch.__version__,
             "spaces": dataclasses.asdict(self.spaces),
             "config": plain(self.config),
@@ -132,23 +136,61 @@ class Agent(nn.Module):
         Raises:
             CheckpointError: if there is no readable agent.
         """
-        path = Path(path)
+        path = checkpoint.user_path(path)
         if path.is_dir():
             path /= checkpoint.AGENT if (path / checkpoint.AGENT).exists() else checkpoint.CHECKPOINT
         if path.suffix == ".safetensors":
             told, tensors = checkpoint.read_agent(path)
         else:
             told = checkpoint.read(path)
-            tensors = told["agent"]
-        try:
-            agent = cls(agent_spaces(told), from_plain(told["config"]))
-            agent.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path} holds no whole agent: {error}. Use another copy, or train again.") from error
+            tensors = told.get("agent", {})
+        spaces, config = described(path, told, tensors)
+        agent = cls(spaces, config)
+        agent.load_state_dict(tensors)
         return agent.eval()
 
 
-def agent_spaces(told: dict[str, Any]) -> Spaces:
-    """The spaces that a checkpoint or an agent's file was made for."""
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told["spaces"].items()}
-    return Spaces(**fields)
+def described(path: Path, told: dict[str, Any], tensors: Any) -> tuple[Spaces, Config]:
+    """The spaces and options that a checkpoint or an agent's file tells of, once its tensors are known to fit them.
+
+    Nothing is built: a file could ask for more than there is memory for. Tensors that fit bring their own size.
+
+    Raises:
+        CheckpointError: if something is missing, unknown, or not what it must be.
+    """
+    try:
+        spaces, config = told_spaces(told["spaces"]), from_plain(told["config"])
+        with torch.device("meta"):
+            expected = dict(Agent(spaces, config).state_dict())
+        checkpoint.check_form(tensors, expected, "agent")
+    except InputError as error:
+        raise CheckpointError(
+            f"{path} has options that this version does not take: {error} Use the version that wrote it "
+            f"({checkpoint.written_by(path, told)}), or train again."
+        ) from error
+    except Exception as error:  # whatever the description of something else leads to
+        raise CheckpointError(f"{path} holds no whole agent: {error}. Use another copy, or train again.") from error
+    return spaces, config
+
+
+def told_spaces(told: dict[str, Any]) -> Spaces:
+    """Spaces as a file tells of them, where tuples may have become lists; raises ValueError for what are none."""
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+    spaces = Spaces(**fields)
+    for name, hint in get_type_hints(Spaces).items():
+        if not _is_of(value := getattr(spaces, name), hint):
+            raise ValueError(f"{name} is {value!r:.200}, and must be {hint}")
+    bounds = spaces.action_size if spaces.action_kind == "continuous" else 1
+    axes = 3 if spaces.obs_kind == "image" else 1
+    if (len(spaces.action_low), len(spaces.action_high), len(spaces.obs_shape)) != (bounds, bounds, axes):
+        raise ValueError(f"the spaces, {spaces}, do not fit together")
+    return spaces
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type of a field of `Spaces`."""
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is_of(each, get_args(hint)[0]) for each in value)
+    return type(value) is hint and (hint is not float or math.isfinite(value))

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from wm_tutorial.errors import InputError
 from wm_tutorial.presets import LAPTOP, PRESETS, SIZES, Preset
 
 __all__ = [
-    "LAPTOP", "PRESETS", "RANGES", "SECTIONS", "SIZES", "Config", "Preset", "from_plain", "make_config", "plain",
-    "section_options", "size_options", "sizes_of",
+    "LAPTOP", "PRESETS", "RANGES", "SECTIONS", "SIZES", "Config", "Preset", "builtin", "change", "from_plain",
+    "integers", "make_config", "plain", "section_options", "size_options", "sizes_of",
 ]  # fmt: skip
 
 # The sections of `Config`, each with the option it begins with.
@@ -173,6 +175,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(Config).items():
+            object.__setattr__(self, name, builtin(getattr(self, name)))
             _check_type(name, getattr(self, name), hint)
         for names, low, high, accepted in RANGES:
             for name in names.split():
@@ -208,16 +211,34 @@ def section_options() -> dict[str, list[str]]:
     return found
 
 
+# Seeds are kept, and given to generators, in 64 bits with a sign.
+LARGEST_SEED = 2**63 - 1
+
+# Far above what anyone trains: a slip of the pen, or a strange file, is told so instead of filling the memory.
+LARGEST = 10**6
+
+# What `resume` may change: how long the run is, how fast it learns, what it reports, and what it runs on. The rest says
+# which experiment it is, has shaped the networks and the replay, or counts from the first step on.
+CHANGEABLE = (
+    *("steps", "world_model_lr", "actor_lr", "critic_lr", "final_lr", "clip", "entropy_scale"),
+    *("eval_every", "eval_episodes", "checkpoint_every", "log_every", "threads", "device", "precision", "compile"),
+)
+
 # Which values each number may have: names, lowest, highest, and how to say so.
 RANGES: tuple[tuple[str, float, float, str], ...] = (
-    ("latent_classes", 2, math.inf, "at least 2"),
-    ("bins", 3, math.inf, "at least 3"),
-    ("steps layers latent_size memory_size memory_blocks horizon envs", 1, math.inf, "at least 1"),
-    ("hidden", 4, math.inf, "at least 4, or normalising leaves nothing to say"),
-    ("conv_depth", 2, math.inf, "at least 2"),
-    ("capacity batch_size sequence_length eval_episodes log_every", 1, math.inf, "at least 1"),
-    ("seed", 0, 2**63 - 1, "between 0 and 2**63 - 1"),
-    ("imagined_starts warmup prefill eval_every checkpoint_every threads", 0, math.inf, "0 or more"),
+    ("latent_classes", 2, LARGEST, "at least 2, and at most a million"),
+    ("bins", 3, LARGEST - 1, "at least 3, and below a million"),
+    ("latent_size memory_size memory_blocks", 1, LARGEST, "at least 1, and at most a million"),
+    ("hidden", 4, LARGEST, "at least 4, or normalising leaves nothing to say, and at most a million"),
+    ("conv_depth", 2, LARGEST, "at least 2, and at most a million"),
+    ("horizon batch_size sequence_length", 1, LARGEST, "at least 1, and at most a million"),
+    ("layers", 1, 100, "at least 1, and at most 100"),
+    ("envs", 1, 10_000, "at least 1, and at most 10,000"),
+    ("capacity", 1, 10**9, "at least 1, and at most 10**9"),
+    ("steps eval_episodes log_every", 1, math.inf, "at least 1"),
+    ("seed", 0, LARGEST_SEED, "between 0 and 2**63 - 1"),
+    ("imagined_starts warmup prefill eval_every checkpoint_every", 0, math.inf, "0 or more"),
+    ("threads", 0, 1024, "between 0 and 1024"),
     (
         "decoder_scale reward_scale continue_scale dynamics_scale representation_scale",
         0.0,
@@ -237,10 +258,41 @@ RANGES: tuple[tuple[str, float, float, str], ...] = (
 )
 
 
+def builtin(value: Any) -> Any:
+    """A NumPy scalar, or a member of a subclass of int, float or str (an enum, say), as Python's own; else as it is.
+
+    A file keeps numbers and words, and no classes: to read one would take the code of the class.
+    """
+    match value:
+        case np.generic():
+            return value.item()
+        case bool():
+            return value
+        case int():
+            return int.__int__(value)
+        case float():
+            return float.__float__(value)
+        case str():
+            return str.__str__(value)
+    return value
+
+
+def integers(**values: Any) -> tuple[int, ...]:
+    """Whole numbers, NumPy's too, as Python's own.
+
+    Raises:
+        InputError: naming the first that is none.
+    """
+    for name, value in values.items():
+        if type(builtin(value)) is not int:
+            raise InputError(f"{name} is {value!r}; it must be a whole number.")
+    return tuple(map(builtin, values.values()))
+
+
 def _check_type(name: str, value: Any, hint: Any) -> None:
     """One clear error for a value of the wrong type; an integer may stand for a float."""
     if get_origin(hint) is Literal:
-        if value not in get_args(hint):
+        if not isinstance(value, str) or value not in get_args(hint):
             raise InputError(f"{name} is {value!r}; accepted are {', '.join(map(repr, get_args(hint)))}.")
         return
     accepted = (int, float) if hint is float else get_args(hint) or (hint,)
@@ -278,7 +330,8 @@ def make_config(preset: str = "guide", size: str | None = None, **options: Any) 
     Raises:
         InputError: for an unknown preset, size or option, a value of the wrong type, or one out of its range.
     """
-    if preset not in list(PRESETS):  # a list, so that what cannot be hashed is not there either
+    preset, size = builtin(preset), builtin(size)
+    if str(preset) not in PRESETS:
         raise InputError(f"There is no preset {preset!r}; there are {', '.join(PRESETS)}.")
     known = [option.name for option in dataclasses.fields(Config)]
     for name in options:
@@ -289,6 +342,22 @@ def make_config(preset: str = "guide", size: str | None = None, **options: Any) 
     return Config(**{"preset": preset, **PRESETS[preset].options, **size_options(preset, size), **options})
 
 
+def change(config: Config, changes: dict[str, Any]) -> Config:
+    """The options of a run that goes on, with some of them changed.
+
+    Raises:
+        InputError: as `make_config`, and for an option that cannot change in the middle of a run.
+    """
+    changed = make_config(**{**dataclasses.asdict(config), **changes})
+    for name in changes:
+        if (new := getattr(changed, name)) != (old := getattr(config, name)) and name not in CHANGEABLE:
+            raise InputError(
+                f"{name} is {new!r}, and was {old!r} when the run began. It cannot change in the middle of a run, "
+                f"which would be another one then: begin a new run. What can change is {', '.join(CHANGEABLE)}."
+            )
+    return changed
+
+
 def plain(config: Config) -> dict[str, Any]:
     """The options as JSON can hold them: infinity, for which JSON has no word, is the string "inf"."""
     return {name: "inf" if value == math.inf else value for name, value in dataclasses.asdict(config).items()}
@@ -297,9 +366,11 @@ def plain(config: Config) -> dict[str, Any]:
 def from_plain(options: dict[str, Any]) -> Config:
     """The options that `plain` wrote down, or an older file with an infinity of its own.
 
+    An option that an older file does not have yet is at the default of `Config`, which does what was done before it.
+
     Raises:
         InputError: for an unknown option, a value of the wrong type, or one out of its range.
     """
     numbers = [name for name, hint in get_type_hints(Config).items() if hint is float]
     read: dict[str, Any] = {name: math.inf for name in numbers if options.get(name) == "inf"}
-    return make_config(**{**options, **read})
+    return make_config(**{**dataclasses.asdict(Config()), **options, **read})

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from wm_tutorial.agent import Agent
+from wm_tutorial.config import LARGEST_SEED, integers
 from wm_tutorial.data import EVALUATE
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.errors import EnvironmentFailure, InputError
+from wm_tutorial.randomness import isolated_random
 
 # An episode of an evaluation with more steps than this has no end: Atari's, the longest in use, have 27,000.
 LONGEST_EPISODE = 30_000
@@ -51,12 +52,14 @@ def evaluate(agent: Agent, source: EnvSource, episodes: int, seed: int, greedy: 
     prefers short ones. Neither the agent nor any random state outside is changed.
 
     Raises:
-        InputError: if `episodes` is below 1, `seed` below 0, or the environment does not fit the agent.
+        InputError: if `episodes` is below 1, `seed` not in 0 .. 2**63 - 1, or the environment does not fit the agent.
         EnvironmentFailure: if an episode does not end within 30,000 steps.
     """
-    if episodes < 1 or seed < 0:
+    episodes, seed = integers(episodes=episodes, seed=seed)
+    if episodes < 1 or not 0 <= seed <= LARGEST_SEED:
         raise InputError(
-            f"evaluate was asked for {episodes} episodes of seed {seed}; give at least 1, and a seed of 0 or more."
+            f"evaluate was asked for {episodes} episodes of seed {seed}; give at least 1, and a seed of 0 or more, up "
+            "to 2**63 - 1."
         )
     streams = min(episodes, 100)
     left = np.full(streams, episodes // streams) + (np.arange(streams) < episodes % streams)  # episodes to go
@@ -65,8 +68,7 @@ def evaluate(agent: Agent, source: EnvSource, episodes: int, seed: int, greedy: 
     returns, lengths = [], []
     running = np.zeros((2, streams))  # return and length of the running episodes
     row, carry = environments.reset(), agent.initial(streams)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated_random(carry.action.device, seed):
         while left.any():
             carry = agent.policy(row, carry, greedy)
             row = environments.step(row, carry.action.numpy(force=True))

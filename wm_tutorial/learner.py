@@ -4,11 +4,13 @@ batch -> world model's losses, states -> imagined trajectories -> behaviour's lo
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wm_tutorial.agent import Agent
+from wm_tutorial.checkpoint import check_form
 from wm_tutorial.config import Config
 from wm_tutorial.data import Batch, State
 from wm_tutorial.errors import NonFiniteError
@@ -44,7 +46,7 @@ class Learner:
             The losses and other metrics, and the states (B, T) inferred on the way.
 
         Raises:
-            NonFiniteError: if a loss or gradient is not finite; no parameter, range or average was changed then.
+            NonFiniteError: if a loss or gradient is not finite; nothing that this object holds was changed then.
         """
         with torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             losses, metrics, states, range_ = self.losses(batch)
@@ -56,6 +58,34 @@ class Learner:
         self.agent.behaviour.normalizer.keep(range_)
         self.agent.behaviour.update_slow_critic()
         return numbers, states
+
+    def load_optimizer(self, saved: dict[str, Any]) -> None:
+        """Take over the state of an optimizer of the same parts. Its options stay those of this run's `config`.
+
+        Raises:
+            CheckpointError: if it is of other parts or another optimizer, or holds a number that is none.
+        """
+        probe = torch.nn.Parameter(torch.zeros(1))  # one update of one number shows what is kept of each parameter
+        probe.grad = torch.zeros_like(probe)
+        shown = make_optimizer(self.config, [{"params": [probe], "lr": 0.0}])
+        shown.step()
+
+        def kept(parameter: Tensor) -> dict[str, Any]:
+            state = shown.state[probe].items()
+            return {k: parameter if isinstance(v, Tensor) and v.shape == probe.shape else v for k, v in state}
+
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        groups, state = self.optimizer.state_dict()["param_groups"], saved["state"]
+        begun = [group["params"] for group in groups if not state.keys().isdisjoint(group["params"])]
+        expected = {i: kept(parameters[i]) for numbers in begun for i in numbers}  # chance acts, and no actor learns
+        rates = [{"lr": group["lr"]} for group in saved["param_groups"]]
+        check_form(
+            {**saved, "param_groups": rates},
+            {"state": expected, "param_groups": [{"lr": 0.0} for _ in groups]},
+            "optimizer",
+        )
+        groups = [{**group, **rate} for group, rate in zip(groups, rates, strict=True)]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor]:
         """Explain real sequences, imagine on from them, and judge what was imagined; nothing is changed.

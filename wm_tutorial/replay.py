@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wm_tutorial.checkpoint import check_form
 from wm_tutorial.data import Array, Batch, Place, Row, Spaces, State
-from wm_tutorial.errors import InputError
+from wm_tutorial.errors import CheckpointError, InputError
 
 
 class Replay:
@@ -116,24 +117,38 @@ class Replay:
         self.columns["latent"][index] = states.latent.numpy(force=True)[still]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, oldest row first."""
-        rows = np.arange(self.added - min(self.added, self.length), self.added) % self.length
-        return {
-            "added": self.added,
-            "served": self.served,
-            **{name: torch.from_numpy(c[:, rows]) for name, c in self.columns.items()},
-        }
+        """Everything needed to go on: of each column, the ring of each stream as it lies, with nothing copied."""
+        held = min(self.added, self.length)
+        rings = {name: [torch.from_numpy(ring[:held]) for ring in column] for name, column in self.columns.items()}
+        return {"added": self.added, "served": self.served, **rings}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned; raises InputError if it is of another size."""
-        added = int(state["added"])
-        rows = np.arange(added - min(added, self.length), added) % self.length
+        """Take over what `state_dict` returned, or the older form of it: one tensor a column, oldest row first.
+
+        Raises:
+            CheckpointError: if it is of another size, or holds what no replay does; nothing is changed then.
+        """
+        added: Any = state.get("added")
+        check_form(added, 0, "replay.added")
+        held = min(added, self.length)
+        check_form(
+            {name: list(saved) if isinstance(saved, Tensor) else saved for name, saved in state.items()},
+            {
+                **{name: [torch.from_numpy(ring[:held]) for ring in column] for name, column in self.columns.items()},
+                **{"added": 0, "served": 0},
+            },
+            "replay",
+        )
+        if (served := state["served"]) > self.streams * added:
+            raise CheckpointError(f"replay.served is {served}; no more than {self.streams * added} rows were added")
+        rows = np.arange(added - held, added) % self.length
         for name, column in self.columns.items():
-            if (saved := tuple(state[name].shape)) != (expected := column[:, rows].shape):
-                raise InputError(f"The saved replay holds {name} of shape {saved}; this one takes {expected}.")
-        for name, column in self.columns.items():
-            column[:, rows] = state[name].numpy()
-        self.added, self.served = added, int(state["served"])
+            if isinstance(saved := state[name], Tensor):
+                column[:, rows] = saved.numpy()
+                continue
+            for ring, stream in zip(column, saved, strict=True):
+                ring[:held] = stream.numpy()
+        self.added, self.served = added, served
 
     def _anywhere(self, batch: int, length: int, rng: np.random.Generator) -> Array:
         """Numbers of rows (B,) that are followed by `length` others, none of them beyond the newest row."""

@@ -1,10 +1,12 @@
 """The loop: collect -> replay -> world model -> imagination -> behaviour; evaluate, save, resume."""
 
+import copy
 import dataclasses
 import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -17,13 +19,14 @@ import torch
 from tqdm.auto import tqdm
 
 from wm_tutorial import checkpoint
-from wm_tutorial.agent import Agent, Carry, agent_spaces
-from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, read_metrics, write_metrics
-from wm_tutorial.config import Config, make_config
+from wm_tutorial.agent import Agent, Carry, described
+from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, check_form, read_metrics, user_path, write_metrics
+from wm_tutorial.config import Config, builtin, change
 from wm_tutorial.data import COLLECT, Row, State
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.errors import (
     CheckpointError,
+    EnvironmentFailure,
     InputError,
     NonFiniteError,
     OutputError,
@@ -31,32 +34,8 @@ from wm_tutorial.errors import (
 )
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.learner import Learner
+from wm_tutorial.randomness import Randomness
 from wm_tutorial.replay import Replay
-
-
-class Randomness:
-    """The random states of a run, kept apart from those of whoever uses it."""
-
-    def __init__(self, seed: int) -> None:
-        self.numpy = np.random.default_rng([COLLECT, seed])
-        self.torch = torch.Generator().manual_seed(seed).get_state()
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Inside, PyTorch draws from this run's state; outside, everything is as before."""
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(self.torch)
-            yield
-            self.torch = torch.get_rng_state()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Both states."""
-        return {"numpy": json.dumps(self.numpy.bit_generator.state), "torch": self.torch}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self.numpy.bit_generator.state = json.loads(state["numpy"])
-        self.torch = state["torch"]
 
 
 class Trainer:
@@ -69,14 +48,14 @@ class Trainer:
     """
 
     def __init__(self, source: EnvSource, config: Config, folder: Path | None = None) -> None:
-        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if not there[config.device]:
+        if config.device not in (there := devices()):
             raise InputError(
                 f"device is {config.device!r}, which PyTorch does not find on this machine; here it finds "
-                f"{', '.join(repr(name) for name, found in there.items() if found)}."
+                f"{', '.join(map(repr, there))}."
             )
-        self.source, self.config, self.folder = source, config, folder
-        self.random = Randomness(config.seed)
+        self.source, self.config = builtin(source), config
+        self.folder = None if folder is None else user_path(folder)
+        self.random = Randomness(config.seed, config.device)
         self.environments = Environments(source, config.envs, (COLLECT, config.seed))
         with self.random.active():
             self.agent = Agent(self.environments.spaces, config).to(config.device)
@@ -120,8 +99,9 @@ class Trainer:
             The losses and other metrics.
 
         Raises:
-            NonFiniteError: if a loss or gradient is not finite. Nothing that was learned has changed then, and the next
-                attempt uses another batch.
+            NonFiniteError: if a loss or gradient is not finite. Nothing was changed then, with one exception: the
+                choice of batches has moved on (NumPy's generator, and which fresh sequences were handed out), so that
+                the next attempt, after a resume, too, does not meet the same batch again.
         """
         try:
             with self.random.active():
@@ -135,8 +115,9 @@ class Trainer:
                 numbers, states = self.learner.update(batch, self.lr_share)
         except NonFiniteError as error:
             raise NonFiniteError(
-                f"{error} in update {self.updates + 1}, environment step {self.steps}. "
-                "Lower the learning rates or look at the rewards and observations."
+                f"{error} in update {self.updates + 1}, environment step {self.steps}. Nothing was changed by this "
+                "update, and the next attempt uses another batch. Lower the learning rates or look at the rewards and "
+                "observations."
             ) from error
         self.replay.write_back(place, states)
         self.updates += 1
@@ -278,10 +259,17 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned, for the same spaces and network sizes."""
-        self.agent.load_state_dict(state["agent"])
-        self.learner.optimizer.load_state_dict(state["optimizer"])
+        """Take over what `state_dict` returned, for the same spaces and network sizes.
+
+        Raises:
+            CheckpointError: if something is missing, unknown, of another shape, or not finite.
+        """
+        self._check(state)
         self.replay.load_state_dict(state["replay"])
+        # Of the rest a copy: tensors of a file that is not yet read would hold on to it.
+        state = copy.deepcopy({name: value for name, value in state.items() if name != "replay"})
+        self.agent.load_state_dict(state["agent"])
+        self.learner.load_optimizer(state["optimizer"])
         self.random.load_state_dict(state["random"])
         row = Row(**{name: column.numpy() for name, column in state["row"].items()})
         self.row = self.environments.restore(state["environments"], row)
@@ -292,33 +280,96 @@ class Trainer:
         self.seconds, self.summed = state["counters"]["seconds"], state["counters"]["summed"]
         self.sums = state["sums"]
 
+    def _check(self, state: dict[str, Any]) -> None:
+        """Raise CheckpointError unless `state` is built as what this trainer would save."""
+        mine, told_by_files = self.state_dict(), {"format", "version", "wm_tutorial"}
+        if different := (state.keys() ^ mine.keys()) - told_by_files:
+            raise CheckpointError(f"{min(map(str, different))} is missing, or unknown")
+        parts = ("row", "carry", "running", "counters")  # agent, optimizer, replay and generators look for themselves
+        check_form({name: state[name] for name in parts}, {name: mine[name] for name in parts}, "state")
+        check_form(state["sums"], dict.fromkeys(map(str, state["sums"]), 0.0), "sums")
+        episodes = [{**saved, "actions": []} for saved in state["environments"]]
+        check_form(episodes, [{"episode": 0, "actions": []} for _ in range(self.config.envs)], "environments")
+        for stream, saved in zip(self.environments.streams, state["environments"], strict=True):
+            space = stream.action_space
+            for action in saved["actions"] if isinstance(saved["actions"], list) else [None]:
+                numbers = action if isinstance(action, list) else [action]  # not nested: that could be of any size
+                flat = {type(number) for number in numbers} <= {int, float}
+                if not flat or not np.array_equal(taken := np.asarray(action, space.dtype), np.asarray(action)):
+                    raise CheckpointError(f"{action!s:.200} is no action of this environment")
+                if not space.contains(taken):
+                    raise CheckpointError(f"{action!s:.200} is no action of this environment")
+
     @classmethod
     def load(cls, folder: Path, source: EnvSource | None = None, **changes: Any) -> "Trainer":
         """Go on with the run in `folder`, exactly as if it had never stopped.
 
+        A run of a device that is not on this machine goes on on the CPU, with a warning.
+
         Args:
             folder: a run folder.
-            source: the environment, needed if the run was started with a callable.
-            changes: options to change, such as a larger `steps`.
+            source: the environment, needed if the run was started with a callable, or with an id for which Gymnasium
+                imports a module: nothing that a file names is imported.
+            changes: options to change, such as a larger `steps`; those in `config.CHANGEABLE`.
 
         Raises:
-            CheckpointError: if the checkpoint cannot be read or does not fit the environment or the changes.
+            CheckpointError: if the checkpoint cannot be read.
+            InputError: if `source` is needed, does not fit, or the changes cannot be made.
         """
-        state = checkpoint.read(folder / CHECKPOINT)
-        source = state["environment"] if source is None else source
-        if source is None:
-            raise InputError(f"The run in {folder} was started with a callable; give the environment again (env=...).")
-        trainer = cls(source, make_config(**{**state["config"], **changes}), folder)
-        trainer.agent.check_fits(agent_spaces(state))
+        folder = user_path(folder)
+        state = checkpoint.read(path := folder / CHECKPOINT)
+        spaces, stored = described(path, state, state.get("agent"))
+        config = change(stored, changes)
+        if "device" not in changes and config.device not in devices():
+            told = f"The run in {folder} is one of device {config.device!r}, which PyTorch does not find here"
+            warnings.warn(f"{told}: it is opened on the CPU.", stacklevel=2)
+            config = replace(config, device="cpu")
+        source = stored_source(state.get("environment"), folder) if source is None else source
         try:
+            if len(state["environments"]) != config.envs:  # before as many are built
+                raise CheckpointError(f"it holds {len(state['environments'])} environments instead of {config.envs}")
+            done = state["counters"]["steps"]
+            if config.steps < min(done, stored.steps):
+                raise InputError(
+                    f"steps is {config.steps}, and the run in {folder} has made {done} already: give more, or leave it "
+                    "out."
+                )
+            trainer = cls(source, config, folder)
+            trainer.agent.check_fits(spaces)
             trainer.load_state_dict(state)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (InputError, EnvironmentFailure):
+            raise
+        except Exception as error:  # whatever the state of something else leads to
             raise CheckpointError(
-                f"The checkpoint in {folder} does not fit these options: {error}. Options that change the shape of "
-                "networks or replay cannot change in the middle of a run."
+                f"{path} does not hold the whole state of this run: {error}. Use another copy, or train again."
             ) from error
         trainer.records = [record for record in read_metrics(folder) if record["step"] <= trainer.steps]
         return trainer
+
+
+def devices() -> list[str]:
+    """Where networks can live on this machine."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name, found in there.items() if found]
+
+
+def stored_source(stored: Any, folder: Path) -> str:
+    """The id of the environment that a run was started on, if it may be made without a person naming it.
+
+    Raises:
+        InputError: if it was no id, or one for which Gymnasium imports a module.
+        CheckpointError: if it is something else.
+    """
+    if stored is None:
+        raise InputError(f"The run in {folder} was started with a callable; give the environment again (env=...).")
+    if not isinstance(stored, str):
+        raise CheckpointError(f"The checkpoint in {folder} names {stored!s:.200} for its environment, which is no id.")
+    if ":" in stored:
+        raise InputError(
+            f"The run in {folder} is one of the environment {stored!r:.200}, for which a module is imported, and files "
+            "do not decide which code runs here. If you trust the module, name it yourself: env=... or --env ... ."
+        )
+    return stored
 
 
 @contextmanager

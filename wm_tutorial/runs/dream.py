@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from wm_tutorial.agent import Agent
+from wm_tutorial.config import LARGEST_SEED, integers
 from wm_tutorial.data import DREAM, Array, Batch, Dream, Row
 from wm_tutorial.envs import Environments, EnvSource, make_env
 from wm_tutorial.errors import InputError
+from wm_tutorial.randomness import isolated_random
 
 # What the entries of well-known observations are called, for the labels of figures.
 OBSERVATION_NAMES = {
@@ -47,8 +49,7 @@ def _live(agent: Agent, source: EnvSource, rows: int, seed: int, filmed: bool) -
     environments = Environments(with_camera(source) if filmed else source, 1, (DREAM, seed))
     agent.check_fits(environments.spaces)
     longest: list[tuple[Row, torch.Tensor, Array | None]] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated_random(agent.device, seed):
         row, carry = environments.reset(), agent.initial(1)
         for _ in range(EPISODES_TRIED):
             episode: list[tuple[Row, torch.Tensor, Array | None]] = []
@@ -118,21 +119,21 @@ def dream(
             builds has `render_mode="rgb_array"`).
 
     Raises:
-        InputError: if context or horizon is below 1, or `seed` below 0.
+        InputError: if context or horizon is below 1, or `seed` not in 0 .. 2**63 - 1.
         EpisodesTooShort: if every episode ends within the context.
     """
-    if context < 1 or horizon < 1 or seed < 0:
+    context, horizon, seed = integers(context=context, horizon=horizon, seed=seed)
+    if context < 1 or horizon < 1 or not 0 <= seed <= LARGEST_SEED:
         raise InputError(
             f"dream was asked for a context of {context}, a horizon of {horizon} and seed {seed}; "
-            "give at least 1 of each, and a seed of 0 or more."
+            "give at least 1 of each, and a seed of 0 or more, up to 2**63 - 1."
         )
     batch, frames = _live(agent, source, context + horizon, seed, filmed)
     if (rows := batch.obs.shape[1]) <= context:
         raise EpisodesTooShort(
             f"The longest of {EPISODES_TRIED} episodes has {rows} rows; give a context below {rows}."
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated_random(agent.device, seed):
         prediction = agent.world_model.open_loop(batch, context)
     environment = source if isinstance(source, str) else ""
     return Dream(
@@ -172,17 +173,17 @@ def open_loop_errors(
     and its errors could not be compared. The model sees `context` rows from the beginning of each episode.
 
     Raises:
-        InputError: if `episodes`, `context` or `horizon` is below 1, or `seed` below 0.
+        InputError: if `episodes`, `context` or `horizon` is below 1, or `seed` not in 0 .. 2**63 - 1.
         EpisodesTooShort: if hardly any episode of random actions has context + horizon rows.
     """
-    if min(episodes, context, horizon) < 1 or seed < 0:
+    episodes, context, horizon, seed = integers(episodes=episodes, context=context, horizon=horizon, seed=seed)
+    if min(episodes, context, horizon) < 1 or not 0 <= seed <= LARGEST_SEED:
         raise InputError(
             f"open_loop_errors was asked for {episodes} episodes, a context of {context}, a horizon of {horizon} and "
-            f"seed {seed}; give at least 1 of each, and a seed of 0 or more."
+            f"seed {seed}; give at least 1 of each, and a seed of 0 or more, up to 2**63 - 1."
         )
     batch = random_episodes(agent, source, episodes, context + horizon, seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated_random(agent.device, seed):
         predicted = agent.world_model.open_loop(batch, context)
     truth = batch.obs / 255.0 if batch.obs.dtype == torch.uint8 else batch.obs
     unit = truth.flatten(0, 1).std(0)

@@ -12,6 +12,7 @@ from wm_tutorial.config import plain
 from wm_tutorial.envs import name_of
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.imagination import imagine
+from wm_tutorial.randomness import isolated_random
 from wm_tutorial.runs.dream import EpisodesTooShort, dream, live
 from wm_tutorial.runs.normal import measured_curves
 from wm_tutorial.trainer import Trainer
@@ -50,8 +51,7 @@ wm-tutorial resume {folder} --steps {more}</pre>"""
 def imagined_trajectory(trainer: Trainer) -> Figure:
     """Reward, continue, value and return of one trajectory, imagined from the start of a real episode."""
     agent = trainer.agent
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.no_grad(), isolated_random(agent.device, seed=0):
         batch = live(agent, trainer.source, rows=10, seed=0)
         start = agent.world_model.observe(batch)[:, -1]
         trajectory = imagine(agent.world_model, agent.behaviour.actor, start, trainer.config.horizon)
