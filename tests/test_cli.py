@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
     """A folder made by `wm-tutorial train`, and what that printed."""
     folder, printed = tmp_path_factory.mktemp("cli") / "new" / "run", []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builtins.print", lambda *words: printed.append(" ".join(map(str, words))))
+        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
         assert run_main(patch, "train", CORRIDOR, "--out", str(folder), *options(eval_every=30)) is None
     yield folder, "\n".join(printed)
 

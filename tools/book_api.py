@@ -19,7 +19,7 @@ GROUPS = {
     "The model: see, expect, explain": ["networks", "encoder", "dynamics", "scan", "heads", "world_model"],
     "The behaviour learned inside it": ["imagination", "actor_critic", "agent"],
     "Every number that can be turned, and how a step is taken": ["config", "presets", "lineage", "optim", "learner"],
-    "The loop, around Gymnasium environments": ["envs", "trainer", "evaluation", "checkpoint"],
+    "The loop, around Gymnasium environments": ["envs", "trainer", "evaluation", "checkpoint", "process"],
     "Another part in the place of one of these": ["parts", "errors"],
     "What a person does and looks at": ["worlds", "runs", "figures", "cli"],
     "What a learner needs": ["course", "check", "zoo", "mistakes"],

@@ -1,6 +1,8 @@
 """A real episode, and the same episode dreamed: the model sees the beginning, then goes on from the actions alone."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,7 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.data import DREAM, Batch, Dream, Row
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.errors import InputError
+from wm_tutorial.runs.asked import whole_number
 
 # What the entries of well-known observations are called, for the labels of figures.
 OBSERVATION_NAMES = {
@@ -32,10 +35,8 @@ def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
 
     Among the first episodes it is the first that is long enough, or else the longest.
     """
-    environments = Environments(source, 1, (DREAM, seed))
-    agent.check_fits(environments.spaces)
     longest: list[tuple[Row, torch.Tensor]] = []
-    with torch.random.fork_rng(devices=[]):
+    with worlds_of(agent, source, 1, seed) as environments, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         row, carry = environments.reset(), agent.initial(1)
         for _ in range(EPISODES_TRIED):
@@ -49,8 +50,19 @@ def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
             longest = max(longest, episode, key=len)
             if len(longest) == rows:
                 break
-    environments.close()
     return as_batch(agent, longest)
+
+
+@contextmanager
+def worlds_of(agent: Agent, source: EnvSource, count: int, seed: int) -> Iterator[Environments]:
+    """Environments of episodes that training never sees; closed whatever happens.
+
+    Raises:
+        InputError: if the agent was made for others.
+    """
+    with closing(Environments(source, count, (DREAM, seed))) as environments:
+        agent.check_fits(environments.spaces)
+        yield environments
 
 
 def as_batch(agent: Agent, episode: list[tuple[Row, torch.Tensor]]) -> Batch:
@@ -88,6 +100,8 @@ def dream(agent: Agent, source: EnvSource, context: int = 5, horizon: int = 45, 
         InputError: if context or horizon is below 1, or `seed` below 0.
         EpisodesTooShort: if every episode ends within the context.
     """
+    context, horizon = whole_number("context", context), whole_number("horizon", horizon)
+    seed = whole_number("seed", seed)
     if context < 1 or horizon < 1 or seed < 0:
         raise InputError(
             f"dream was asked for a context of {context}, a horizon of {horizon} and seed {seed}; "
@@ -141,6 +155,8 @@ def open_loop_errors(
         InputError: if `episodes`, `context` or `horizon` is below 1, or `seed` below 0.
         EpisodesTooShort: if hardly any episode of random actions has context + horizon rows.
     """
+    episodes, seed = whole_number("episodes", episodes), whole_number("seed", seed)
+    context, horizon = whole_number("context", context), whole_number("horizon", horizon)
     if min(episodes, context, horizon) < 1 or seed < 0:
         raise InputError(
             f"open_loop_errors was asked for {episodes} episodes, a context of {context}, a horizon of {horizon} and "
@@ -171,24 +187,22 @@ def random_episodes(agent: Agent, source: EnvSource, episodes: int, rows: int, s
     Raises:
         EpisodesTooShort: if a stream has none in 100 * `rows` rows.
     """
-    environments = Environments(source, episodes, (DREAM, seed))
-    agent.check_fits(environments.spaces)
     rng, device = np.random.default_rng([DREAM, seed]), agent.initial(1).action.device
     lived: list[tuple[Row, torch.Tensor]] = []
     begun, chosen = np.zeros(episodes, int), np.full(episodes, -1)  # where the running episode, and the one kept, begin
-    row = environments.reset()
-    while (chosen < 0).any():
-        if len(lived) == 100 * rows:
-            raise EpisodesTooShort(
-                f"Of {episodes} streams of random actions {int((chosen < 0).sum())} have no episode of {rows} rows; "
-                "lower context or horizon."
-            )
-        begun[row.is_first] = len(lived)
-        action = environments.random_action(rng)
-        lived.append((row, torch.from_numpy(action).to(device)))
-        chosen = np.where((chosen < 0) & (len(lived) - begun == rows), begun, chosen)
-        row = environments.step(row, action)
-    environments.close()
+    with worlds_of(agent, source, episodes, seed) as environments:
+        row = environments.reset()
+        while (chosen < 0).any():
+            if len(lived) == 100 * rows:
+                raise EpisodesTooShort(
+                    f"Of {episodes} streams of random actions {int((chosen < 0).sum())} have no episode of {rows} "
+                    "rows; lower context or horizon."
+                )
+            begun[row.is_first] = len(lived)
+            action = environments.random_action(rng)
+            lived.append((row, torch.from_numpy(action).to(device)))
+            chosen = np.where((chosen < 0) & (len(lived) - begun == rows), begun, chosen)
+            row = environments.step(row, action)
     everything = as_batch(agent, lived)
     columns = torch.from_numpy(chosen)[:, None] + torch.arange(rows)
 
