@@ -15,7 +15,7 @@ import torch
 from tqdm.auto import tqdm
 
 from wm_tutorial import checkpoint
-from wm_tutorial.agent import Agent, Carry, agent_spaces
+from wm_tutorial.agent import Agent, Carry, agent_spaces, check_spaces
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, read_metrics, write_metrics
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.data import COLLECT, Row, State
@@ -396,9 +396,12 @@ class Trainer:
         state = checkpoint.read(folder / CHECKPOINT)
         source = state["environment"] if source is None else source
         if source is None:
-            raise InputError(f"The run in {folder} was started with a callable; give the environment again (env=...).")
+            raise InputError(
+                f"The run in {folder} was started with a callable; give the environment again (env=..., or on the "
+                "command line --env module:callable)."
+            )
         trainer = cls(source, make_config(**{**state["config"], **changes}), folder)
-        trainer.agent.check_fits(agent_spaces(state))
+        check_spaces(agent_spaces(state), trainer.agent.spaces)
         try:
             trainer.load_state_dict(state)
         except (RuntimeError, ValueError, KeyError) as error:
