@@ -188,3 +188,12 @@ def test_the_side_by_side_benchmark_measures_the_reference_s_smallest_size() -> 
     parameters, update = benchmark["this_package"]()
     assert parameters == 640_867
     assert callable(update)
+
+
+def test_the_profiler_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    a = torch.rand(8, 8)
+    with bench.silent():
+        os.write(2, b"noise of a library\n")
+    bench.matrix_share(lambda: a @ a)
+    os.write(2, b"heard again\n")
+    assert capfd.readouterr().err == "heard again\n"
