@@ -1,6 +1,7 @@
 """What an update costs: arithmetic that can be counted by hand, shares, tables, and the command."""
 
 import json
+import os
 import re
 import runpy
 from collections.abc import Callable
