@@ -12,7 +12,7 @@ import pytest
 from scripted import Seeded, Troupe, tree
 
 from wm_tutorial.config import from_plain, make_config
-from wm_tutorial.errors import InputError
+from wm_tutorial.errors import InputError, OutputError
 from wm_tutorial.runs.measure import as_table, bootstrap_interval, imagined_returns, measure, summarise
 from wm_tutorial.runs.run import write_settings
 from wm_tutorial.trainer import Trainer
@@ -143,6 +143,16 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_trained(
     with pytest.raises(InputError, match=expected):
         measure(**given)
     assert not tree(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("I am no folder")
+    with pytest.raises(OutputError, match="Cannot write to file"):
+        measure("CartPole-v1", TINY, [0], Path("file"), episodes=2)
+    assert set(tree(tmp_path)) == {"file"}
 
 
 def test_environments_of_a_measurement_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS
@@ -44,6 +45,16 @@ def new_folder(out: Any, name: str) -> Path:
 def cannot_write(folder: Path, error: OSError) -> OutputError:
     """What to say of a folder that cannot be written to."""
     return OutputError(f"Cannot write to the run folder {folder}: {error}. Choose another with out=... .")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, and see that it can be written to; raises OutputError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"Cannot write to {folder}: {error}. Choose another folder (--out).") from error
 
 
 def check_unused(folder: Path) -> None:

@@ -16,6 +16,7 @@ from wm_tutorial.config import Config, from_plain, plain
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError, command
 from wm_tutorial.runs.asked import check_learns, path_of, tell, whole_number, whole_numbers
+from wm_tutorial.runs.folder import make_folder
 from wm_tutorial.runs.named import called
 from wm_tutorial.runs.run import Run, closed_after_an_error, train
 
@@ -41,6 +42,7 @@ def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, 
     check_found(list(folder.glob("seed-*.json")), env, config, episodes)
     if not 0 < config.eval_every < config.steps:
         tell("There will be a table, but no curves: they need two evaluations of each seed; lower eval_every for them.")
+    make_folder(folder)
     for seed in seeds:
         path = folder / f"seed-{seed}.json"
         if path.exists():

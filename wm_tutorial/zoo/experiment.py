@@ -20,6 +20,7 @@ from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs.asked import check_learns, path_of, whole_number, whole_numbers
 from wm_tutorial.runs.dream import open_loop_errors
+from wm_tutorial.runs.folder import make_folder
 from wm_tutorial.runs.measure import bootstrap_interval, check_found, read_record, train_and_record
 from wm_tutorial.trainer import Trainer
 
@@ -58,6 +59,7 @@ def experiment(
     check_found(found_in(folder), env, config, episodes)
     if any(not (folder / name / f"seed-{seed}.json").exists() for name in names for seed in seeds):
         check_episodes(env, config)
+    make_folder(folder)
     for seed in seeds:
         for name in names:
             path = folder / name / f"seed-{seed}.json"
