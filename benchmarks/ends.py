@@ -17,8 +17,8 @@ import torch
 import tyro
 
 from wm_tutorial.data import Batch, State
+from wm_tutorial.process import cpu_threads
 from wm_tutorial.runs.run import Run
-from wm_tutorial.trainer import cpu_threads
 
 TRACK = 2.4  # metres to each side; beyond, the episode ends
 BLIND = 8  # rows imagined before the end

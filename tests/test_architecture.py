@@ -15,7 +15,7 @@ from changed import ROOT, imported, module_of, modules
 # From the ground up. A module may import its own floor and those below; a package counts as all that is in it.
 FLOORS = (
     {"errors"},
-    {"data", "checkpoint", "parts", "presets", "randomness"},
+    {"data", "checkpoint", "parts", "presets", "randomness", "process"},
     {"networks", "kl", "transforms", "returns", "latents"},  # the mathematics
     {"config", "lineage"},
     {"encoder", "dynamics", "scan", "heads"},

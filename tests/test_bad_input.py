@@ -188,7 +188,8 @@ def test_what_was_learned_before_an_environment_raised_is_saved_and_can_be_resum
     message = str(caught.value)
     assert "ConnectionError: the robot has fallen over" in message
     saved = Trainer.load(here / "run", failing("never", 0))
-    assert message.endswith(f"Saved at step {saved.steps}; go on with: wm-tutorial resume run")
+    way_on = f"wm-tutorial resume run --env {__name__}:Failing"
+    assert message.endswith(f"Saved at step {saved.steps}; go on with: {way_on}")
     assert saved.updates == max(0, saved.steps - 20)
     assert len(saved.replay) == 2 * saved.replay.added > 0 or number == 1
     assert Agent.load(here / "run").act(np.zeros(3))
@@ -219,7 +220,7 @@ def test_numbers_that_are_none_are_refused_before_they_are_remembered(
 
     with pytest.raises(EnvironmentFailure) as caught:
         tiny_train(env(**options, odd=lambda step: step == 17), out="run")
-    assert all(text in str(caught.value) for text in (*expected, "must be a number", "resume run"))
+    assert all(text in str(caught.value) for text in (*expected, "must be a number", "resume('run', env=...)"))
     saved = Trainer.load(here / "run", env())
     assert saved.steps > 20
     assert all(np.isfinite(column).all() for column in saved.replay.columns.values())
@@ -315,9 +316,9 @@ def test_a_folder_that_is_read_only(out: str, here: Path) -> None:
 
 def test_without_a_name_every_run_gets_a_new_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wm_tutorial.runs.report.write", lambda *_: None)
-    paths = [tiny_train("CartPole-v1", steps=10).path for _ in range(3)]
+    paths = [tiny_train("CartPole-v1", steps=24).path for _ in range(3)]
     assert paths == [Path("runs") / f"CartPole-v1-guide-seed0{suffix}" for suffix in ("", "-2", "-3")]
-    assert tiny_train(Scripted, steps=10, seed=5).path == Path("runs/Scripted-guide-seed5")
+    assert tiny_train(Scripted, steps=24, seed=5).path == Path("runs/Scripted-guide-seed5")
 
 
 # --- Going on ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What an update costs: arithmetic that can be counted by hand, shares, tables, and the command."""
 
 import json
+import os
 import re
 import runpy
 from collections.abc import Callable
@@ -188,3 +189,12 @@ def test_the_side_by_side_benchmark_measures_the_reference_s_smallest_size() -> 
     parameters, update = benchmark["this_package"]()
     assert parameters == 640_867
     assert callable(update)
+
+
+def test_the_profiler_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    a = torch.rand(8, 8)
+    with bench.silent():
+        os.write(2, b"noise of a library\n")
+    bench.matrix_share(lambda: a @ a)
+    os.write(2, b"heard again\n")
+    assert capfd.readouterr().err == "heard again\n"

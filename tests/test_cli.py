@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 from scripted import TINY, timeless, tiny, tree, written
 
-from wm_tutorial import Agent, Trainer, __version__, cli, lineage
+from wm_tutorial import Agent, Trainer, __version__, cli, lineage, zoo
 from wm_tutorial import config as config_module
 from wm_tutorial.config import PRESETS, SECTIONS, SIZES, Config, Preset, make_config, section_options, sizes_of
 
@@ -61,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, st
     """A folder made by `wm-tutorial train`, and what that printed."""
     folder, printed = tmp_path_factory.mktemp("cli") / "new" / "run", []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builtins.print", lambda *words: printed.append(" ".join(map(str, words))))
+        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
         assert run_main(patch, "train", CORRIDOR, "--out", str(folder), *options(eval_every=30)) is None
     yield folder, "\n".join(printed)
 
@@ -362,6 +363,13 @@ def test_the_command_is_installed() -> None:
         (["evaluate", "missing"], r"^CheckpointError: .*missing"),
         (["resume", "missing"], r"^CheckpointError: .*missing"),
         (["dream", "missing"], r"^CheckpointError: .*missing"),
+        (["train", "CartPole-v1", "--out", ""], r"^InputError: The path is ''"),
+        (["train", "CartPole-v1", "--steps", "500"], r"^InputError: steps is 500 and prefill 1000"),
+        (["measure", "CartPole-v1", "--out", ""], r"^InputError: The path is ''"),
+        (["measure", "CartPole-v1", "--out", "x", "--seeds", "-1"], r"^InputError: seeds is -1"),
+        (["zoo", "CartPole-v1", "--bugs", "all", "--out", ""], r"^InputError: The path is ''"),
+        (["zoo", "CartPole-v1", "--bugs", "kl_reversd", "--out", "x"], r"^InputError: There is no bug 'kl_reversd'"),
+        (["train", "no_such_module:World"], r"^InputError: .*importing 'no_such_module' raised"),
     ],
 )
 def test_errors_are_one_message(
@@ -391,6 +399,16 @@ def test_errors_are_one_message(
         (["train", "CartPole-v1", "--steps", "many"], "many"),
         (["train", "CartPole-v1", "--steps", "0"], "steps is 0; it must be at least 1"),
         (["train", "CartPole-v1", "--device", "tpu"], "cuda"),
+        (["trian", "CartPole-v1"], "wm-tutorial trian: there is no such command; did you mean train?"),
+        (
+            ["train", "CartPole-v1", "--preset", "guide", "--preset", "planet"],
+            "--preset is given 2 times; give it once",
+        ),
+        (["train", "CartPole-v1", "--latent_size=4", "--latent-size", "8"], "--latent-size is given 2 times"),
+        (["train", "CartPole-v1", "--prest=planet"], "there is no option --prest; did you mean --preset?"),
+        (["evaluate", "run", "--horizon", "3"], "there is no option --horizon; there are --"),
+        (["bench", "--zzz"], "there is no option --zzz"),
+        (["train", "CartPole-v1", "--preset"], "--preset"),
         (["evaluate", "run", "--actions", "lazy"], "sampled"),
     ],
 )
@@ -408,6 +426,109 @@ def test_what_cannot_be_read_is_explained(
     assert expected in plain(output)
     assert "Traceback" not in output
     assert not tree(tmp_path)
+
+
+def test_a_typo_shows_one_hint_and_not_a_screen_of_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, "train", "CartPole-v1", "--horizn", "3") == 2
+    message = "wm-tutorial train: there is no option --horizn; did you mean --horizon?\n"
+    assert "".join(capsys.readouterr()) == message
+
+
+def test_the_help_says_what_stands_for_what(main: Main) -> None:
+    for command, named in {"train": "ENV", "measure": "ENV", "zoo": "ENV", "resume": "RUN", "dream": "RUN"}.items():
+        text = plain(main(command, "--help")[0])
+        assert re.search(rf"usage: wm-tutorial {command} .* {named} ", text), text[:200]
+        assert "--out DIR" in text or "--out {None}|DIR" in text or named == "RUN"
+
+
+def test_zoo_lists_its_mistakes_and_asks_for_nothing_more(main: Main) -> None:
+    printed = main("zoo", "--list")[0]
+    assert re.findall(r"^(\w+)$", printed, re.M) == list(zoo.BUGS)
+    assert max(map(len, printed.splitlines())) <= 100
+    assert " ".join(zoo.BUGS["kl_reversed"].story.split()) in " ".join(printed.split())
+
+
+MODULE = """
+from wm_tutorial.worlds.known import Corridor
+
+class Mine(Corridor):
+    pass
+"""
+
+
+def test_a_callable_of_the_working_directory_serves_every_command(tmp_path: Path) -> None:
+    """Real processes, and the hints that they print, pasted."""
+    (tmp_path / "my_worlds.py").write_text(MODULE)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        script = "import sys; from wm_tutorial.cli import main; sys.path = sys.path[1:]; main()"  # without the folder
+        command = [sys.executable, "-c", script, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+
+    trained = call("train", "my_worlds:Mine", *options())
+    assert trained.returncode == 0, trained.stderr
+    folder = "runs/Mine-guide-seed0"
+    assert f"Run folder: {folder}" in trained.stdout
+    assert json.loads((tmp_path / folder / "config.json").read_text())["environment"] == "Mine"
+    refused = call("evaluate", folder)
+    assert refused.returncode == 1 and "--env module:callable" in refused.stderr
+    for words in (["evaluate", folder, "--episodes", "2"], ["dream", folder], ["resume", folder, "--steps", "64"]):
+        again = call(*words, "--env", "my_worlds:Mine")
+        assert again.returncode == 0, again.stderr
+    (tmp_path / "my_worlds.py").write_text(MODULE + "    def step(self, action): raise OSError('lost')")
+    stopped = call("train", "my_worlds:Mine", "--out", "my run", *options())
+    assert stopped.stderr.endswith("go on with: wm-tutorial resume 'my run' --env my_worlds:Mine\n")
+    (tmp_path / "my_worlds.py").write_text(MODULE)
+    pasted = shlex.split(stopped.stderr.rpartition("go on with: wm-tutorial ")[2])
+    assert call(*pasted).returncode == 0
+    assert call("measure", "my_worlds:Mine", "--out", "result", "--seeds", "0", *options()).returncode == 0
+    assert json.loads((tmp_path / "result" / "seed-0.json").read_text())["environment"] == "Mine"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another shell")
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        ("wm presets | head -1", "guide\n"),
+        ("wm presets | head -c 0", ""),
+        ("wm train --help | head -c 5", "usage"),
+        ("wm zoo --list | head -1", "reward_departing\n"),
+        ("wm presets --form table >&- ", ""),
+        ("wm evaluate missing 2>&-", ""),
+        ("PYTHONUNBUFFERED=1 wm presets | head -c 0", ""),
+    ],
+)
+def test_output_that_nobody_reads_is_no_error(line: str, printed: str, tmp_path: Path) -> None:
+    line = line.replace("wm ", f"{shlex.quote(sys.executable)} -m wm_tutorial ")
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert result.stderr == ""
+    assert printed in result.stdout and len(result.stdout) < 40
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another shell")
+@pytest.mark.parametrize("ends", ["| head -c 0", "2>&-", "> printed"])
+def test_a_run_needs_nobody_who_reads_its_output(ends: str, tmp_path: Path) -> None:
+    words = shlex.join([sys.executable, "-m", "wm_tutorial", "train", "CartPole-v1", "--out", "run", *options()])
+    line = f"PYTHONIOENCODING=ascii PYTHONUNBUFFERED=1 {words} {ends}"
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+    assert (tmp_path / "run" / "index.html").exists() and Trainer.load(tmp_path / "run").steps >= TINY["steps"]
+    assert all(json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    if ends == "> printed":
+        assert re.search(r"return \d+\.\d \? \d+\.\d", (tmp_path / "printed").read_text())  # no plus-minus in ASCII
+
+
+def test_ctrl_c_without_a_word_says_that_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "train", stopped)
+    assert run_main(monkeypatch, "train", "CartPole-v1") == 130
+    assert capsys.readouterr().err == "\nStopped.\n"
 
 
 def test_ctrl_c_exits_as_programs_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

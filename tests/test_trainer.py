@@ -1,5 +1,6 @@
 """The loop: what a run repeats, leaves alone and counts, who learns from what, and what survives when it stops."""
 
+import io
 import itertools
 import json
 import math
@@ -12,9 +13,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -44,9 +47,9 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import CHECKPOINT, METRICS
 from wm_tutorial.data import Batch, Place, Row
 from wm_tutorial.envs import EnvSource
-from wm_tutorial.errors import EnvironmentFailure, NonFiniteError, OutputError
+from wm_tutorial.errors import EnvironmentFailure, InputError, NonFiniteError, OutputError
 from wm_tutorial.evaluation import Evaluation, evaluate
-from wm_tutorial.trainer import Trainer
+from wm_tutorial.trainer import Pace, Trainer
 
 
 def continuous() -> Seeded:
@@ -87,7 +90,7 @@ def ctrl_c() -> None:
 
 
 class Crash(BaseException):
-    """The process ends without a word."""
+    """The process ends without a word, if nobody saves what was learned."""
 
 
 def crash() -> None:
@@ -153,6 +156,12 @@ def test_threads_are_given_back_after_an_error(user_threads: int, monkeypatch: p
     with pytest.raises(Crash):
         finished(threads=1)
     assert torch.get_num_threads() == user_threads
+
+
+def test_more_threads_than_any_machine_has_are_refused() -> None:
+    """Asked for a million, PyTorch would end the process."""
+    with pytest.raises(InputError, match="threads is 1000000; give at most 1024"):
+        finished(threads=1_000_000)
 
 
 def test_a_run_does_not_depend_on_random_states_of_the_user() -> None:
@@ -227,6 +236,7 @@ def test_after_a_crash_a_run_goes_on_from_its_last_checkpoint_and_loses_nothing(
     whole = finished(Seeded, tmp_path / "whole", **EVENTFUL)
     with monkeypatch.context() as patch:
         stop_after(patch, crashed, crash)
+        patch.setattr(Trainer, "_saved", lambda self: nullcontext())
         with pytest.raises(Crash):
             finished(Seeded, tmp_path / "parts", **EVENTFUL)
     ahead = max(record["step"] for record in written(tmp_path / "parts"))
@@ -986,36 +996,286 @@ def test_rewards_too_large_to_be_squared_are_reported(tmp_path: Path) -> None:
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_the_run_after_the_iteration_and_says_how_to_go_on(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    before = {which: signal.getsignal(which) for which in SIGNALS}
     trainer = Trainer("CartPole-v1", tiny(), tmp_path)
     stop_after(monkeypatch, 20, lambda: signal.raise_signal(number))
     with pytest.raises(KeyboardInterrupt) as caught:
         trainer.run()
     assert str(caught.value) == f"Stopped. Saved at step {trainer.steps}; go on with: wm-tutorial resume {tmp_path}"
     assert trainer.steps >= 38
-    assert trainer.updates == trainer.updates_due > 0  # the iteration was finished
+    assert 0 < trainer.updates <= trainer.updates_due
     assert {which: signal.getsignal(which) for which in before} == before
 
 
-def test_a_second_signal_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("saved", [True, False], ids=["with a checkpoint", "before the first"])
+def test_a_second_ctrl_c_ends_the_run_at_once_and_leaves_the_checkpoint_as_it_was(
+    saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reached: list[str] = []
+    checkpoints: list[bytes] = []
 
     def twice() -> None:
+        checkpoints.extend(path.read_bytes() for path in tmp_path.glob(CHECKPOINT))
         ctrl_c()
         reached.append("between")
         ctrl_c()
         reached.append("after")
 
-    stop_after(monkeypatch, 20, twice)
-    with pytest.raises(KeyboardInterrupt, match="wm-tutorial resume"):
-        finished(folder=tmp_path)
+    options: dict[str, Any] = {**EVENTFUL, "checkpoint_every": 13 if saved else 0}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 20, twice)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            finished(Seeded, tmp_path, **options)
     assert reached == ["between"]
+    assert [path.read_bytes() for path in tmp_path.glob(CHECKPOINT)] == checkpoints
+    if not saved:
+        assert (str(caught.value), checkpoints) == ("Stopped at once.", [])
+        return
+    assert f"The checkpoint is as it was; go on from there with: wm-tutorial resume {tmp_path}" in str(caught.value)
+    resumed = Trainer.load(tmp_path, Seeded)
+    resumed.run()
+    assert_same(snapshot(resumed), snapshot(finished(Seeded, **options)))
+
+
+def test_a_second_ctrl_c_while_saving_leaves_the_checkpoint_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(Seeded, tmp_path, steps=40, **EVENTFUL)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3, ctrl_c)
+        patch.setattr(torch, "save", lambda *_: ctrl_c())
+        trainer = Trainer.load(tmp_path, Seeded, steps=80)
+        with pytest.raises(KeyboardInterrupt, match=r"Stopped at once\. The checkpoint is as it was"):
+            trainer.run()
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+def test_a_terminal_that_closes_may_say_so_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice() -> None:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+
+    stop_after(monkeypatch, 20, twice)
+    with pytest.raises(KeyboardInterrupt, match="Saved at step 42"):
+        finished(Troupe([99]), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_a_signal_that_is_ignored_stays_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As below nohup, or in the background of a script."""
+    if not (number := getattr(signal, name, None)):
+        pytest.skip("no such signal here")
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        stop_after(monkeypatch, 5, lambda: signal.raise_signal(number))
+        assert finished().steps >= TINY["steps"]
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("which", [0, 1, -1], ids=["first", "second", "last"])
+def test_an_evaluation_is_abandoned_by_ctrl_c_and_happens_again(
+    which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = finished(Seeded, tmp_path / "whole", **EVENTFUL)
+    evaluations = [record["step"] for record in whole.records if record["kind"] == "evaluation"]
+    ended: list[int] = []
+    evaluate_ = Trainer.evaluate
+
+    def interrupted(self: Trainer, *arguments: Any) -> Evaluation:
+        if self.steps == evaluations[which]:
+            ctrl_c()
+            ended.append(self.steps)
+        return evaluate_(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt, match=f"Saved at step {evaluations[which]}"):
+            finished(Seeded, tmp_path / "parts", **EVENTFUL)
+    assert not ended
+    resumed = Trainer.load(tmp_path / "parts", Seeded)
+    assert resumed.steps == evaluations[which]
+    resumed.run()
+    assert_same(snapshot(resumed), snapshot(whole))
+    assert timeless(written(tmp_path / "parts")) == timeless(whole.records)
+
+
+class Flaky(Seeded):
+    """Raises once in the life of the process: at the step of all its environments that is counted down to."""
+
+    countdown = -1
+    error: BaseException = ConnectionError("the robot has fallen over")
+
+    def step(self, action: Any) -> Any:
+        type(self).countdown -= 1
+        if self.countdown == 0:
+            raise self.error
+        return super().step(action)
+
+
+@pytest.mark.parametrize("number", [7, 8, 46, 61])
+@pytest.mark.parametrize(
+    "error", [ConnectionError("lost"), SystemExit(3), GeneratorExit()], ids=lambda error: type(error).__name__
+)
+def test_an_environment_that_raises_once_loses_nothing(
+    error: BaseException, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first or second environment, among random steps or later: the iteration is undone, and made again."""
+    whole = finished(Flaky, tmp_path / "whole", updates_per_step=0.5)
+    monkeypatch.setattr(Flaky, "error", error)
+    monkeypatch.setattr(Flaky, "countdown", number)
+    expected = EnvironmentFailure if isinstance(error, Exception) else type(error)
+    with pytest.raises(expected):
+        finished(Flaky, tmp_path / "parts", updates_per_step=0.5)
+    resumed = Trainer.load(tmp_path / "parts", Flaky)
+    assert number - 2 <= resumed.steps <= number  # at most a step of each environment is made again
+    resumed.run()
+    assert_same(snapshot(resumed), snapshot(whole))
+    assert timeless(written(tmp_path / "parts")) == timeless(whole.records)
+
+
+@pytest.mark.parametrize("update", [0, 3, 10])
+def test_an_error_between_two_updates_of_an_iteration_loses_nothing(
+    update: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {**EVENTFUL, "updates_per_step": 1.5}
+    whole = finished(Seeded, **options)
+    train_step = Trainer.train_step
+
+    def run_out(self: Trainer) -> dict[str, float]:
+        if self.updates == update:
+            raise MemoryError("no more")
+        return train_step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", run_out)
+        with pytest.raises(MemoryError, match="no more"):
+            finished(Seeded, tmp_path, **options)
+    resumed = Trainer.load(tmp_path, Seeded)
+    assert resumed.updates == update
+    resumed.run()
+    assert_same(snapshot(resumed), snapshot(whole))
+    assert timeless(written(tmp_path)) == timeless(whole.records)
+
+
+def test_what_ends_a_run_unforeseen_says_where_it_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_after(monkeypatch, 20, lambda: sys.exit(3))
+    with pytest.raises(SystemExit):
+        finished(folder=tmp_path)
+    assert re.search(rf"Saved at step \d+; go on with: wm-tutorial resume {tmp_path}\n", capsys.readouterr().err)
+
+
+# --- What is shown on the way -----------------------------------------------------------------------------------------
+
+
+class Screen(io.StringIO):
+    """A terminal of so many columns, that remembers what was drawn on its line."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_progress_bar_has_room_and_names_what_is_done(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda _: (columns, 24))
+    monkeypatch.setattr(Trainer, "_progress", lambda self, original=Trainer._progress: drawn_always(original(self)))
+    finished(steps=300, prefill=100, updates_per_step=0.2, eval_every=100)
+    lines = [line.strip() for line in screen.getvalue().split("\r") if "%" in line]
+    assert max(map(len, lines)) <= columns
+    assert min(len(re.search(r"\|(.*?)\|", line)[1]) for line in lines) >= 20  # type: ignore[index]
+    phases = [phase for phase, _ in itertools.groupby(line.partition("  ")[0].partition(" 1")[0] for line in lines)]
+    assert phases[0] == "random steps" and phases[-1] == "done"
+    assert {"evaluating", "learning"} <= set(phases)
+    assert not [line for line in lines if line.startswith("random steps") and "left" in line]
+    learning = [line for line in lines if line.startswith("learning")]
+    assert sum("left" not in line for line in learning) <= 4 < len(learning)  # known from the first updates on
+
+
+def drawn_always(bar: Any) -> Any:
+    bar.mininterval, bar.miniters, bar.dynamic_miniters = 0.0, 0, False
+    return bar
+
+
+def test_the_time_left_is_that_of_learning_and_of_the_evaluations_to_come() -> None:
+    config = tiny(steps=1000, prefill=900, eval_every=0)
+    assert Pace().left(10, config) is None  # quick random steps are no measure
+    assert Pace(steps=10, learning=20.0).left(950, config) == 100.0
+    assert Pace(steps=10, learning=20.0, evaluations=2, evaluating=6.0).left(950, config) == 103.0
+    every = tiny(steps=1000, eval_every=100)
+    assert Pace(10, 20.0, 1, 7.0).left(750, every) == 500.0 + 3 * 7.0  # at 800, 900 and 1000
+    assert Pace(10, 20.0, 1, 7.0).left(750, tiny(steps=1050, eval_every=100)) == 600.0 + 4 * 7.0
+
+
+def test_a_run_needs_nobody_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert finished().steps >= TINY["steps"]
+
+
+# --- Two at a time ----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_in_a_thread_is_refused_and_the_first_is_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch has one random generator for all threads: each would change the numbers of the other."""
+    alone, other = finished(), ready()
+    refused: list[BaseException] = []
+
+    def try_everything() -> None:
+        for call in (other.run, other.collect, other.train_step, lambda: other.evaluate(2)):
+            try:
+                call()
+            except InputError as error:
+                refused.append(error)
+
+    def beside() -> None:
+        thread = threading.Thread(target=try_everything)
+        thread.start()
+        thread.join()
+
+    stop_after(monkeypatch, 15, beside)
+    first = finished()
     monkeypatch.undo()
-    Trainer.load(tmp_path).run()
+    assert len(refused) >= 4 and "give each run a process" in str(refused[0])
+    assert_same(snapshot(first), snapshot(alone))
+    other.run()  # it was not harmed
+
+
+# --- Its name, and how to go on ---------------------------------------------------------------------------------------
+
+
+def test_an_environment_is_called_by_its_id_or_by_the_class_that_was_built() -> None:
+    names: dict[EnvSource, str] = {
+        "CartPole-v1": "CartPole-v1",
+        "wm_tutorial/Corridor-v0": "Corridor-v0",
+        Seeded: "Seeded",
+    }
+    for source, name in names.items():
+        assert Trainer(source, tiny()).environment_name == name
+    assert Trainer(lambda: Seeded(), tiny()).environment_name == "Seeded"
+    assert Trainer(lambda: gym.wrappers.TimeLimit(Seeded(), 5), tiny()).environment_name == "Seeded"
+    assert Trainer(Troupe([3]), tiny()).environment_name == "Scripted"
+
+
+def test_the_way_on_names_what_a_file_must_not_name(tmp_path: Path) -> None:
+    folder = tmp_path / "my runs"
+    expected = f"wm-tutorial resume '{folder}'"
+    assert Trainer("CartPole-v1", tiny(), folder).way_on == expected
+    assert Trainer("scripted:CartPole-v1", tiny(), folder).way_on == f"{expected} --env scripted:CartPole-v1"
+    assert Trainer(Seeded, tiny(), folder).way_on == f"{expected} --env scripted:Seeded"
+    assert Trainer(lambda: Seeded(), tiny(), folder).way_on == f"wm_tutorial.resume({str(folder)!r}, env=...)"
 
 
 def test_without_a_folder_nothing_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:

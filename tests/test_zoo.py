@@ -25,7 +25,7 @@ from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import Gaussian, GaussianLatent
 from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.bug import GUIDE
-from wm_tutorial.parts import places
+from wm_tutorial.parts import any_replaced, places
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import WorldModel
 
@@ -293,3 +293,13 @@ def test_nothing_of_a_mistake_stays_on_what_was_used_inside(name: str) -> None:
         assert any(zoo.BUGS[name].keeps)
     assert not any(zoo.BUGS[name].keeps)
     assert set(vars(trainer.environments)) == untouched
+
+
+def test_two_mistakes_let_back_out_of_order_leave_none_behind() -> None:
+    one, other = zoo.bug("kl_reversed"), zoo.bug("reward_late")
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert any_replaced()
+    other.__exit__(None, None, None)
+    assert not any_replaced()

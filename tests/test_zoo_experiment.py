@@ -1,17 +1,19 @@
 """The experiment with the zoo: every mistake is out for its own runs and no others, and the numbers are those found."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scripted import tiny, tree
+from scripted import Troupe, tiny, tree
 
 from wm_tutorial import figures, zoo
 from wm_tutorial.config import make_config
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs import measure
+from wm_tutorial.runs.dream import EpisodesTooShort
 from wm_tutorial.zoo.experiment import as_table, experiment, missing_options, summarise, usable_bugs
 
 BUGS = ["reward_late", "reset_missing"]
@@ -68,6 +70,43 @@ def test_nothing_is_trained_twice(folder: Path) -> None:
     before = tree(folder)
     experiment("CartPole-v1", tiny(), ["reward_late"], [1], folder, episodes=3)
     assert tree(folder) == before
+
+
+def test_runs_of_another_experiment_are_not_taken_for_this_one(folder: Path) -> None:
+    before = tree(folder)
+    for env, steps, episodes, expected in (
+        ("Acrobot-v1", 60, 3, r"none/seed-0.json was measured with environment 'CartPole-v1'; .*'Acrobot-v1'"),
+        ("CartPole-v1", 99, 3, r"with steps 60; asked for is steps 99"),
+        ("CartPole-v1", 60, 4, r"with episodes 3; asked for is episodes 4"),
+    ):
+        with pytest.raises(InputError, match=expected):
+            experiment(env, tiny(steps=steps), BUGS, [0, 1], folder, episodes)
+    assert tree(folder) == before
+
+
+@pytest.mark.parametrize("text", ['{"bug": "reward_late", "co', "{}"])
+def test_a_run_that_was_cut_short_or_lies_in_another_place_is_named(text: str, folder: Path, tmp_path: Path) -> None:
+    result = Path(shutil.copytree(folder, tmp_path / "result"))
+    path = result / "reward_late" / "seed-0.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"reward_late/seed-0.json cannot be read"):
+        experiment("CartPole-v1", tiny(), BUGS, [0], result, 3)
+    with pytest.raises(InputError, match=r"reward_late/seed-0.json cannot be read"):
+        summarise(result)
+    path.write_text((folder / "none" / "seed-0.json").read_text())
+    with pytest.raises(InputError, match=r"reward_late/seed-0.json is of the mistake 'none'"):
+        experiment("CartPole-v1", tiny(), BUGS, [0], result, 3)
+
+
+def test_episodes_too_short_to_predict_are_noticed_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    troupe = Troupe([3, -4])
+    with pytest.raises(EpisodesTooShort, match="have no episode of 20 rows"):
+        experiment(troupe, tiny(), BUGS, [0], tmp_path / "result")
+    assert not tree(tmp_path)
+    assert troupe.built and all(env.closed for env in troupe.built)
 
 
 def test_names_that_do_nothing_are_refused_before_anything_is_trained(tmp_path: Path) -> None:

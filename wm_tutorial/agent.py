@@ -104,8 +104,7 @@ class Agent(nn.Module):
 
     def check_fits(self, spaces: Spaces) -> None:
         """Raise InputError unless `spaces` are the ones this agent was made for."""
-        if spaces != self.spaces:
-            raise InputError(f"The agent was made for {self.spaces}; this environment has {spaces}.")
+        check_spaces(self.spaces, spaces)
 
     def save(self, path: str | Path) -> Path:
         """Write the agent alone, without its experience, to a safetensors file of some kilobytes; returns its path.
@@ -148,6 +147,12 @@ class Agent(nn.Module):
         agent = cls(spaces, config)
         agent.load_state_dict(tensors)
         return agent.eval()
+
+
+def check_spaces(made_for: Spaces, given: Spaces) -> None:
+    """Raise InputError unless an environment has the spaces that an agent was made for."""
+    if given != made_for:
+        raise InputError(f"The agent was made for {made_for}; this environment has {given}.")
 
 
 def described(path: Path, told: dict[str, Any], tensors: Any) -> tuple[Spaces, Config]:

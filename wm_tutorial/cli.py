@@ -3,27 +3,33 @@
 import ast
 import dataclasses
 import inspect
+import io
 import itertools
 import json
-import re
+import os
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import torch
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
-from wm_tutorial import checkpoint, figures, lineage
+from wm_tutorial import checkpoint, figures, lineage, zoo
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import PRESETS, Config, Preset, make_config, section_options, sizes_of
 from wm_tutorial.course.copy import copy_course
 from wm_tutorial.data import Spaces
 from wm_tutorial.errors import InputError, WorldModelError
 from wm_tutorial.runs import bench
+from wm_tutorial.runs.asked import path_of, tell
 from wm_tutorial.runs.measure import as_table, measure
+from wm_tutorial.runs.named import named
 from wm_tutorial.runs.run import Run, resume, train
 from wm_tutorial.zoo.experiment import as_table as as_table_of_bugs
 from wm_tutorial.zoo.experiment import experiment, usable_bugs
@@ -32,48 +38,64 @@ from wm_tutorial.zoo.experiment import experiment, usable_bugs
 Options = Annotated[tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]], tyro.conf.arg(name="")]
 
 
+# What stands in the place of a value in the help.
+ENV, RUN, DIR = (tyro.conf.arg(metavar=name) for name in ("ENV", "RUN", "DIR"))
+
+
 def announce(run: Run) -> None:
     """Say how good a finished run is, and where it lies."""
-    print(f"Greedy evaluation: {run.evaluate(100)}")
-    print(f"Run folder: {run.path}  (open {run.path / 'index.html'})")
+    tell("Evaluating 100 new episodes.")
+    tell(f"Greedy evaluation: {run.evaluate(100)}")
+    tell(f"Run folder: {run.path}  (open {run.path / 'index.html'})")
+
+
+def load(run: str, env: str | None) -> Run:
+    """Open a run folder; `env` is what the user named, or None for the environment that the run names itself."""
+    return Run.load(run, named(env) if env is not None else None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
     """Train an agent on a Gymnasium environment."""
 
-    env: tyro.conf.Positional[str]
-    """Id of a Gymnasium environment, such as CartPole-v1."""
-    out: Path | None = None
+    env: Annotated[tyro.conf.Positional[str], ENV]
+    """Id of a Gymnasium environment, such as CartPole-v1, or module:callable of your own."""
+    out: Annotated[str | None, DIR] = None
     """The run folder; a new one below runs/ if left out."""
     config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, draw."""
-        announce(train(self.env, out=self.out, **dataclasses.asdict(self.config)))
+        with train(named(self.env), out=self.out, **dataclasses.asdict(self.config)) as run:
+            announce(run)
 
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
     """Go on with a run that was stopped, exactly as if it had not been."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[str], RUN]
     """A run folder."""
     steps: int | None = None
     """A new budget of environment steps; the old one if left out."""
+    env: Annotated[str | None, ENV] = None
+    """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
 
     def __call__(self) -> None:
         """Train on, evaluate, draw."""
         changes: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
-        announce(resume(self.run, **changes))
+        with resume(self.run, named(self.env) if self.env is not None else None, **changes) as run:
+            announce(run)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
     """Measure the return of a trained agent on episodes it has never seen."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[str], RUN]
     """A run folder."""
+    env: Annotated[str | None, ENV] = None
+    """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
     episodes: int = 100
     """How many episodes."""
     actions: Literal["greedy", "sampled"] = "greedy"
@@ -83,15 +105,18 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Evaluate."""
-        print(Run.load(self.run).evaluate(self.episodes, self.actions == "greedy", self.seed))
+        with load(self.run, self.env) as run:
+            print(run.evaluate(self.episodes, self.actions == "greedy", self.seed))
 
 
 @dataclasses.dataclass(frozen=True)
 class Dream:
     """Draw a real episode beside the model's prediction of it, as a picture and an animation."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[str], RUN]
     """A run folder."""
+    env: Annotated[str | None, ENV] = None
+    """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
     context: int = 5
     """Rows the model sees before it goes on from the actions alone."""
     horizon: int = 45
@@ -101,8 +126,8 @@ class Dream:
 
     def __call__(self) -> None:
         """Dream."""
-        run = Run.load(self.run)
-        dream = run.dream(self.context, self.horizon, self.seed)
+        with load(self.run, self.env) as run:
+            dream = run.dream(self.context, self.horizon, self.seed)
         picture, film = run.path / f"dream-{self.seed}.png", run.path / f"dream-{self.seed}.gif"
         figures.save(figures.open_loop(dream), picture)
         figures.film(dream, film)
@@ -113,9 +138,9 @@ class Dream:
 class Measure:
     """Train on several seeds and write a result that can be checked: raw data, table, curves, interval."""
 
-    env: tyro.conf.Positional[str]
-    """Id of a Gymnasium environment, such as CartPole-v1."""
-    out: Path
+    env: Annotated[tyro.conf.Positional[str], ENV]
+    """Id of a Gymnasium environment, such as CartPole-v1, or module:callable of your own."""
+    out: Annotated[str, DIR]
     """Where the data goes; seeds already measured there are kept."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One run each."""
@@ -125,19 +150,22 @@ class Measure:
 
     def __call__(self) -> None:
         """Train, evaluate, summarise."""
-        print(as_table(measure(self.env, self.config, self.seeds, self.out, self.episodes)))
+        folder = path_of(self.out)
+        print(as_table(measure(named(self.env), self.config, self.seeds, folder, self.episodes)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Zoo:
     """Train with known mistakes, one at a time, and write what each does to losses, open-loop errors and return."""
 
-    env: tyro.conf.Positional[str]
-    """Id of a Gymnasium environment, such as CartPole-v1."""
-    out: Path
+    env: Annotated[tyro.conf.Positional[str], ENV]
+    """Id of a Gymnasium environment, such as CartPole-v1, or module:callable of your own."""
+    out: Annotated[str, DIR]
     """Where the data goes; runs already measured there are kept."""
     bugs: tuple[str, ...]
     """Names of mistakes, or `all`; the finished code is always measured beside them."""
+    list: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Only list the mistakes; nothing else needs to be given then."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""
     episodes: int = 100
@@ -146,8 +174,13 @@ class Zoo:
 
     def __call__(self) -> None:
         """Train, evaluate, compare."""
-        bugs = usable_bugs(self.config) if self.bugs == ("all",) else self.bugs
-        print(as_table_of_bugs(experiment(self.env, self.config, bugs, self.seeds, self.out, self.episodes)))
+        if self.list:
+            for bug in zoo.BUGS.values():
+                print(bug.name)
+                print(textwrap.fill(bug.story, 98, initial_indent="  ", subsequent_indent="  "))
+            return
+        bugs, folder = usable_bugs(self.config) if self.bugs == ("all",) else self.bugs, path_of(self.out)
+        print(as_table_of_bugs(experiment(named(self.env), self.config, bugs, self.seeds, folder, self.episodes)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,15 +293,18 @@ def by_section(info: StructTypeInfo) -> StructConstructorSpec | None:
     return StructConstructorSpec(instantiate=joined, fields=tuple(groups))
 
 
-def command_line(
-    arguments: Sequence[str],
-) -> Train | Resume | Evaluate | Dream | Measure | Zoo | Bench | Presets | Notebooks:
+Command = Train | Resume | Evaluate | Dream | Measure | Zoo | Bench | Presets | Notebooks
+
+
+def command_line(arguments: Sequence[str]) -> Command:
     """What was asked for; where options can be given, their defaults are those of the preset and size named."""
-    line = " ".join(arguments)
-    named = {name: match[1] for name in ("preset", "size") if (match := re.search(rf"--{name}[= ](\S+)", line))}
-    config = make_config(**named)
+    words = list(arguments)
+    given = {name: value for name in ("preset", "size") if (value := value_of(f"--{name}", words)) is not None}
+    config = make_config(**given)
     training = tyro.conf.subcommand("train", default=Train(env=tyro.MISSING, config=config))
     measuring = tyro.conf.subcommand("measure", default=Measure(env=tyro.MISSING, out=tyro.MISSING, config=config))
+    if words[:1] == ["zoo"] and "--list" in words:
+        return Zoo(env="", out="", bugs=(), list=True)
     breaking = tyro.conf.subcommand("zoo", default=Zoo(tyro.MISSING, tyro.MISSING, tyro.MISSING, config=config))
     benching = tyro.conf.subcommand("bench", default=Bench(config=config))
     commands = (
@@ -282,12 +318,45 @@ def command_line(
         | Annotated[Presets, tyro.conf.subcommand("presets")]
         | Annotated[Notebooks, tyro.conf.subcommand("notebooks")]
     )
-    words = list(arguments)
     try:
+        check_words(words)
         return tyro.cli(commands, args=words, prog="wm-tutorial", description=DESCRIPTION, registry=SECTIONED)
     except InputError as error:  # of options that do not fit together, or out of their range
         print(f"wm-tutorial {' '.join(words[:1])}: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def value_of(option: str, words: Sequence[str]) -> str | None:
+    """What follows an option on the command line: `--preset guide` or `--preset=guide`."""
+    for word, after in itertools.zip_longest(words, words[1:]):
+        name, equals, value = word.partition("=")
+        if name == option and (equals or after is not None):
+            return value if equals else str(after)
+    return None
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raise InputError, with one hint, for a command or an option that does not exist, or an option given twice."""
+    kinds = {kind.__name__.lower(): kind for kind in get_args(Command)}
+    if not words or words[0].startswith("-"):
+        return
+    if (kind := kinds.get(words[0])) is None:
+        raise InputError(f"there is no such command; {hint(words[0], list(kinds))}")
+    names = [field.name for field in dataclasses.fields(kind)]
+    names += [field.name for field in dataclasses.fields(Config)] if "config" in names else []
+    known = [f"--{name.replace('_', '-')}" for name in names if name != "config"]
+    given = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--") and word != "--"]
+    for option, times in Counter(given).items():
+        if option not in (*known, "--help") and not option.startswith("--tyro-"):
+            raise InputError(f"there is no option {option}; {hint(option, known)}")
+        if times > 1:
+            raise InputError(f"{option} is given {times} times; give it once.")
+
+
+def hint(word: str, known: Sequence[str]) -> str:
+    """The most similar word that is known, or all of them."""
+    similar = get_close_matches(word, known, n=1)
+    return f"did you mean {similar[0]}?" if similar else f"there are {', '.join(known)}."
 
 
 DESCRIPTION = "Train agents that learn inside their own model of the world."
@@ -295,10 +364,30 @@ DESCRIPTION = "Train agents that learn inside their own model of the world."
 
 def main() -> None:
     """Entry point of the command line; expected errors are printed as one message."""
+    prepare_output()
     try:
         command_line(sys.argv[1:])()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except WorldModelError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt as error:
-        print(f"\n{error}", file=sys.stderr)
+        print(f"\n{str(error) or 'Stopped.'}", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        pass
+    finally:
+        with suppress(AttributeError, ValueError, io.UnsupportedOperation):  # none, closed, or not a file
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:  # whoever read it (`| head`) has seen enough: what is left goes nowhere
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def prepare_output() -> None:
+    """Let no output fail: a character that the terminal cannot show becomes a question mark."""
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass  # an output that the caller has closed (2>&-): the next file opened must not take its number
+    os.close(nowhere)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")

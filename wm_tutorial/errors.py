@@ -1,5 +1,18 @@
 """The errors a user can meet: each says what was given, what is accepted, and what to do next."""
 
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+
+def command(*words: object) -> str:
+    """`wm-tutorial WORDS` as the shell of this machine takes it, to be typed or pasted: what to do next."""
+    # a path that begins like an option would be read as one
+    told = [f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words]
+    line = ["wm-tutorial", *told]
+    return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
+
 
 class WorldModelError(Exception):
     """Base of every error this package raises on purpose; the command line prints it without a traceback."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wm_tutorial.checkpoint import check_form
 from wm_tutorial.data import COLLECT
+from wm_tutorial.process import alone
 
 
 def get_states(device: str) -> dict[str, Tensor]:
@@ -65,8 +66,8 @@ class Randomness:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Inside, PyTorch draws from this run's states; outside, everything is as before."""
-        with drawing_from(self.torch):
+        """Inside, PyTorch draws from this run's states and no other thread learns; outside, everything is as before."""
+        with alone(), drawing_from(self.torch):
             yield
 
     def state_dict(self) -> dict[str, Any]:

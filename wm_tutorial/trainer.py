@@ -3,15 +3,13 @@
 import copy
 import dataclasses
 import json
-import signal
-import threading
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -19,11 +17,11 @@ import torch
 from tqdm.auto import tqdm
 
 from wm_tutorial import checkpoint
-from wm_tutorial.agent import Agent, Carry, described
+from wm_tutorial.agent import Agent, Carry, check_spaces, described
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, check_form, read_metrics, user_path, write_metrics
 from wm_tutorial.config import Config, builtin, change
 from wm_tutorial.data import COLLECT, Row, State
-from wm_tutorial.envs import Environments, EnvSource
+from wm_tutorial.envs import Environments, EnvSource, name_of
 from wm_tutorial.errors import (
     CheckpointError,
     EnvironmentFailure,
@@ -31,9 +29,11 @@ from wm_tutorial.errors import (
     NonFiniteError,
     OutputError,
     WorldModelError,
+    command,
 )
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.learner import Learner
+from wm_tutorial.process import AtOnce, Request, alone, cpu_threads, interruptible
 from wm_tutorial.randomness import Randomness
 from wm_tutorial.replay import Replay
 
@@ -68,6 +68,7 @@ class Trainer:
         self.carry = self.agent.initial(config.envs)
         self.running = np.zeros((2, config.envs))  # return and length of the running episodes
         self.steps = self.updates = 0
+        self.attended = 0  # the step at which what is due at intervals was last done
         self.seconds = 0.0
         self.sums: dict[str, float] = {}  # of the losses since the last line of metrics
         self.summed = 0
@@ -77,13 +78,14 @@ class Trainer:
 
     def collect(self) -> None:
         """Take one step in every environment and store the rows."""
-        with self.random.active():
-            carry = self.agent.policy(self.row, self.carry)
-        if self.steps < self.config.prefill:
-            random = torch.from_numpy(self.environments.random_action(self.random.numpy))
-            carry = replace(carry, action=random.to(carry.action.device))
-        action = carry.action.numpy(force=True)
-        row = self.environments.step(self.row, action)
+        with self._undone_by_an_error():
+            with self.random.active():
+                carry = self.agent.policy(self.row, self.carry)
+            if self.steps < self.config.prefill:
+                random = torch.from_numpy(self.environments.random_action(self.random.numpy))
+                carry = replace(carry, action=random.to(carry.action.device))
+            action = carry.action.numpy(force=True)
+            row = self.environments.step(self.row, action)
         self.replay.add(self.row, action, carry.state)  # only now: a row without a successor is not experience
         self.steps += int((~self.row.is_last).sum())
         self.row, self.carry = row, carry
@@ -91,6 +93,22 @@ class Trainer:
         for i in np.flatnonzero(row.is_last):
             self.record("episode", **{"return": float(self.running[0, i]), "length": int(self.running[1, i])})
         self.running[:, row.is_last] = 0.0
+
+    @contextmanager
+    def _undone_by_an_error(self) -> Iterator[None]:
+        """Inside, the environments take a step; if one raises, what will be saved is the moment before it.
+
+        The random states go back, and so does where each stream is: resuming lives the running episodes again.
+        """
+        random = self.random.state_dict()
+        streams = [(s, s.episode, s.actions, len(s.actions)) for s in self.environments.streams]
+        try:
+            yield
+        except BaseException:
+            self.random.load_state_dict(random)
+            for stream, episode, actions, count in streams:
+                stream.episode, stream.actions = episode, actions[:count]
+            raise
 
     def train_step(self) -> dict[str, float]:
         """One gradient update of world model, actor and critic on a batch of experience.
@@ -139,40 +157,84 @@ class Trainer:
     def run(self) -> None:
         """Go on until the step budget is spent, then evaluate and save.
 
-        Whatever ends it early (Ctrl-C, an environment that raises, a loss that is not finite, a full disk), what was
-        learned is saved first, and the error says where.
+        Whatever ends it early (Ctrl-C, a closed terminal, an environment that raises, a loss that is not finite, a full
+        disk), what was learned is saved first, and the error says where. A second Ctrl-C ends it at once: the
+        checkpoint then stays as it was.
+
+        Raises:
+            InputError: if another run learns or is evaluated in a thread of this process.
         """
-        if self.folder:  # what a stopped run wrote after its checkpoint will happen again
-            write_metrics(self.folder, self.records)
-        with cpu_threads(self.config.threads), interruptible() as interrupted, self._progress() as bar:
+        with alone(), cpu_threads(self.config.threads), interruptible() as request, self._progress() as bar:
+            if self.folder:  # what a stopped run wrote after its checkpoint will happen again
+                write_metrics(self.folder, self.records)
             try:
-                while self.steps < self.config.steps:
-                    before, started = self.steps, time.perf_counter()
-                    self.collect()
-                    while self.updates < self.updates_due:
-                        self._add_up(self.train_step())
-                    self.seconds += time.perf_counter() - started
-                    self._at_intervals(before)
-                    bar.set_postfix(self._headline(), refresh=False)
-                    bar.update(min(self.steps, self.config.steps) - bar.n)
-                    if interrupted():
-                        raise KeyboardInterrupt("Stopped.")
-                self.save()
-            except OutputError:
-                raise  # whoever could not write has said where it put things instead
-            except (WorldModelError, KeyboardInterrupt) as error:
-                self.save()
-                saved = (
-                    f"Saved at step {self.steps}; go on with: wm-tutorial resume {self.folder}" if self.folder else ""
-                )
+                with self._saved():
+                    self._go_on(request, bar)
+            except AtOnce as error:
+                there = self.folder and (self.folder / CHECKPOINT).exists()
+                kept = f" The checkpoint is as it was; go on from there with: {self.way_on}" if there else ""
+                raise KeyboardInterrupt(f"Stopped at once.{kept}") from error
+
+    def _go_on(self, request: Request, bar: "tqdm[Any]") -> None:
+        """Iterate to the end of the budget; what a run was stopped in the middle of comes first."""
+        pace = Pace()
+        while True:
+            started, learned = time.perf_counter(), self.updates
+            while self.updates < self.updates_due and not request.asked:
+                self._add_up(self.train_step())
+            pace.learning += time.perf_counter() - started
+            self.seconds += time.perf_counter() - started
+            request.check()
+            self._at_intervals(request, bar, pace)
+            if self.steps >= self.config.steps:
+                break
+            bar.set_description_str(self._phase(), refresh=False)
+            bar.set_postfix_str(self._headline(pace), refresh=False)
+            bar.update(min(self.steps, self.config.steps) - bar.n)
+            started, before = time.perf_counter(), self.steps
+            self.collect()
+            took = time.perf_counter() - started
+            self.seconds += took
+            if self.updates > learned or pace.steps:
+                pace.steps, pace.learning = pace.steps + self.steps - before, pace.learning + took
+        bar.update(min(self.steps, self.config.steps) - bar.n)
+        self.save()
+        bar.set_description_str("done")
+
+    @contextmanager
+    def _saved(self) -> Iterator[None]:
+        """Inside, the run goes on; whatever ends it early, what was learned is saved, and the error says where."""
+        try:
+            yield
+        except (AtOnce, OutputError):
+            raise  # in the middle of something; or whoever could not write has said where it put things instead
+        except BaseException as error:
+            self.save()
+            saved = f"Saved at step {self.steps}; go on with: {self.way_on}" if self.folder else ""
+            if isinstance(error, WorldModelError | KeyboardInterrupt):
                 raise type(error)(f"{error} {saved}".strip()) from error
-            except Exception:
-                self.save()  # whatever nobody foresaw, too, must not cost what was learned
-                raise
+            tqdm.write(saved, file=sys.stderr)  # before whatever nobody foresaw: it must not cost what was learned
+            raise
+
+    @property
+    def environment_name(self) -> str:
+        """A name for folders and titles: the id without its namespace, or the class that a callable has built."""
+        if isinstance(self.source, str):
+            return name_of(self.source)
+        return type(self.environments.streams[0].unwrapped).__name__
+
+    @property
+    def way_on(self) -> str:
+        """The command that goes on with this run; if its environment has no name that can be imported, the call."""
+        name = spelling(self.source)
+        if name is None:
+            return f"wm_tutorial.resume({self.folder.as_posix() if self.folder else None!r}, env=...)"
+        # a file never says what is to be imported: the user does, again
+        return command("resume", self.folder, *(["--env", name] if ":" in name else []))
 
     def evaluate(self, episodes: int, greedy: bool = True, seed: int | None = None) -> Evaluation:
         """Evaluate on environments and seeds that training never sees."""
-        with cpu_threads(self.config.threads):
+        with alone(), cpu_threads(self.config.threads):
             return evaluate(self.agent, self.source, episodes, self.config.seed if seed is None else seed, greedy)
 
     def record(self, kind: str, **values: Any) -> None:
@@ -187,14 +249,19 @@ class Trainer:
                 self.save()
                 raise OutputError(
                     f"Could not write {self.folder / METRICS}: {error}. The checkpoint beside it is saved; free space "
-                    f"there and go on with: wm-tutorial resume {self.folder}"
+                    f"there and go on with: {self.way_on}"
                 ) from error
 
-    def _at_intervals(self, before: int) -> None:
-        """Log, evaluate and save whenever a multiple of the interval was passed since step `before`."""
+    def _at_intervals(self, request: Request, bar: "tqdm[Any]", pace: "Pace") -> None:
+        """Log, evaluate and save whenever a multiple of the interval was passed since the last time.
+
+        A run that is stopped during its evaluation does it again when it goes on.
+        """
+        if self.attended == self.steps:
+            return
 
         def due(every: int) -> bool:
-            return every > 0 and self.steps // every > before // every
+            return every > 0 and self.steps // every > self.attended // every
 
         config, over = self.config, self.steps >= self.config.steps
         if self.summed and (due(config.log_every) or over):
@@ -202,9 +269,15 @@ class Trainer:
             self.record("train", updates=self.updates, seconds=round(self.seconds, 3), losses=losses)
             self.sums, self.summed = {}, 0
         if due(config.eval_every) or over:
-            evaluation = self.evaluate(config.eval_episodes)
+            bar.set_description_str("evaluating")
+            started = time.perf_counter()
+            with request.at_any_moment():
+                evaluation = self.evaluate(config.eval_episodes)
+            pace.evaluations, pace.evaluating = pace.evaluations + 1, pace.evaluating + time.perf_counter() - started
             self.record("evaluation", mean=evaluation.mean, std=evaluation.std, returns=list(evaluation.returns))
-        if due(config.checkpoint_every):
+        save = due(config.checkpoint_every)
+        self.attended = self.steps
+        if save:
             self.save()
 
     def _add_up(self, numbers: dict[str, float]) -> None:
@@ -212,17 +285,26 @@ class Trainer:
         self.summed += 1
 
     def _progress(self) -> "tqdm[Any]":
-        """A bar with the time left, the return and the losses."""
-        return tqdm(total=self.config.steps, initial=self.steps, unit="step", mininterval=0.5, dynamic_ncols=True)
+        """A bar that says what is being done, how long it will go on, and the last returns."""
+        return tqdm(
+            total=self.config.steps,
+            initial=min(self.steps, self.config.steps),
+            desc=self._phase(),
+            mininterval=0.5,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
+            disable=sys.stderr is None,  # closed by whoever called
+        )
 
-    def _headline(self) -> dict[str, str]:
-        """What the progress bar shows beside the time left."""
+    def _phase(self) -> str:
+        return "random steps" if self.steps < self.config.prefill else "learning"
+
+    def _headline(self, pace: "Pace") -> str:
+        """What the progress bar shows beside the time passed: the time left, once it is known, and the last returns."""
+        left = pace.left(self.steps, self.config)
         returns = [r["return"] for r in self.records[-100:] if r["kind"] == "episode"][-10:]
-        shown = {"return": f"{np.mean(returns):.0f}"} if returns else {}
-        if self.summed:
-            told = [name for name in ("decoder", "dynamics", "critic") if name in self.sums]  # chance has no critic
-            shown |= {name: f"{self.sums[name] / self.summed:.2g}" for name in told}
-        return shown
+        told = [f"{tqdm.format_interval(left)} left"] if left is not None else []
+        return ", ".join(told + ([f"return {np.mean(returns):.4g}"] if returns else []))
 
     # To disk and back ------------------------------------------------------------------------------------------------
 
@@ -254,7 +336,13 @@ class Trainer:
                 "action": self.carry.action,
             },
             "running": torch.from_numpy(self.running),
-            "counters": {"steps": self.steps, "updates": self.updates, "seconds": self.seconds, "summed": self.summed},
+            "counters": {
+                "steps": self.steps,
+                "updates": self.updates,
+                "attended": self.attended,
+                "seconds": self.seconds,
+                "summed": self.summed,
+            },
             "sums": self.sums,
         }
 
@@ -264,6 +352,8 @@ class Trainer:
         Raises:
             CheckpointError: if something is missing, unknown, of another shape, or not finite.
         """
+        if isinstance(counters := state.get("counters"), dict):  # older checkpoints are of whole iterations
+            counters.setdefault("attended", counters.get("steps", 0))
         self._check(state)
         self.replay.load_state_dict(state["replay"])
         # Of the rest a copy: tensors of a file that is not yet read would hold on to it.
@@ -277,6 +367,7 @@ class Trainer:
         self.carry = Carry(State(carry["memory"], carry["latent"]), carry["action"])
         self.running = np.where(self.row.is_first | self.row.is_last, 0.0, state["running"].numpy())
         self.steps, self.updates = state["counters"]["steps"], state["counters"]["updates"]
+        self.attended = state["counters"]["attended"]
         self.seconds, self.summed = state["counters"]["seconds"], state["counters"]["summed"]
         self.sums = state["sums"]
 
@@ -335,7 +426,7 @@ class Trainer:
                     "out."
                 )
             trainer = cls(source, config, folder)
-            trainer.agent.check_fits(spaces)
+            check_spaces(spaces, trainer.agent.spaces)
             trainer.load_state_dict(state)
         except (InputError, EnvironmentFailure):
             raise
@@ -361,7 +452,10 @@ def stored_source(stored: Any, folder: Path) -> str:
         CheckpointError: if it is something else.
     """
     if stored is None:
-        raise InputError(f"The run in {folder} was started with a callable; give the environment again (env=...).")
+        raise InputError(
+            f"The run in {folder} was started with a callable; give the environment again (env=..., or on the command "
+            "line --env module:callable)."
+        )
     if not isinstance(stored, str):
         raise CheckpointError(f"The checkpoint in {folder} names {stored!s:.200} for its environment, which is no id.")
     if ":" in stored:
@@ -372,38 +466,30 @@ def stored_source(stored: Any, folder: Path) -> str:
     return stored
 
 
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Inside, PyTorch uses `count` CPU threads, or its own choice if 0; outside, as many as before."""
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        if count:
-            torch.set_num_threads(before)
+@dataclass
+class Pace:
+    """How long things took since the run was begun or resumed: steps on which it learned, and evaluations."""
+
+    steps: int = 0
+    learning: float = 0.0
+    evaluations: int = 0
+    evaluating: float = 0.0
+
+    def left(self, step: int, config: Config) -> float | None:
+        """Seconds to go from `step` on; None before anything was learned. Random steps are too quick to judge by."""
+        if not self.steps:
+            return None
+        every = config.eval_every
+        evaluations = config.steps // every - step // every + (config.steps % every > 0) if every else 1
+        each = self.evaluating / self.evaluations if self.evaluations else 0.0
+        return (config.steps - step) * self.learning / self.steps + evaluations * each
 
 
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or a request to terminate) into a question that can be asked at a safe point.
-
-    A second one interrupts at once. Outside the main thread signals cannot be caught, and the answer is always no.
-    """
-    asked = False
-
-    def ask(signum: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signum, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    handlers = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+def spelling(source: EnvSource) -> str | None:
+    """How the command line names an environment: its id, or module:callable; None for what cannot be imported."""
+    if isinstance(source, str):
+        return source
+    if name := getattr(source, "spelling", None):
+        return str(name)
+    module, path = getattr(source, "__module__", "__main__"), str(getattr(source, "__qualname__", "<>"))
+    return None if module == "__main__" or "<" in path else f"{module}:{path}"

@@ -1,8 +1,10 @@
 """What one gradient update costs in seconds, arithmetic and memory, and how the cost grows with the work."""
 
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from wm_tutorial.config import Config, plain
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError
-from wm_tutorial.trainer import Trainer, cpu_threads
+from wm_tutorial.process import cpu_threads
+from wm_tutorial.trainer import Trainer
 
 # Operators that multiply matrices; convolutions are recognised by their name.
 MATRIX_PRODUCTS = {f"aten::{name}" for name in ("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_", "addbmm")}
@@ -94,13 +97,26 @@ def count_flop(update: Update) -> int:
     return int(counter.get_total_flops())
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Inside, what libraries write to the error output is dropped: the profiler says when it begins and ends."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def matrix_share(update: Update, device: str = "cpu") -> float:
     """Which share of an update's time (on CUDA: the GPU's), in 0..1, goes into matrix products and convolutions.
 
     The profiler lengthens every operator a little: the share is larger in truth than here.
     """
     cuda = device == "cuda"
-    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * cuda]) as profiler:
+    with silent(), profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * cuda]) as profiler:
         update()
     spent = "self_device_time_total" if cuda else "self_cpu_time_total"
     seconds = {e.key: getattr(e, spent) for e in profiler.key_averages() if e.device_type.name == "CPU"}

@@ -1,6 +1,8 @@
 """A real episode, and the same episode dreamed: the model sees the beginning, then goes on from the actions alone."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +48,9 @@ def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
 
 def _live(agent: Agent, source: EnvSource, rows: int, seed: int, filmed: bool) -> tuple[Batch, Array | None]:
     """The same, and what the environment drew of each row: (T, height, width, 3) uint8, or None where it draws none."""
-    environments = Environments(with_camera(source) if filmed else source, 1, (DREAM, seed))
-    agent.check_fits(environments.spaces)
     longest: list[tuple[Row, torch.Tensor, Array | None]] = []
-    with isolated_random(agent.device, seed):
+    seen = with_camera(source) if filmed else source
+    with worlds_of(agent, seen, 1, seed) as environments, isolated_random(agent.device, seed):
         row, carry = environments.reset(), agent.initial(1)
         for _ in range(EPISODES_TRIED):
             episode: list[tuple[Row, torch.Tensor, Array | None]] = []
@@ -62,7 +63,6 @@ def _live(agent: Agent, source: EnvSource, rows: int, seed: int, filmed: bool) -
             longest = max(longest, episode, key=len)
             if len(longest) == rows:
                 break
-    environments.close()
     batch, pictures = as_batch(agent, [lived[:2] for lived in longest]), [picture for *_, picture in longest]
     shapes = {None if picture is None else picture.shape for picture in pictures}
     return batch, np.stack([p for p in pictures if p is not None]) if len(shapes) == 1 and None not in shapes else None
@@ -81,6 +81,18 @@ def with_camera(source: EnvSource) -> EnvSource:
         return env
 
     return build
+
+
+@contextmanager
+def worlds_of(agent: Agent, source: EnvSource, count: int, seed: int) -> Iterator[Environments]:
+    """Environments of episodes that training never sees; closed whatever happens.
+
+    Raises:
+        InputError: if the agent was made for others.
+    """
+    with closing(Environments(source, count, (DREAM, seed))) as environments:
+        agent.check_fits(environments.spaces)
+        yield environments
 
 
 def as_batch(agent: Agent, episode: list[tuple[Row, torch.Tensor]]) -> Batch:
@@ -206,24 +218,22 @@ def random_episodes(agent: Agent, source: EnvSource, episodes: int, rows: int, s
     Raises:
         EpisodesTooShort: if a stream has none in 100 * `rows` rows.
     """
-    environments = Environments(source, episodes, (DREAM, seed))
-    agent.check_fits(environments.spaces)
     rng, device = np.random.default_rng([DREAM, seed]), agent.initial(1).action.device
     lived: list[tuple[Row, torch.Tensor]] = []
     begun, chosen = np.zeros(episodes, int), np.full(episodes, -1)  # where the running episode, and the one kept, begin
-    row = environments.reset()
-    while (chosen < 0).any():
-        if len(lived) == 100 * rows:
-            raise EpisodesTooShort(
-                f"Of {episodes} streams of random actions {int((chosen < 0).sum())} have no episode of {rows} rows; "
-                "lower context or horizon."
-            )
-        begun[row.is_first] = len(lived)
-        action = environments.random_action(rng)
-        lived.append((row, torch.from_numpy(action).to(device)))
-        chosen = np.where((chosen < 0) & (len(lived) - begun == rows), begun, chosen)
-        row = environments.step(row, action)
-    environments.close()
+    with worlds_of(agent, source, episodes, seed) as environments:
+        row = environments.reset()
+        while (chosen < 0).any():
+            if len(lived) == 100 * rows:
+                raise EpisodesTooShort(
+                    f"Of {episodes} streams of random actions {int((chosen < 0).sum())} have no episode of {rows} "
+                    "rows; lower context or horizon."
+                )
+            begun[row.is_first] = len(lived)
+            action = environments.random_action(rng)
+            lived.append((row, torch.from_numpy(action).to(device)))
+            chosen = np.where((chosen < 0) & (len(lived) - begun == rows), begun, chosen)
+            row = environments.step(row, action)
     everything = as_batch(agent, lived)
     columns = torch.from_numpy(chosen)[:, None] + torch.arange(rows)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -12,13 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from wm_tutorial import figures
-from wm_tutorial.config import Config, plain
-from wm_tutorial.envs import EnvSource, name_of
-from wm_tutorial.errors import InputError
-from wm_tutorial.runs.run import Run, train
+from wm_tutorial import checkpoint, figures
+from wm_tutorial.config import Config, from_plain, plain
+from wm_tutorial.envs import EnvSource
+from wm_tutorial.errors import InputError, command
+from wm_tutorial.runs.asked import check_learns, path_of, tell, whole_number, whole_numbers
+from wm_tutorial.runs.folder import make_folder
+from wm_tutorial.runs.named import called
+from wm_tutorial.runs.run import Run, closed_after_an_error, train
 
 BOOTSTRAP_DRAWS = 10_000
+RECORDED = ("environment", "seconds", "evaluations", "final_returns")
+UNTOLD = ("seed", "checkpoint_every")  # options in which the runs of one result may differ
 
 
 def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, episodes: int = 100) -> dict[str, Any]:
@@ -28,17 +32,59 @@ def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, 
     trained again, so that seeds can be added later or trained side by side. The summary covers all seeds found there.
 
     Returns:
-        The summary, also written to summary.json, with the curves drawn in curves.png.
+        The summary, also written to summary.json, with the curves drawn in curves.png if each has two evaluations.
+
+    Raises:
+        InputError: before anything is trained, for what cannot be used, or if `folder` holds results of something else.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, seeds, episodes = path_of(folder), whole_numbers("seeds", seeds), whole_number("episodes", episodes, 1)
+    check_learns(config)
+    check_found(list(folder.glob("seed-*.json")), env, config, episodes)
+    if not 0 < config.eval_every < config.steps:
+        tell("There will be a table, but no curves: they need two evaluations of each seed; lower eval_every for them.")
+    make_folder(folder)
     for seed in seeds:
         path = folder / f"seed-{seed}.json"
         if path.exists():
             continue
         record, run = train_and_record(env, dataclasses.replace(config, seed=seed), episodes)
-        run.agent.save(path.with_suffix(".safetensors"))
-        path.write_text(json.dumps(record) + "\n")
+        with run:
+            run.agent.save(path.with_suffix(".safetensors"))
+            checkpoint.write_text(path, json.dumps(record) + "\n")
     return summarise(folder)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What was measured of one seed.
+
+    Raises:
+        InputError: if the file is damaged, or is something else.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        seed = from_plain(record["config"]).seed
+        if missing := [key for key in RECORDED if not record[key]]:
+            raise ValueError(f"{missing[0]} is empty")
+        if path.stem != f"seed-{seed}":
+            raise ValueError(f"it is of seed {seed}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} cannot be read as a result ({type(error).__name__}: {error}). Remove it, and that seed is "
+            "measured again."
+        ) from error
+    return record
+
+
+def check_found(paths: list[Path], env: EnvSource, config: Config, episodes: int) -> None:
+    """Raise InputError if one of these files was made with another environment, options or number of episodes."""
+    asked = {"environment": called(env), "episodes": episodes, **plain(config)} if paths else {}
+    for path in paths:
+        record = read_record(path)
+        options = plain(from_plain(record["config"]))
+        held = {"environment": record["environment"], "episodes": len(record["final_returns"]), **options}
+        if different := [key for key in asked if held[key] != asked[key] and key not in UNTOLD]:
+            there, here = (", ".join(f"{key} {told[key]!r}" for key in different) for told in (held, asked))
+            raise InputError(f"{path} was measured with {there}; asked for is {here}. Choose another folder (--out).")
 
 
 def train_and_record(env: EnvSource, config: Config, episodes: int) -> tuple[dict[str, Any], Run]:
@@ -46,16 +92,19 @@ def train_and_record(env: EnvSource, config: Config, episodes: int) -> tuple[dic
     wall, cpu = time.perf_counter(), time.process_time()
     run = train(env, draw=False, **dataclasses.asdict(config))
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    tell(f"Evaluating {episodes} new episodes.")
+    with closed_after_an_error(run.trainer):
+        final_returns = run.evaluate(episodes).returns
     record = {
-        "environment": name_of(env),
-        "command": shlex.join(["wm-tutorial", *sys.argv[1:]]),
+        "environment": run.trainer.environment_name,
+        "command": command(*sys.argv[1:]),
         "versions": {name: version(name) for name in ("wm_tutorial", "torch", "gymnasium", "numpy")},
         "config": plain(config),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "episodes": [[r["step"], r["return"]] for r in run.records if r["kind"] == "episode"],
         "evaluations": [[r["step"], r["mean"]] for r in run.records if r["kind"] == "evaluation"],
         "imagined_returns": imagined_returns(run.records),
-        "final_returns": run.evaluate(episodes).returns,
+        "final_returns": final_returns,
     }
     return record, run
 
@@ -70,12 +119,12 @@ def imagined_returns(records: list[dict[str, Any]]) -> list[list[float]]:
 
 
 def summarise(folder: Path) -> dict[str, Any]:
-    """Put the seeds found in `folder` into one table, figure and interval.
+    """Put the seeds found in `folder` into one table, figure and interval; a curve needs two evaluations.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are none, or one cannot be read.
     """
-    records = {r["config"]["seed"]: r for r in (json.loads(p.read_text()) for p in folder.glob("seed-*.json"))}
+    records = {r["config"]["seed"]: r for r in map(read_record, folder.glob("seed-*.json"))}
     if not records:
         raise InputError(f"There are no results in {folder}; measure at least one seed first.")
     records = dict(sorted(records.items()))
@@ -98,12 +147,13 @@ def summarise(folder: Path) -> dict[str, Any]:
             for (seed, record), mean in zip(records.items(), means, strict=True)
         },
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     curves = {}
     for seed, record in records.items():
         steps, returns = zip(*record["evaluations"], strict=True)
         curves[seed] = (steps, returns)
-    figures.save(figures.seed_curves(curves), folder / "curves.png")
+    if min(len(steps) for steps, _ in curves.values()) > 1:
+        figures.save(figures.seed_curves(curves), folder / "curves.png")
     return summary
 
 

@@ -1,8 +1,11 @@
 """What a person holds in their hands: `train` an agent, look at the `Run`, go on with it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -12,15 +15,17 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import CHECKPOINT
 from wm_tutorial.config import Config, make_config, plain
 from wm_tutorial.data import Dream
-from wm_tutorial.envs import EnvSource, name_of
-from wm_tutorial.errors import InputError, OutputError
+from wm_tutorial.envs import EnvSource
+from wm_tutorial.errors import InputError
 from wm_tutorial.evaluation import Evaluation
+from wm_tutorial.runs.asked import check_learns, tell, whole_number
 from wm_tutorial.runs.dream import dream
+from wm_tutorial.runs.folder import SETTINGS, check_unused, existing, locked, new_folder
 from wm_tutorial.trainer import Trainer
 
 
 class Run:
-    """A trained agent, its folder and its history.
+    """A trained agent, its folder and its history; in a `with` block, its environments are closed at the end.
 
     path     the run folder
     agent    the agent, ready to act
@@ -48,10 +53,30 @@ class Run:
     @classmethod
     def load(cls, path: str | Path, env: EnvSource | None = None) -> "Run":
         """Open a run folder; `env` is needed only if the run was started with a callable."""
-        return cls(Trainer.load(Path(path), env), Path(path))
+        folder = existing(path)
+        return cls(Trainer.load(folder, env), folder)
+
+    def close(self) -> None:
+        """Close the environments it was trained in. What was learned stays usable; what acts opens its own."""
+        self.trainer.environments.close()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def evaluate(self, episodes: int = 100, greedy: bool = True, seed: int | None = None) -> Evaluation:
-        """Returns of complete episodes on environments and seeds that training never sees."""
+        """Returns of complete episodes on environments and seeds that training never sees.
+
+        Raises:
+            InputError: if there is not at least one episode, `seed` is none, or `greedy` is neither True nor False.
+        """
+        episodes, seed = whole_number("episodes", episodes), None if seed is None else whole_number("seed", seed)
+        if not isinstance(greedy, bool):
+            raise InputError(f"greedy is {greedy!r}; give True for the most likely actions, or False for sampled ones.")
         return self.trainer.evaluate(episodes, greedy, seed)
 
     def dream(self, context: int = 5, horizon: int = 45, seed: int = 0) -> Dream:
@@ -100,11 +125,15 @@ def train(
     """
     options |= {"size": size, "seed": seed} | ({} if steps is None else {"steps": steps})
     config = make_config(preset, **options)
-    trainer = Trainer(env, config)
-    name = "-".join([name_of(env), preset, *([config.size] if config.size else []), f"seed{seed}"])
-    trainer.folder = new_folder(out, name)
-    write_settings(trainer)
-    return finish(trainer, draw)
+    check_learns(config)
+    with closed_after_an_error(Trainer(env, config)) as trainer:
+        parts = [trainer.environment_name, config.preset, config.size, f"seed{config.seed}"]
+        folder = new_folder(out, "-".join(part for part in parts if part))
+        with locked(folder):
+            check_unused(folder)  # another run may have ended there since
+            trainer.folder = folder
+            write_settings(trainer)
+            return finish(trainer, draw)
 
 
 def resume(path: str | Path, env: EnvSource | None = None, **changes: Any) -> Run:
@@ -114,56 +143,51 @@ def resume(path: str | Path, env: EnvSource | None = None, **changes: Any) -> Ru
         path: the run folder.
         env: the environment, needed only if the run was started with a callable.
         changes: options to change, such as a larger `steps`.
+
+    Raises:
+        InputError: if another run is at work in that folder, or an option cannot be used.
+        CheckpointError: if there is no checkpoint that can be read.
     """
-    trainer = Trainer.load(Path(path), env, **changes)
-    write_settings(trainer)
-    return finish(trainer)
+    folder = existing(path)
+    if not (folder / CHECKPOINT).exists():
+        checkpoint.read(folder / CHECKPOINT)  # which says so
+    with locked(folder), closed_after_an_error(Trainer.load(folder, env, **changes)) as trainer:
+        write_settings(trainer)
+        return finish(trainer)
+
+
+@contextmanager
+def closed_after_an_error(trainer: Trainer) -> Iterator[Trainer]:
+    """Inside, the trainer is used; its environments are closed if that fails."""
+    try:
+        yield trainer
+    except BaseException:
+        trainer.environments.close()
+        raise
 
 
 def finish(trainer: Trainer, draw: bool = True) -> Run:
     """Run to the end and draw the figures."""
     assert trainer.folder is not None
-    print(trainer.replay)
+    tell(trainer.replay)
     trainer.run()
     run = Run(trainer, trainer.folder)
     if draw:
-        run.report()
+        tell("Drawing the figures of the run.")
+        try:
+            run.report()
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(f"Stopped while drawing. The run in {trainer.folder} is complete.") from error
     return run
-
-
-def new_folder(out: str | Path | None, name: str) -> Path:
-    """Make the run folder: `out`, or the first of runs/NAME, runs/NAME-2, ... that does not exist yet.
-
-    Raises:
-        InputError: if `out` already holds a run.
-        OutputError: if the folder cannot be made.
-    """
-    if out is not None:
-        folder = Path(out)
-        if (folder / CHECKPOINT).exists():
-            raise InputError(
-                f"{folder} already holds a run. Choose another folder, or go on with it: wm-tutorial resume {folder}"
-            )
-    else:
-        number = 1
-        while (folder := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
-            number += 1
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise OutputError(f"Cannot write to the run folder {folder}: {error}. Choose another with out=... .") from error
-    return folder
 
 
 def write_settings(trainer: Trainer) -> None:
     """config.json: what this run is, for people and scripts."""
     assert trainer.folder is not None
     settings = {
-        "environment": name_of(trainer.source),
+        "environment": trainer.environment_name,
         "wm_tutorial": version("wm_tutorial"),
         "torch": torch.__version__,
         **plain(trainer.config),
     }
-    checkpoint.write_text(trainer.folder / "config.json", json.dumps(settings, indent=2, allow_nan=False) + "\n")
+    checkpoint.write_text(trainer.folder / SETTINGS, json.dumps(settings, indent=2, allow_nan=False) + "\n")

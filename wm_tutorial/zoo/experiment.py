@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from wm_tutorial import figures, zoo
+from wm_tutorial import checkpoint, figures, zoo
 from wm_tutorial.config import Config
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError
+from wm_tutorial.runs.asked import check_learns, path_of, whole_number, whole_numbers
 from wm_tutorial.runs.dream import open_loop_errors
-from wm_tutorial.runs.measure import bootstrap_interval, train_and_record
+from wm_tutorial.runs.folder import make_folder
+from wm_tutorial.runs.measure import bootstrap_interval, check_found, read_record, train_and_record
+from wm_tutorial.trainer import Trainer
 
 NONE = "none"  # the finished code, which everything else is compared with
 HORIZON = 15
@@ -45,18 +48,24 @@ def experiment(
         The summary, also written to summary.json, and drawn in figure.png.
 
     Raises:
-        InputError: for a name that is not in the zoo, or a mistake that does nothing with these options.
+        InputError: before anything is trained, for a name that is not in the zoo, a mistake that does nothing with
+            these options, episodes too short to predict 15 steps of, or a `folder` with results of something else.
     """
-    names, seeds = [NONE, *bugs], list(seeds)
+    folder, seeds, episodes = path_of(folder), whole_numbers("seeds", seeds), whole_number("episodes", episodes, 1)
+    names = list(dict.fromkeys([NONE, *bugs]))
     for name in names[1:]:
         check_bug(name, config)
+    check_learns(config)
+    check_found(found_in(folder), env, config, episodes)
+    if any(not (folder / name / f"seed-{seed}.json").exists() for name in names for seed in seeds):
+        check_episodes(env, config)
+    make_folder(folder)
     for seed in seeds:
         for name in names:
             path = folder / name / f"seed-{seed}.json"
             if not path.exists():
                 record = one_run(env, dataclasses.replace(config, seed=seed), name, episodes)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(record) + "\n")
+                checkpoint.write_text(path, json.dumps(record) + "\n")
     return summarise(folder)
 
 
@@ -84,11 +93,34 @@ def check_bug(name: str, config: Config) -> None:
         raise InputError(f"The bug {name!r} does nothing with these options; it needs {options}.")
 
 
+def found_in(folder: Path) -> list[Path]:
+    """The files of all runs in `folder`.
+
+    Raises:
+        InputError: if one cannot be read, or is not of the mistake whose name its folder has.
+    """
+    paths = sorted(folder.glob("*/seed-*.json"))
+    for path in paths:
+        if (name := read_record(path).get("bug")) != path.parent.name or name not in (NONE, *zoo.BUGS):
+            raise InputError(f"{path} is of the mistake {name!r}; its folder must have that name, and the zoo know it.")
+    return paths
+
+
+def check_episodes(env: EnvSource, config: Config) -> None:
+    """Raise EpisodesTooShort if those of random actions, which are the same for every agent, cannot be predicted."""
+    trainer = Trainer(env, config)
+    try:
+        open_loop_errors(trainer.agent, env, episodes=100, horizon=HORIZON)
+    finally:
+        trainer.environments.close()
+
+
 def one_run(env: EnvSource, config: Config, name: str, episodes: int) -> dict[str, Any]:
     """Train with one mistake, or none, and measure the agent; the mistake stays out for all of it."""
     with zoo.bug(name) if name != NONE else nullcontext():
         record, run = train_and_record(env, config, episodes)
-        errors = open_loop_errors(run.agent, env, episodes=100, horizon=HORIZON)
+        with run:
+            errors = open_loop_errors(run.agent, env, episodes=100, horizon=HORIZON)
     logged = [r for r in run.records if r["kind"] == "train"]
     losses = [[r["step"], {key: float(f"{value:.5g}") for key, value in r["losses"].items()}] for r in logged]
     return {"bug": name, **record, "losses": losses, "open_loop_errors": dataclasses.asdict(errors)}
@@ -103,7 +135,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if there are none of the finished code, with which all others are compared.
     """
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*/seed-*.json"))]
+    found = [read_record(path) for path in found_in(folder)]
     names = sorted({record["bug"] for record in found}, key=[NONE, *zoo.BUGS].index)
     if NONE not in names:
         raise InputError(f"There are no runs of the finished code in {folder}; measure at least one seed first.")
@@ -130,7 +162,7 @@ def summarise(folder: Path) -> dict[str, Any]:
             for name, outcomes in rows.items()
         },
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     figures.save(figures.mistakes(summary), folder / "figure.png")
     return summary
 

@@ -1,0 +1,112 @@
+"""What a run shares with the rest of its process: signals, CPU threads, and PyTorch's random generator."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from wm_tutorial.errors import InputError
+
+MOST_THREADS = 1024
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Inside, PyTorch uses `count` CPU threads, or its own choice if 0; outside, as many as before.
+
+    Raises:
+        InputError: for more than `MOST_THREADS`; where the system cannot give as many, PyTorch ends the process.
+    """
+    if count > MOST_THREADS:
+        raise InputError(f"threads is {count}; give at most {MOST_THREADS}, better no more than there are cores.")
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count:
+            torch.set_num_threads(before)
+
+
+class AtOnce(KeyboardInterrupt):
+    """A second Ctrl-C: stop in the middle of whatever is done."""
+
+
+class Request:
+    """What signals ask of a run: to stop at the next safe point. A second Ctrl-C does not wait for it.
+
+    asked   whether a signal has come
+    freely  whether nothing would be lost now, so that the run may stop at any moment
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.freely = False
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        """The handler. A closed terminal may send its signal twice, and means no more by it."""
+        again, self.asked = self.asked and number == signal.SIGINT, True
+        if again:
+            raise AtOnce("Stopped.")
+        if self.freely:
+            self.check()
+
+    def check(self) -> None:
+        """A safe point: stop here, if that is asked for."""
+        if self.asked:
+            raise KeyboardInterrupt("Stopped.")
+
+    @contextmanager
+    def at_any_moment(self) -> Iterator[None]:
+        """Inside, nothing would be lost."""
+        self.freely = True
+        try:
+            self.check()
+            yield
+        finally:
+            self.freely = False
+
+
+@contextmanager
+def interruptible() -> Iterator[Request]:
+    """Turn the first Ctrl-C, a request to terminate or a closed terminal into a question asked at safe points.
+
+    A second Ctrl-C raises `AtOnce`. Signals that are ignored stay so (nohup). Outside the main thread none are caught.
+    """
+    request, names = Request(), ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last two: not on every system
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for name in names if (number := getattr(signal, name, None))}
+    handlers = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in handlers:
+        signal.signal(number, request.take)
+    try:
+        yield request
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+_one = threading.RLock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, no other thread of the process learns: PyTorch has one random generator and one number of threads.
+
+    Raises:
+        InputError: if another thread does.
+    """
+    if not _one.acquire(blocking=False):
+        raise InputError(
+            "Another thread of this process trains or evaluates an agent. PyTorch has one random generator for all "
+            "threads, so that each would change the numbers of the other: wait for it, or give each run a process."
+        )
+    try:
+        yield
+    finally:
+        _one.release()
