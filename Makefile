@@ -28,6 +28,7 @@ help: ## List the targets
 	@echo '    make train ENV=Acrobot-v1'
 	@echo '    make test ARGS="tests/test_returns.py -k bootstrap"'
 	@echo '    make notebooks ARGS="02 05"'
+	@echo '    make notebooks ARGS=--check (runs them and compares what they show, without nbval; writes nothing)'
 	@echo '    make mutants ARGS=--mathematics (changes the mathematics, too: three minutes more)'
 	@echo '  JOBS=4 runs the tests in four processes instead of two.'
 	@echo '  PYTHON=python3.13 chooses the Python of a new virtual environment.'
