@@ -27,8 +27,8 @@ With Python 3.11 or newer, in this folder:
     .venv/bin/pip install -c constraints.txt -e ".[notebooks]"
     .venv/bin/jupyter lab notebooks
 
-On Windows, write `.venv\\Scripts\\` for `.venv/bin/`. On Linux more than 5 GB arrive, because PyTorch brings libraries
-for NVIDIA GPUs along; 1.5 GB if its build for CPUs is installed between the first line and the second:
+On Windows, write `.venv\\Scripts\\` for `.venv/bin/`. On Linux more than 5 GB arrive, because PyTorch brings
+libraries for NVIDIA GPUs along; it is 1.5 GB if its build for CPUs is installed between the first line and the second:
 `.venv/bin/pip install -c constraints.txt torch --index-url ADDRESS`, with the ADDRESS that https://pytorch.org shows
 for "CPU". Nothing is downloaded once this is done. Begin with the first notebook:
 
