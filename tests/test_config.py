@@ -305,7 +305,8 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     for name in draw(st.sets(st.sampled_from(sorted(HINTS)))):
         if name in INTEGERS:
             low, high = LIMITS[name]
-            options[name] = draw(st.integers(int(low), int(high) if math.isfinite(high) else 10**6))
+            largest = {"memory_blocks": 10**5, "envs": 500}.get(name, high)  # with which others still fit
+            options[name] = draw(st.integers(int(low), int(largest) if math.isfinite(high) else 10**6))
         elif name in FLOATS:
             low, high = LIMITS[name]
             options[name] = draw(st.floats(low, high))

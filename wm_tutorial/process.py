@@ -10,18 +10,10 @@ import torch
 
 from wm_tutorial.errors import InputError
 
-MOST_THREADS = 1024
-
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Inside, PyTorch uses `count` CPU threads, or its own choice if 0; outside, as many as before.
-
-    Raises:
-        InputError: for more than `MOST_THREADS`; where the system cannot give as many, PyTorch ends the process.
-    """
-    if count > MOST_THREADS:
-        raise InputError(f"threads is {count}; give at most {MOST_THREADS}, better no more than there are cores.")
+    """Inside, PyTorch uses `count` CPU threads, or its own choice if 0; outside, as many as before."""
     before = torch.get_num_threads()
     if count:
         torch.set_num_threads(count)
