@@ -438,7 +438,9 @@ def test_an_agent_is_not_used_with_actions_in_other_units(here: Path) -> None:
         evaluate(agent, env(2.0), 2, seed=0)
 
 
-@pytest.mark.parametrize("observation", [np.zeros(3), np.zeros((2, 4)), [0.0, 0.0, np.nan, 0.0], "left", None])
+@pytest.mark.parametrize(
+    "observation", [np.zeros(3), np.zeros((1, 2, 4)), np.zeros(8), [0.0, 0.0, np.nan, 0.0], "left", None]
+)
 def test_an_observation_of_something_else(observation: Any, finished: Path) -> None:
     agent = Agent.load(finished)
     refused(InputError, lambda: agent.act(observation), repr(observation), "vector observations (4,)", below=finished)

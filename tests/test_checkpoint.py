@@ -501,7 +501,7 @@ def test_observations_of_something_else_are_refused(space: Space, observation: A
 
 def test_a_discrete_observation_below_the_first_one_is_refused() -> None:
     spaces = Spaces("discrete", (3,), "discrete", 2, (0.0,), (1.0,), obs_start=2)
-    with pytest.raises(InputError, match="not one of"):
+    with pytest.raises(InputError, match="whole number from 2 to 4"):
         Agent(spaces, tiny()).act(1)
 
 

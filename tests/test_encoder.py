@@ -8,7 +8,7 @@ from helpers import CONTINUOUS, IMAGES, VECTORS, randomise, uniform
 from torch import nn
 
 from wm_tutorial.data import Spaces
-from wm_tutorial.encoder import ImageEncoder, VectorEncoder, make_encoder
+from wm_tutorial.encoder import ImageEncoder, OneHotEncoder, VectorEncoder, make_encoder
 from wm_tutorial.networks import conv_channels
 
 
@@ -75,7 +75,7 @@ def test_channels_grow_with_the_stage_and_with_depth() -> None:
         (VECTORS, VectorEncoder),
         (CONTINUOUS, VectorEncoder),
         (IMAGES, ImageEncoder),
-        (Spaces("discrete", (5,), "discrete", 2, (0.0,), (1.0,)), VectorEncoder),
+        (Spaces("discrete", (5,), "discrete", 2, (0.0,), (1.0,)), OneHotEncoder),
     ],
 )
 def test_the_encoder_fits_the_observations(spaces: Spaces, kind: type) -> None:

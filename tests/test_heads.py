@@ -14,6 +14,7 @@ from wm_tutorial.heads import (
     ContinueHead,
     Image,
     ImageDecoder,
+    OneOf,
     ScalarHead,
     SquaredError,
     SymlogVector,
@@ -212,7 +213,7 @@ def test_the_vector_decoder_predicts_in_symlog_space() -> None:
         (VECTORS, SymlogVector),
         (CONTINUOUS, SymlogVector),
         (IMAGES, Image),
-        (Spaces("discrete", (5,), "discrete", 2, (0.0,), (1.0,)), SymlogVector),
+        (Spaces("discrete", (5,), "discrete", 2, (0.0,), (1.0,)), OneOf),
     ],
 )
 def test_the_decoder_fits_the_observations(spaces: Spaces, kind: type) -> None:

@@ -500,7 +500,7 @@ def test_what_a_replay_of_another_size_saved_is_refused_and_nothing_changes(capa
 
 def test_a_replay_says_how_much_it_holds_and_costs() -> None:
     row = 3 * 4 + 2 * 4 + 4 + 3 + MEMORY * 4 + LATENT * 4
-    assert str(replay_of(2001, 2)) == f"Replay of 2,000 rows in 2 streams, {2000 * row:,} bytes"
+    assert str(replay_of(2001, 2)) == f"Replay of 2,000 rows in 2 streams, {2 * row} kB"
 
 
 @pytest.mark.parametrize("name", ["obs", "reward", "is_first", "action", "memory", "latent"])

@@ -44,7 +44,7 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import CHECKPOINT, METRICS
 from wm_tutorial.data import Batch, Place, Row
 from wm_tutorial.envs import EnvSource
-from wm_tutorial.errors import EnvironmentFailure, NonFiniteError, OutputError
+from wm_tutorial.errors import NonFiniteError, OutputError
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.trainer import Trainer
 
@@ -818,9 +818,13 @@ def test_an_episode_without_end_is_told_from_a_long_one(tmp_path: Path, monkeypa
     monkeypatch.setattr("wm_tutorial.evaluation.LONGEST_EPISODE", 50)
     assert Trainer(Troupe([50]), tiny()).evaluate(2).lengths == (50, 50)
     trainer = Trainer(Troupe([51]), tiny(), tmp_path / "run")
-    with pytest.raises(EnvironmentFailure, match=r"not ended after 50 steps.*TimeLimit.*Saved at step 60"):
-        trainer.run()  # evaluates at its end
+    with pytest.warns(UserWarning, match=r"2 of 2 episodes had not ended after 50 steps.*TimeLimit"):
+        trainer.run()  # evaluates at its end, and has not learned for nothing
     assert Trainer.load(tmp_path / "run", Troupe([51])).steps == 60
+    with pytest.warns(UserWarning):
+        evaluation = trainer.evaluate(3)
+    assert (evaluation.lengths, evaluation.cut) == ((50, 50, 50), 3)
+    assert "3 of them cut after 50 steps" in str(evaluation)
 
 
 def test_a_run_is_the_same_with_and_without_evaluations_on_the_way() -> None:

@@ -19,8 +19,8 @@ GROUPS = {
     "The model: see, expect, explain": ["networks", "encoder", "dynamics", "scan", "heads", "world_model"],
     "The behaviour learned inside it": ["imagination", "actor_critic", "agent"],
     "Every number that can be turned, and how a step is taken": ["config", "presets", "lineage", "optim", "learner"],
-    "The loop, around Gymnasium environments": ["envs", "trainer", "evaluation", "checkpoint"],
-    "Another part in the place of one of these": ["parts", "errors"],
+    "The loop, around Gymnasium environments": ["spaces", "envs", "trainer", "evaluation", "checkpoint"],
+    "Another part in the place of one of these": ["parts", "errors", "ambient"],
     "What a person does and looks at": ["worlds", "runs", "figures", "cli"],
     "What a learner needs": ["course", "check", "zoo", "mistakes"],
 }

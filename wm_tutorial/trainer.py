@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent, Carry, agent_spaces
+from wm_tutorial.ambient import as_usual
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, read_metrics, write_metrics
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.data import COLLECT, Row, State
@@ -32,6 +33,7 @@ from wm_tutorial.errors import (
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.learner import Learner
 from wm_tutorial.replay import Replay
+from wm_tutorial.spaces import warn_of_large_images
 
 
 class Randomness:
@@ -44,7 +46,7 @@ class Randomness:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Inside, PyTorch draws from this run's state; outside, everything is as before."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), as_usual():
             torch.set_rng_state(self.torch)
             yield
             self.torch = torch.get_rng_state()
@@ -78,6 +80,7 @@ class Trainer:
         self.source, self.config, self.folder = source, config, folder
         self.random = Randomness(config.seed)
         self.environments = Environments(source, config.envs, (COLLECT, config.seed))
+        warn_of_large_images(self.environments.spaces)
         with self.random.active():
             self.agent = Agent(self.environments.spaces, config).to(config.device)
         self.learner = Learner(self.agent, config)
@@ -190,9 +193,27 @@ class Trainer:
                 raise
 
     def evaluate(self, episodes: int, greedy: bool = True, seed: int | None = None) -> Evaluation:
-        """Evaluate on environments and seeds that training never sees."""
-        with cpu_threads(self.config.threads):
-            return evaluate(self.agent, self.source, episodes, self.config.seed if seed is None else seed, greedy)
+        """Evaluate on environments and seeds that training never sees.
+
+        Whoever trains in one environment has it evaluated in the same one, too: there may be no second simulator.
+        """
+        seed = self.config.seed if seed is None else seed
+        with cpu_threads(self.config.threads), self._lent() as environments:
+            simulators = 1 if self.config.envs == 1 else None
+            return evaluate(self.agent, environments or self.source, episodes, seed, greedy, simulators)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Environments | None]:
+        """Inside, the only environment may be used for something else; outside, it is where it was, lived again."""
+        if self.config.envs > 1 or self.environments.closed:
+            yield None
+            return
+        state = self.environments.state()
+        try:
+            yield self.environments
+        finally:
+            self.row = self.environments.restore(state, self.row)
+            self.running = np.where(self.row.is_first | self.row.is_last, 0.0, self.running)
 
     def record(self, kind: str, **values: Any) -> None:
         """Keep one line of metrics, and append it to metrics.jsonl."""
