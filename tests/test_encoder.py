@@ -19,6 +19,12 @@ def test_vectors_are_seen_through_symlog() -> None:
     assert seen.flatten().tolist() == pytest.approx([1.0, -2.0, 0.0, math.log(1e6 + 1)], rel=1e-6)
 
 
+def test_classes_are_seen_as_they_are() -> None:
+    encoder = OneHotEncoder(3, hidden=8, layers=1)
+    encoder.net = nn.Identity()
+    assert encoder(torch.eye(3)).tolist() == torch.eye(3).tolist()  # symlog would make 0.69 of 1
+
+
 def test_a_large_entry_does_not_drown_a_small_one() -> None:
     torch.manual_seed(0)
     encoder = VectorEncoder(2, hidden=64, layers=1)

@@ -62,6 +62,15 @@ def test_a_large_entry_does_not_drown_a_small_one() -> None:
     assert losses == pytest.approx([math.log(1.1) ** 2] * 2, rel=2e-3)
 
 
+def test_a_class_is_predicted_by_probabilities_and_compared_by_cross_entropy() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])).requires_grad_()
+    prediction = OneOf(logits)
+    assert prediction.mean.flatten().tolist() == pytest.approx([0.5, 0.25, 0.25, 0.1, 0.8, 0.1])
+    loss = prediction.loss(torch.eye(3)[[1, 1]])
+    assert loss.tolist() == pytest.approx([-math.log(0.25), -math.log(0.8)])
+    assert slope(loss, logits).flatten().tolist() == pytest.approx([0.5, -0.75, 0.25, 0.1, -0.2, 0.1])  # p - one-hot
+
+
 def test_images_are_compared_between_0_and_1_and_summed_over_pixels_and_channels() -> None:
     mean = torch.full((2, 3, 2, 2, 1), 0.5)  # (B, T, H, W, C)
     mean[1, 2] = torch.tensor([0.0, 1.0, 0.5, 0.25]).reshape(2, 2, 1)

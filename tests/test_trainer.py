@@ -44,7 +44,7 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import CHECKPOINT, METRICS
 from wm_tutorial.data import Batch, Place, Row
 from wm_tutorial.envs import EnvSource
-from wm_tutorial.errors import NonFiniteError, OutputError
+from wm_tutorial.errors import EnvironmentFailure, InputError, NonFiniteError, OutputError
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.trainer import Trainer
 
@@ -791,6 +791,65 @@ def test_the_number_of_episodes_is_exact_and_spread_evenly(episodes: int) -> Non
     assert len(evaluation.returns) == len(evaluation.lengths) == episodes
     assert sorted(zip(evaluation.lengths, evaluation.returns, strict=True)) == sorted(expected)
     assert all(env.closed for env in troupe.built)
+
+
+class Open(Seeded):
+    """Knows how many of its kind are open."""
+
+    now = most = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Open.now += 1
+        Open.most = max(Open.most, Open.now)
+
+    def close(self) -> None:
+        Open.now -= 1
+
+
+@pytest.mark.parametrize("envs", [1, 2])
+def test_whoever_trains_in_one_simulator_needs_no_second(envs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Open, "now", 0)
+    monkeypatch.setattr(Open, "most", 0)
+    trainer = Trainer(Open, tiny(envs=envs, eval_every=7, eval_episodes=5))
+    trainer.run()
+    trainer.evaluate(12)
+    assert Open.most == (1 if envs == 1 else 2 + 12)
+    other = Trainer(Seeded, tiny(envs=envs, eval_every=0, eval_episodes=5))
+    other.run()
+    assert [path for path in differences(snapshot(trainer), snapshot(other)) if "eval_every" not in path] == []
+
+
+@pytest.mark.parametrize("simulators", [1, 2, 5, 7, 100])
+def test_fewer_simulators_play_the_same_episodes(simulators: int) -> None:
+    agent = agent_for(Seeded)
+    all_at_once, in_turns = (evaluate(agent, Seeded, 7, seed=3, simulators=n) for n in (None, simulators))
+    np.testing.assert_allclose(sorted(in_turns.returns), sorted(all_at_once.returns), rtol=1e-6)
+    assert sorted(in_turns.lengths) == sorted(all_at_once.lengths)
+
+
+def test_an_evaluation_that_fails_closes_what_it_opened() -> None:
+    class Failing(Scripted):
+        def step(self, action: Any) -> Any:
+            raise OSError("no battery")
+
+    built: list[Scripted] = []
+
+    def source() -> Scripted:
+        built.append(Failing() if len(built) > 1 else Scripted())
+        return built[-1]
+
+    agent = agent_for(source)
+    with pytest.raises(EnvironmentFailure, match="no battery"):
+        evaluate(agent, source, 3, seed=0)
+    assert all(env.closed for env in built[2:])
+
+
+@pytest.mark.parametrize("asked", [{"episodes": "3"}, {"episodes": 2.5}, {"episodes": True}, {"seed": 2**64},
+                                   {"seed": "a"}, {"simulators": 0}, {"greedy": "no"}])  # fmt: skip
+def test_evaluations_nobody_can_make(asked: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        evaluate(agent_for(Seeded), Seeded, **{"episodes": 2, "seed": 0, **asked})
 
 
 def test_mean_and_standard_deviation() -> None:

@@ -330,6 +330,14 @@ class Dream:
         return self.obs.ndim == 4
 
     @property
+    def is_class(self) -> bool:
+        """Whether the observations are one of O classes: one-hot, and predicted by probabilities."""
+        if self.is_image or self.obs.shape[1] < 2:
+            return False
+        one_hot = ((self.obs == 0) | (self.obs == 1)).all() and (self.obs.sum(1) == 1).all()
+        return bool(one_hot and self.predicted_obs.min() >= 0 and np.allclose(self.predicted_obs.sum(1), 1, atol=1e-3))
+
+    @property
     def truth(self) -> Array:
         """`obs` in the units of `predicted_obs`: the same for vectors, 0..1 for images."""
         return self.obs / 255.0 if self.is_image else self.obs
@@ -351,6 +359,7 @@ class Dream:
 
 
 def _row_error(truth: Array, prediction: Array) -> Array:
-    squared: Array = (prediction - truth).reshape(len(truth), -1) ** 2
+    # in 64 bits: the square of 1e19 is no number in 32
+    squared: Array = (prediction.astype(np.float64) - truth).reshape(len(truth), -1) ** 2
     error: Array = np.sqrt(squared.mean(axis=1))
     return error
