@@ -15,7 +15,7 @@ from changed import ROOT, imported, module_of, modules
 # From the ground up. A module may import its own floor and those below; a package counts as all that is in it.
 FLOORS = (
     {"errors"},
-    {"data", "checkpoint", "parts", "presets", "randomness", "process"},
+    {"data", "checkpoint", "parts", "presets", "randomness", "process", "ambient"},
     {"networks", "kl", "transforms", "returns", "latents"},  # the mathematics
     {"config", "lineage"},
     {"encoder", "dynamics", "scan", "heads"},
@@ -23,7 +23,7 @@ FLOORS = (
     {"imagination"},
     {"actor_critic"},
     {"agent"},
-    {"replay", "optim", "envs"},
+    {"replay", "optim", "spaces", "envs"},
     {"learner"},
     {"evaluation"},
     {"trainer"},
@@ -42,7 +42,7 @@ ALONE = {"worlds": {"data", "errors"}, "figures": {"data", "errors"}}
 
 # Modules of others that not every room below the wings may know.
 GUESTS = {
-    "gymnasium": {"envs"},
+    "gymnasium": {"envs", "spaces"},
     "tqdm": {"trainer"},
     "safetensors": {"checkpoint"},
     "matplotlib": set[str](),

@@ -1,5 +1,6 @@
 """A checkpoint is there or it is not, says when it is broken, runs nobody's code, and acts as what was saved."""
 
+import dataclasses
 import errno
 import itertools
 import json
@@ -21,7 +22,7 @@ from helpers import randomise
 from scripted import Fixed, Scripted, Seeded, Space, assert_same, memory, snapshot, tiny, tree
 
 from wm_tutorial import checkpoint
-from wm_tutorial.agent import Agent
+from wm_tutorial.agent import Agent, agent_spaces
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, read, write, write_or_rescue, write_text
 from wm_tutorial.config import make_config
 from wm_tutorial.data import Spaces
@@ -501,8 +502,16 @@ def test_observations_of_something_else_are_refused(space: Space, observation: A
 
 def test_a_discrete_observation_below_the_first_one_is_refused() -> None:
     spaces = Spaces("discrete", (3,), "discrete", 2, (0.0,), (1.0,), obs_start=2)
-    with pytest.raises(InputError, match="not one of"):
+    with pytest.raises(InputError, match="whole number from 2 to 4"):
         Agent(spaces, tiny()).act(1)
+
+
+def test_an_agent_that_knew_classes_as_numbers_is_refused() -> None:
+    told = {"spaces": dataclasses.asdict(Spaces("discrete", (3,), "discrete", 2, (0.0,), (1.0,)))}
+    assert agent_spaces(told).obs_kind == "discrete"
+    del told["spaces"]["native_shape"]
+    with pytest.raises(CheckpointError, match=r"earlier version.*Train again"):
+        agent_spaces(told)
 
 
 # --- An agent alone ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from helpers import CONTINUOUS, IMAGES, VECTORS, randomise, uniform
 from torch import nn
 
 from wm_tutorial.data import Spaces
-from wm_tutorial.encoder import ImageEncoder, VectorEncoder, make_encoder
+from wm_tutorial.encoder import ImageEncoder, OneHotEncoder, VectorEncoder, make_encoder
 from wm_tutorial.networks import conv_channels
 
 
@@ -17,6 +17,12 @@ def test_vectors_are_seen_through_symlog() -> None:
     encoder.net = nn.Identity()  # lets through what the network is given
     seen = encoder(torch.tensor([[math.e - 1, -(math.e**2 - 1), 0.0, 1e6]]))
     assert seen.flatten().tolist() == pytest.approx([1.0, -2.0, 0.0, math.log(1e6 + 1)], rel=1e-6)
+
+
+def test_classes_are_seen_as_they_are() -> None:
+    encoder = OneHotEncoder(3, hidden=8, layers=1)
+    encoder.net = nn.Identity()
+    assert encoder(torch.eye(3)).tolist() == torch.eye(3).tolist()  # symlog would make 0.69 of 1
 
 
 def test_a_large_entry_does_not_drown_a_small_one() -> None:
@@ -75,7 +81,7 @@ def test_channels_grow_with_the_stage_and_with_depth() -> None:
         (VECTORS, VectorEncoder),
         (CONTINUOUS, VectorEncoder),
         (IMAGES, ImageEncoder),
-        (Spaces("discrete", (5,), "discrete", 2, (0.0,), (1.0,)), VectorEncoder),
+        (Spaces("discrete", (5,), "discrete", 2, (0.0,), (1.0,)), OneHotEncoder),
     ],
 )
 def test_the_encoder_fits_the_observations(spaces: Spaces, kind: type) -> None:

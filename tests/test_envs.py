@@ -476,3 +476,183 @@ def test_closing_closes_every_environment() -> None:
     environments.reset()
     environments.close()
     assert all(env.closed for env in source.built)
+
+
+# --- Environments of all kinds ----------------------------------------------------------------------------------------
+
+
+class Odd(Seeded):
+    """An environment that `change` makes odd: it sees each result of step and may return another."""
+
+    def __init__(self, change: Callable[[int, tuple[Any, ...]], Any]) -> None:
+        super().__init__()
+        self.change, self.calls = change, 0
+
+    def step(self, action: Any) -> Any:
+        self.calls += 1
+        return self.change(self.calls, super().step(action))
+
+
+INFOS: dict[str, Callable[[int], Any]] = {
+    "lengths that vary": lambda n: {"path": np.arange(n)},
+    "None, then text": lambda n: {"why": None if n % 2 else "because"},
+    "dict beside None": lambda n: {"more": {"a": 1} if n % 3 else None},
+    "large numbers": lambda n: {"count": 2**80},
+    "None": lambda n: None,
+    "no dict": lambda n: [n],
+}
+
+
+@pytest.mark.parametrize("name", INFOS)
+def test_infos_are_not_looked_at(name: str) -> None:
+    info = INFOS[name]
+    plain, odd = (
+        as_dicts(walk(Environments(source, 4, (0,)), 30))
+        for source in (Seeded, lambda: Odd(lambda n, returned: (*returned[:4], info(n))))
+    )
+    assert_same(odd, plain)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: np.array([x]), np.array, np.float32, lambda x: np.array([[x]])])
+def test_a_reward_is_one_number_of_any_shape(wrap: Callable[[float], Any]) -> None:
+    plain, odd = (
+        as_dicts(walk(Environments(source, 2, (0,)), 30))
+        for source in (Seeded, lambda: Odd(lambda n, r: (r[0], wrap(r[1]), *r[2:])))
+    )
+    assert_same(odd, plain)
+
+
+WRONG: dict[str, tuple[Callable[[tuple[Any, ...]], Any], str]] = {
+    "reward of two numbers": (lambda r: (r[0], [1.0, 2.0], *r[2:]), "the reward .1.0, 2.0.; it must be one number"),
+    "reward in words": (lambda r: (r[0], "3", *r[2:]), "the reward '3'; it must be one number"),
+    "no reward": (lambda r: (r[0], None, *r[2:]), "the reward None; it must be one number"),
+    "reward beyond floats": (lambda r: (r[0], 10**400, *r[2:]), "the reward 1000.*; it must be one number"),
+    "complex reward": (lambda r: (r[0], 1j, *r[2:]), "the reward 1j; it must be one number"),
+    "no flag": (lambda r: (*r[:3], None, {}), "the truncated None"),
+    "flag in words": (lambda r: (*r[:2], "no", False, {}), "the terminated 'no'"),
+    "flag that is no number": (lambda r: (*r[:2], np.nan, False, {}), "the terminated nan"),
+    "another shape": (lambda r: (r[0][:2], *r[1:]), r"of shape \(2,\); it must be of shape \(3,\)"),
+    "a batch axis": (lambda r: (r[0][None], *r[1:]), r"of shape \(1, 3\); it must be of shape \(3,\)"),
+    "no observation": (lambda r: (None, *r[1:]), r"of shape \(\)"),
+    "observation in words": (lambda r: (["a", "b", "c"], *r[1:]), "an observation of type <U1"),
+    "ragged": (lambda r: ([[1], [1, 2], [3]], *r[1:]), "no array of numbers"),
+    "a dict": (lambda r: ({"x": r[0]}, *r[1:]), r"of shape \(\)"),
+    "an empty observation": (lambda r: ([], *r[1:]), r"of shape \(0,\)"),
+    "four values": (lambda r: (r[0], r[1], r[2], {}), "step returned 4 values.*older gym.*shimmy"),
+    "only an observation": (lambda r: r[0], "step returned one ndarray"),
+    "nothing": (lambda r: None, "step returned one NoneType"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_a_step_may_not_return_is_one_error(name: str) -> None:
+    change, said = WRONG[name]
+    environments = Environments(lambda: Odd(lambda n, r: change(r)), 2, (0,))
+    with pytest.raises(EnvironmentFailure, match=said):
+        walk(environments, 3)
+
+
+@pytest.mark.parametrize("kind", ["no seed", "only an observation"])
+def test_the_interface_of_older_gym_is_named(kind: str) -> None:
+    class Old(Seeded):
+        def reset(self, **options: Any) -> Any:
+            if kind == "no seed" and options:
+                raise TypeError("Old.reset() got an unexpected keyword argument 'seed'")
+            return super().reset(**options)[0]
+
+    with pytest.raises(EnvironmentFailure, match=r"reset (takes no seed|returned one ndarray).*older gym.*shimmy"):
+        Environments(Old, 1, (0,)).reset()
+
+
+def test_an_environment_may_do_with_its_action_what_it_likes(tmp_path: Any) -> None:
+    """What is remembered, learned from and lived again is the action that was taken."""
+
+    class Careless(Seeded):
+        def step(self, action: Any) -> Any:
+            returned = super().step(action)
+            action *= 0.5
+            return returned
+
+    box = Box(-1.0, 2.0, (2,), np.float32)
+    sources: list[EnvSource] = [lambda: Careless(box), lambda: Seeded(box)]
+    actions = np.random.default_rng(0).uniform(-1, 1, (9, 2, 2)).astype(np.float32)
+    given = actions.copy()
+    states = []
+    for source in sources:
+        environments = Environments(source, 2, (0,))
+        row = walk(environments, 9, actions)[-1]
+        states.append(environments.state())
+        again = Environments(source, 2, (0,))
+        assert_same(as_dicts([again.restore(environments.state(), row)]), as_dicts([row]))
+    assert_same(states[0], states[1])
+    assert_same(actions, given)
+
+
+def test_environments_may_share_the_array_of_their_observations() -> None:
+    shared = np.zeros(3, np.float32)
+
+    class Sharing(Seeded):
+        def observation(self) -> Any:
+            shared[:] = super().observation()
+            return shared
+
+    one, other = (as_dicts(walk(Environments(source, 3, (0,)), 20)) for source in (Sharing, Seeded))
+    assert_same(one, other)
+
+
+@pytest.mark.parametrize("wrapper", [gym.wrappers.NormalizeObservation, gym.wrappers.NormalizeReward])
+def test_wrappers_with_statistics_of_their_own_are_refused(wrapper: Any) -> None:
+    built: list[Scripted] = []
+
+    def source() -> Any:
+        built.append(Scripted())
+        return gym.wrappers.TimeLimit(wrapper(built[-1]), 5)
+
+    with pytest.raises(InputError, match=rf"{wrapper.__name__}.*evaluation.*symlog.*TransformObservation"):
+        Environments(source, 2, (0,))
+    assert [env.closed for env in built] == [True]
+
+    def frozen() -> Any:
+        env = wrapper(Scripted())
+        env.update_running_mean = False
+        return env
+
+    Environments(frozen, 2, (0,)).close()
+
+
+class Stuck(Scripted):
+    """Cannot be closed."""
+
+    closings = 0
+
+    def close(self) -> None:
+        type(self).closings += 1
+        raise AttributeError("no window")
+
+
+def test_closing_never_raises_and_happens_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stuck, "closings", 0)
+    environments = Environments(Stuck, 3, (0,))
+    environments.close()
+    environments.close()
+    assert environments.closed and Stuck.closings == 3
+
+
+def test_environments_nobody_uses_any_more_are_closed() -> None:
+    troupe = Troupe([3])
+    Environments(troupe, 3, (0,)).reset()
+    assert [env.closed for env in troupe.built] == [True] * 3
+
+
+def test_what_was_built_is_closed_when_building_fails() -> None:
+    built: list[Scripted] = []
+
+    def source() -> Scripted:
+        if len(built) == 2:
+            raise OSError("no licence left")
+        built.append(Scripted())
+        return built[-1]
+
+    with pytest.raises(InputError, match="no licence left"):
+        Environments(source, 3, (0,))
+    assert [env.closed for env in built] == [True, True]

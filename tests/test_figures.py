@@ -817,3 +817,34 @@ def test_the_users_settings_are_neither_changed_nor_followed(tmp_path: Path) -> 
         before = dict.copy(mpl.rcParams)  # as it is: asking for the backend would choose one
         assert draw("other.png") == plain
         assert dict.copy(mpl.rcParams) == before
+
+
+# --- Numbers at the edge, and classes ---------------------------------------------------------------------------------
+
+
+def dreamed(obs: Array, predicted: Array, tmp_path: Path) -> tuple[Dream, Any]:
+    rows = len(obs)
+    zeros, ones = np.zeros(rows, np.float32), np.ones(rows, np.float32)
+    dream = Dream(obs, predicted, zeros, zeros, ones, ones, 2, "World-v0")
+    figure = figures.open_loop(dream)
+    figure.savefig(tmp_path / "open_loop.png")
+    figures.film(dream, tmp_path / "film.gif")
+    return dream, figure
+
+
+@pytest.mark.parametrize("size", [1e19, 1e38])
+def test_observations_of_any_size_can_be_drawn(size: float, tmp_path: Path) -> None:
+    obs = size * np.array([[0.0, 1.0], [1.0, 0.5], [-1.0, 1.0], [0.5, 0.0]], np.float32)
+    dream, _ = dreamed(obs, np.zeros_like(obs), tmp_path)
+    assert dream.model_error[0] == pytest.approx(size / np.sqrt(2))
+
+
+def test_a_class_is_drawn_as_one_and_not_as_as_many_curves(tmp_path: Path) -> None:
+    told, guessed = [3, 7, 7, 15, 2], [3, 7, 6, 15, 4]
+    dream, figure = dreamed(np.eye(16, dtype=np.float32)[told], 0.2 / 16 + 0.8 * np.eye(16)[guessed], tmp_path)
+    assert dream.is_class
+    first = next(axes for axes in figure.axes if "observation (class)" in (axes.get_title(), axes.get_title("left")))
+    lines = {line.get_label(): line.get_ydata() for line in first.lines}
+    assert list(lines["truth"]) == told and list(lines["model"]) == guessed
+    assert not any("entry" in axes.get_title() + axes.get_title("left") for axes in figure.axes)
+    assert "left out" not in figure.legends[0].get_title().get_text()

@@ -168,7 +168,7 @@ PARTS = (
 # actions, which are lived again and compared with the row they lead to.
 ALLOWED = re.compile(
     r"config without|spaces without obs_start|optimizer\.param_groups\.\d(:| without|\.(?!lr))|random: {|"
-    r"environments\.\d\.actions: \[|sums: {"
+    r"environments\.\d\.actions: \[|sums: {|counters without attended"
 )
 
 

@@ -14,6 +14,7 @@ from wm_tutorial.heads import (
     ContinueHead,
     Image,
     ImageDecoder,
+    OneOf,
     ScalarHead,
     SquaredError,
     SymlogVector,
@@ -59,6 +60,15 @@ def test_a_large_entry_does_not_drown_a_small_one() -> None:
     target = torch.tensor([1e3, 1e6])
     losses = [SymlogVector(torch.log1p(1.1 * x).unsqueeze(-1)).loss(x.unsqueeze(-1)).item() for x in target]
     assert losses == pytest.approx([math.log(1.1) ** 2] * 2, rel=2e-3)
+
+
+def test_a_class_is_predicted_by_probabilities_and_compared_by_cross_entropy() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])).requires_grad_()
+    prediction = OneOf(logits)
+    assert prediction.mean.flatten().tolist() == pytest.approx([0.5, 0.25, 0.25, 0.1, 0.8, 0.1])
+    loss = prediction.loss(torch.eye(3)[[1, 1]])
+    assert loss.tolist() == pytest.approx([-math.log(0.25), -math.log(0.8)])
+    assert slope(loss, logits).flatten().tolist() == pytest.approx([0.5, -0.75, 0.25, 0.1, -0.2, 0.1])  # p - one-hot
 
 
 def test_images_are_compared_between_0_and_1_and_summed_over_pixels_and_channels() -> None:
@@ -212,7 +222,7 @@ def test_the_vector_decoder_predicts_in_symlog_space() -> None:
         (VECTORS, SymlogVector),
         (CONTINUOUS, SymlogVector),
         (IMAGES, Image),
-        (Spaces("discrete", (5,), "discrete", 2, (0.0,), (1.0,)), SymlogVector),
+        (Spaces("discrete", (5,), "discrete", 2, (0.0,), (1.0,)), OneOf),
     ],
 )
 def test_the_decoder_fits_the_observations(spaces: Spaces, kind: type) -> None:

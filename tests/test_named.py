@@ -7,10 +7,9 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-from wm_tutorial.envs import make_env
+from wm_tutorial.envs import make_env, spelling
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs.named import Imported, called, named
-from wm_tutorial.trainer import spelling
 
 MODULE = """
 import functools

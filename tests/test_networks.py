@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from wm_tutorial.config import make_config
+from wm_tutorial.data import Spaces
+from wm_tutorial.errors import InputError
 from wm_tutorial.networks import (
     MLP,
     TRUNCATION,
@@ -28,6 +31,7 @@ from wm_tutorial.networks import (
     initialise,
     linear,
 )
+from wm_tutorial.world_model import WorldModel
 
 # (height, width, colours): odd sizes, one stage, four stages, and wider than high
 IMAGES = [(17, 23, 2), (64, 64, 3), (8, 8, 1), (84, 96, 4), (5, 31, 3), (3, 3, 1)]
@@ -374,3 +378,11 @@ def test_a_part_learns_again_from_what_is_computed_before_and_after_it_was_froze
     (before + part(x).sum()).backward()
     assert part.weight.grad is not None
     torch.testing.assert_close(part.weight.grad, 2 * x.sum(0).expand(2, 3))
+
+
+def test_a_memory_that_the_image_decoder_cannot_divide_is_refused_when_it_is_built() -> None:
+    spaces = Spaces("image", (64, 64, 3), "discrete", 2, (0.0,), (1.0,))
+    config = make_config("dreamer_v3", "nano", memory_cell="gru", memory_size=30)
+    with pytest.raises(InputError, match=r"memory_size is 30.*multiple of 8, or other memory_blocks"):
+        WorldModel(spaces, config)
+    WorldModel(spaces, make_config("dreamer_v3", "nano", memory_cell="gru", memory_size=30, memory_blocks=1))

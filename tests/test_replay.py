@@ -515,7 +515,7 @@ def test_what_a_replay_of_another_size_saved_is_refused_and_nothing_changes(capa
 
 def test_a_replay_says_how_much_it_holds_and_costs() -> None:
     row = 3 * 4 + 2 * 4 + 4 + 3 + MEMORY * 4 + LATENT * 4
-    assert str(replay_of(2001, 2)) == f"Replay of 2,000 rows in 2 streams, {2000 * row:,} bytes"
+    assert str(replay_of(2001, 2)) == f"Replay of 2,000 rows in 2 streams, {2 * row} kB"
 
 
 @pytest.mark.parametrize("name", ["obs", "reward", "is_first", "action", "memory", "latent"])
@@ -534,3 +534,31 @@ def test_a_row_of_another_shape_is_refused_and_nothing_is_stored(name: str) -> N
     assert len(replay) == 6
     for column, value in columns(replay).items():
         assert torch.equal(value, before[column])
+
+
+def test_a_replay_larger_than_the_machine_is_refused_before_anything_is_allocated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = 3 * 4 + 2 * 4 + 4 + 3 + MEMORY * 4 + LATENT * 4
+    monkeypatch.setattr("wm_tutorial.replay.machine_memory", lambda: 1000 * row)
+    replay_of(500, 2)
+    with pytest.warns(UserWarning, match=f"501 rows of {row} bytes each needs 23.5 kB, and this machine has 47 kB"):
+        replay_of(501, 1)
+    with pytest.raises(InputError, match=r"1,001 rows.*smaller capacity, such as 250, or.*ResizeObservation"):
+        replay_of(1001, 1)
+    monkeypatch.setattr("wm_tutorial.replay.machine_memory", lambda: None)
+    replay_of(1001, 1)
+
+
+def test_classes_are_kept_as_numbers_and_handed_out_as_they_came() -> None:
+    spaces = Spaces("discrete", (1000,), "discrete", 2, (0.0,), (1.0,))
+    replay = replay_of(8, 2, spaces)
+    flags = np.zeros((3, 2), bool)
+    for number in range(4):
+        row, action, state = numbered(np.array([number, 10 + number]), flags)
+        obs = np.eye(1000, dtype=np.float32)[[number, 10 + number]]
+        replay.add(Row(obs, row.reward, *flags), action, state)
+    assert replay.nbytes < 8 * 100
+    batch, place = replay.sample(4, 2, np.random.default_rng(0))
+    expected = 10 * torch.from_numpy(place.stream)[:, None] + torch.from_numpy(place.number)
+    assert batch.obs.dtype == torch.float32 and torch.equal(batch.obs, torch.eye(1000)[expected])

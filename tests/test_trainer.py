@@ -797,6 +797,65 @@ def test_the_number_of_episodes_is_exact_and_spread_evenly(episodes: int) -> Non
     assert all(env.closed for env in troupe.built)
 
 
+class Open(Seeded):
+    """Knows how many of its kind are open."""
+
+    now = most = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Open.now += 1
+        Open.most = max(Open.most, Open.now)
+
+    def close(self) -> None:
+        Open.now -= 1
+
+
+@pytest.mark.parametrize("envs", [1, 2])
+def test_whoever_trains_in_one_simulator_needs_no_second(envs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Open, "now", 0)
+    monkeypatch.setattr(Open, "most", 0)
+    trainer = Trainer(Open, tiny(envs=envs, eval_every=7, eval_episodes=5))
+    trainer.run()
+    trainer.evaluate(12)
+    assert Open.most == (1 if envs == 1 else 2 + 12)
+    other = Trainer(Seeded, tiny(envs=envs, eval_every=0, eval_episodes=5))
+    other.run()
+    assert [path for path in differences(snapshot(trainer), snapshot(other)) if "eval_every" not in path] == []
+
+
+@pytest.mark.parametrize("simulators", [1, 2, 5, 7, 100])
+def test_fewer_simulators_play_the_same_episodes(simulators: int) -> None:
+    agent = agent_for(Seeded)
+    all_at_once, in_turns = (evaluate(agent, Seeded, 7, seed=3, simulators=n) for n in (None, simulators))
+    np.testing.assert_allclose(sorted(in_turns.returns), sorted(all_at_once.returns), rtol=1e-6)
+    assert sorted(in_turns.lengths) == sorted(all_at_once.lengths)
+
+
+def test_an_evaluation_that_fails_closes_what_it_opened() -> None:
+    class Failing(Scripted):
+        def step(self, action: Any) -> Any:
+            raise OSError("no battery")
+
+    built: list[Scripted] = []
+
+    def source() -> Scripted:
+        built.append(Failing() if len(built) > 1 else Scripted())
+        return built[-1]
+
+    agent = agent_for(source)
+    with pytest.raises(EnvironmentFailure, match="no battery"):
+        evaluate(agent, source, 3, seed=0)
+    assert all(env.closed for env in built[2:])
+
+
+@pytest.mark.parametrize("asked", [{"episodes": "3"}, {"episodes": 2.5}, {"episodes": True}, {"seed": 2**64},
+                                   {"seed": "a"}, {"simulators": 0}, {"greedy": "no"}])  # fmt: skip
+def test_evaluations_nobody_can_make(asked: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        evaluate(agent_for(Seeded), Seeded, **{"episodes": 2, "seed": 0, **asked})
+
+
 def test_mean_and_standard_deviation() -> None:
     evaluation = Evaluation((1.0, 3.0, 8.0), (1, 1, 1), greedy=False)
     assert (evaluation.mean, evaluation.std) == pytest.approx((4.0, np.sqrt(26 / 3)))
@@ -822,9 +881,13 @@ def test_an_episode_without_end_is_told_from_a_long_one(tmp_path: Path, monkeypa
     monkeypatch.setattr("wm_tutorial.evaluation.LONGEST_EPISODE", 50)
     assert Trainer(Troupe([50]), tiny()).evaluate(2).lengths == (50, 50)
     trainer = Trainer(Troupe([51]), tiny(), tmp_path / "run")
-    with pytest.raises(EnvironmentFailure, match=r"not ended after 50 steps.*TimeLimit.*Saved at step 60"):
-        trainer.run()  # evaluates at its end
+    with pytest.warns(UserWarning, match=r"2 of 2 episodes had not ended after 50 steps.*TimeLimit"):
+        trainer.run()  # evaluates at its end, and has not learned for nothing
     assert Trainer.load(tmp_path / "run", Troupe([51])).steps == 60
+    with pytest.warns(UserWarning):
+        evaluation = trainer.evaluate(3)
+    assert (evaluation.lengths, evaluation.cut) == ((50, 50, 50), 3)
+    assert "3 of them cut after 50 steps" in str(evaluation)
 
 
 def test_a_run_is_the_same_with_and_without_evaluations_on_the_way() -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from wm_tutorial import checkpoint
 from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.ambient import as_usual
 from wm_tutorial.config import Config, from_plain, plain
 from wm_tutorial.data import Row, Spaces, State
 from wm_tutorial.errors import CheckpointError, InputError
@@ -75,32 +77,56 @@ class Agent(nn.Module):
             return OneHot(torch.full((count, size), 1.0 / size)).sample()
         return 2.0 * torch.rand(count, size) - 1.0
 
-    def act(self, obs: Any, carry: Carry | None = None, greedy: bool = True) -> tuple[Any, Carry]:
-        """Act in one environment: `action, carry = agent.act(obs, carry)`.
+    def act(self, obs: Any, carry: Carry | None = None, greedy: bool = True, first: Any = False) -> tuple[Any, Carry]:
+        """Act in one environment: `action, carry = agent.act(obs, carry)`; or in N side by side.
 
         Args:
-            obs: as the environment returned it.
+            obs: as the environment returned it; or those of N environments, stacked, (N, ...).
             carry: what the step before returned; None at the start of every episode.
             greedy: the most likely action instead of a sample.
+            first: where a new episode begins although `carry` holds another one, (N,); for environments side by side.
 
         Returns:
-            An action for `env.step`, and what to hand over at the next step.
+            An action for `env.step`, or N, (N,) or (N, A); and what to hand over at the next step.
 
         Raises:
-            InputError: if the observation is not one of this agent's environment.
+            InputError: if the observation is not one of this agent's environment, in its shape, its kind of numbers and
+                its range; or if `carry` is not what `act` has returned for as many environments.
         """
         try:
-            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
-                encoded = self.spaces.encode_obs(obs)
-        except (ValueError, TypeError, IndexError) as error:
-            raise InputError(f"The observation {obs!r} is not one of {self.spaces}.") from error
-        if len(encoded) != 1 or not np.isfinite(encoded).all():
-            raise InputError(f"act takes one finite observation of {self.spaces}; it was given {obs!r}.")
-        nothing = np.zeros(1, bool)
-        row = Row(encoded, np.zeros(1, np.float32), nothing if carry else ~nothing, nothing, nothing)
-        carry = self.policy(row, carry or self.initial(1), greedy)
-        action = self.spaces.decode_action(carry.action.numpy(force=True))[0]
-        return action if self.spaces.action_kind == "discrete" else action.astype(np.float32), carry
+            shape = np.shape(obs)
+            many = not self.spaces.has_shape(shape) and 0 not in shape[:1] and self.spaces.has_shape(shape[1:])
+            encoded = self.spaces.encode_obs(obs if many and shape else [obs])
+        except (InputError, ValueError) as error:
+            raise InputError(f"act was given {error} The agent was made for {self.spaces}; obs is {obs!r}") from error
+        count = len(encoded)
+        if not isinstance(greedy, bool | np.bool_):
+            raise InputError(f"greedy is {greedy!r}; it must be True or False.")
+        if np.shape(first) not in ((), (count,)) or np.asarray(first).dtype != bool:
+            raise InputError(f"first is {first!r}; it must be True or False, or {count} of these in an array.")
+        self._check_carry(carry, count)
+        nothing = np.zeros(count, bool)
+        row = Row(encoded, np.zeros(count, np.float32), nothing | (carry is None) | first, nothing, nothing)
+        with as_usual():
+            carry = self.policy(row, carry or self.initial(count), bool(greedy))
+        action = self.spaces.decode_action(carry.action.numpy(force=True))
+        if self.spaces.action_kind == "continuous":
+            action = action.astype(np.float32)
+        return action if many else action[0], carry
+
+    def _check_carry(self, carry: Any, count: int) -> None:
+        """Raise InputError unless `carry` is None, or what is remembered of `count` environments."""
+        if carry is None:
+            return
+        dynamics = self.world_model.dynamics
+        sizes = [(count, size) for size in (dynamics.memory_size, dynamics.latent_size, self.spaces.action_size)]
+        parts = (carry.state.memory, carry.state.latent, carry.action) if isinstance(carry, Carry) else ()
+        if (given := [tuple(part.shape) for part in parts]) != sizes:
+            what = f"that of shapes {given}" if given else f"a {type(carry).__name__}"
+            raise InputError(
+                f"carry is {what}; for {count} observations of this agent memory, latent and action have the shapes "
+                f"{sizes}. Give what act returned at the step before, or None where an episode begins."
+            )
 
     def check_fits(self, spaces: Spaces) -> None:
         """Raise InputError unless `spaces` are the ones this agent was made for."""
@@ -180,6 +206,11 @@ def described(path: Path, told: dict[str, Any], tensors: Any) -> tuple[Spaces, C
 
 def told_spaces(told: dict[str, Any]) -> Spaces:
     """Spaces as a file tells of them, where tuples may have become lists; raises ValueError for what are none."""
+    if told.get("obs_kind") == "discrete" and "native_shape" not in told:
+        raise ValueError(
+            "it has discrete observations, and learned from them in an earlier version of wm_tutorial, which squashed "
+            "them and predicted them by squared error; now they are classes"
+        )
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
     spaces = Spaces(**fields)
     for name, hint in get_type_hints(Spaces).items():
@@ -196,6 +227,8 @@ def _is_of(value: Any, hint: Any) -> bool:
     """Whether a value is of the type of a field of `Spaces`."""
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
+    if isinstance(hint, UnionType):
+        return any(_is_of(value, one) for one in get_args(hint))
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(_is_of(each, get_args(hint)[0]) for each in value)
     return type(value) is hint and (hint is not float or math.isfinite(value))

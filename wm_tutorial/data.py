@@ -13,7 +13,8 @@ Shape letters in comments: B batch, T sequence length, H horizon, N environments
 D deterministic size, Z latent size, F feature size, E embedding size, O observation size.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -29,6 +30,8 @@ Array = NDArray[Any]
 # Seeds are lists of numbers; the first one keeps these apart, so that no evaluation repeats a training episode.
 COLLECT, EVALUATE, DREAM = 0, 1, 2
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 # --- What environments return -----------------------------------------------------------------------------------------
 
 
@@ -43,6 +46,7 @@ class Spaces:
     action_low    lowest native value of each continuous action (A,), or the first discrete one
     action_high   highest native value of each continuous action (A,), or the last discrete one
     obs_start     the first native value of a discrete observation
+    native_shape  of an observation as the environment returns it; None if all that is known is `obs_shape`
     """
 
     obs_kind: Literal["vector", "image", "discrete"]
@@ -52,34 +56,80 @@ class Spaces:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     obs_start: int = 0
+    native_shape: tuple[int, ...] | None = field(default=None, compare=False)
 
     @property
     def obs_dtype(self) -> np.dtype[Any]:
         """How observations are kept in memory."""
         return np.dtype(np.uint8 if self.obs_kind == "image" else np.float32)
 
-    def encode_obs(self, native: Any) -> Array:
-        """N observations as the environment returns them -> (N, O) float32 or (N, H, W, C) uint8."""
+    def encode_obs(self, native: Sequence[Any]) -> Array:
+        """N observations as the environment returns them -> (N, O) float32 or (N, H, W, C) uint8.
+
+        Raises:
+            InputError: for one of another shape, of numbers of another kind, or out of range. Nothing is converted that
+                could mean something else: an image of floats in 0..1 would be black.
+        """
+        numbers = np.stack([self._numbers(obs) for obs in native])
         if self.obs_kind == "discrete":
-            one_hot: Array = np.eye(self.obs_shape[0], dtype=np.float32)
-            index: Array = np.asarray(native, int).reshape(-1) - self.obs_start
-            if (index < 0).any():
-                raise IndexError(f"observation {np.asarray(native)} lies below the first one, {self.obs_start}")
-            return np.take(one_hot, index, axis=0)
-        return np.asarray(native).reshape(-1, *self.obs_shape).astype(self.obs_dtype)
+            return one_hot(numbers.astype(int) - self.obs_start, self.obs_shape[0])
+        return numbers.reshape(-1, *self.obs_shape).astype(self.obs_dtype)
+
+    def has_shape(self, shape: tuple[int, ...]) -> bool:
+        """Whether one observation, as the environment returns it, may have this shape."""
+        if self.obs_kind == "discrete":
+            return shape == ()
+        if self.native_shape is not None:
+            return shape == self.native_shape
+        return shape == self.obs_shape or (*shape, 1) == self.obs_shape
+
+    def _numbers(self, obs: Any) -> Array:
+        """One observation as an array, after a close look."""
+        try:
+            numbers = np.asarray(obs)
+        except ValueError as error:
+            raise InputError(f"an observation that is no array of numbers: {error}.") from error
+        if not self.has_shape(numbers.shape):
+            expected = () if self.obs_kind == "discrete" else self.native_shape or self.obs_shape
+            raise InputError(f"an observation of shape {numbers.shape}; it must be of shape {expected}.")
+        low, high, what, kinds = -FLOAT32_MAX, FLOAT32_MAX, "a number", "biuf"
+        if self.obs_kind == "image":
+            low, high, what, kinds = 0, 255, "whole numbers", "iu"
+        elif self.obs_kind == "discrete":
+            low, high, what = self.obs_start, self.obs_start + self.obs_shape[0] - 1, "a whole number"
+        must = f"it must be {what} from {low:.6g} to {high:.6g}"
+        if numbers.dtype.kind not in kinds:
+            span = f", from {numbers.min():.3g} to {numbers.max():.3g}" if numbers.dtype.kind in "bf" else ""
+            raise InputError(f"an observation of type {numbers.dtype}{span}; {must}.")
+        with np.errstate(over="ignore"):  # what is too large for 64 bits becomes infinite
+            wide = numbers if self.obs_kind == "image" else numbers.astype(np.float64)
+        wrong = ~((low <= wide) & (wide <= high))  # infinities and numbers that are none lie in no range
+        if self.obs_kind == "discrete":
+            wrong |= wide != np.floor(wide)
+        if wrong.any():
+            raise InputError(f"the observation {numbers[wrong].flat[0]}; {must}.")
+        return numbers
 
     def decode_action(self, action: Array) -> Array:
         """Actions (N, A) -> N actions as the environment wants them: integers (N,) or floats (N, A) within bounds."""
-        low, high = np.asarray(self.action_low), np.asarray(self.action_high)
         if self.action_kind == "discrete":
-            chosen: Array = action.argmax(-1) + int(low[0])
+            chosen: Array = action.argmax(-1) + int(self.action_low[0])
             return chosen
-        scaled: Array = low + (np.clip(action, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
+        low, high = np.asarray(self.action_low), np.asarray(self.action_high)
+        share = ((np.clip(action, -1.0, 1.0) + 1.0) / 2.0).astype(np.float64)
+        scaled: Array = low * (1.0 - share) + high * share  # high - low may be more than a number can say
         return np.clip(scaled, low, high)
 
     def __str__(self) -> str:
         """For error messages."""
         return f"{self.obs_kind} observations {self.obs_shape}, {self.action_size} {self.action_kind} actions"
+
+
+def one_hot(index: Array, size: int) -> Array:
+    """Indices (N,) -> (N, size) float32, with a single 1 in each row."""
+    rows = np.zeros((len(index), size), np.float32)
+    rows[np.arange(len(index)), index] = 1.0
+    return rows
 
 
 @dataclass(frozen=True)
@@ -289,6 +339,14 @@ class Dream:
         return self.obs.ndim == 4
 
     @property
+    def is_class(self) -> bool:
+        """Whether the observations are one of O classes: one-hot, and predicted by probabilities."""
+        if self.is_image or self.obs.shape[1] < 2:
+            return False
+        one_hot = ((self.obs == 0) | (self.obs == 1)).all() and (self.obs.sum(1) == 1).all()
+        return bool(one_hot and self.predicted_obs.min() >= 0 and np.allclose(self.predicted_obs.sum(1), 1, atol=1e-3))
+
+    @property
     def truth(self) -> Array:
         """`obs` in the units of `predicted_obs`: the same for vectors, 0..1 for images."""
         return self.obs / 255.0 if self.is_image else self.obs
@@ -310,6 +368,7 @@ class Dream:
 
 
 def _row_error(truth: Array, prediction: Array) -> Array:
-    squared: Array = (prediction - truth).reshape(len(truth), -1) ** 2
+    # in 64 bits: the square of 1e19 is no number in 32
+    squared: Array = (prediction.astype(np.float64) - truth).reshape(len(truth), -1) ** 2
     error: Array = np.sqrt(squared.mean(axis=1))
     return error

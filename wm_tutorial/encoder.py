@@ -24,6 +24,18 @@ class VectorEncoder(nn.Module):
         return embedding
 
 
+class OneHotEncoder(VectorEncoder):
+    """Discrete observations, one-hot, just as they are: (..., O) -> (..., E).
+
+    Source: danijar/dreamerv3 `dreamerv3/rssm.py:215-219`; only vectors of other numbers are squashed.
+    """
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """(..., O) -> (..., E)."""
+        embedding: Tensor = self.net(obs)
+        return embedding
+
+
 class ImageEncoder(nn.Module):
     """Images (..., H, W, C), uint8 in 0..255 -> (..., E)."""
 
@@ -47,4 +59,5 @@ def make_encoder(
     if spaces.obs_kind == "image":
         height, width, channels = spaces.obs_shape
         return ImageEncoder((height, width, channels), depth, norm)
-    return VectorEncoder(spaces.obs_shape[0], hidden, layers, norm)
+    kind = OneHotEncoder if spaces.obs_kind == "discrete" else VectorEncoder
+    return kind(spaces.obs_shape[0], hidden, layers, norm)

@@ -1,23 +1,22 @@
 """Gymnasium environments -> rows of the index convention."""
 
 import re
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces as gym_spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from wm_tutorial.data import Array, Row, Spaces
-from wm_tutorial.errors import EnvironmentFailure, InputError
+from wm_tutorial.data import FLOAT32_MAX, Array, Row, one_hot
+from wm_tutorial.errors import CheckpointError, EnvironmentFailure, InputError
+from wm_tutorial.spaces import describe
 
 EnvSource: TypeAlias = str | Callable[[], gym.Env[Any, Any]]
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class SeededEpisodes(gym.Wrapper[Any, Any, Any, Any]):
@@ -25,6 +24,8 @@ class SeededEpisodes(gym.Wrapper[Any, Any, Any, Any]):
 
     An environment cannot be written to a file, but an episode can be lived again: from its seed and its actions.
     That is how a run that was stopped goes on as if it had not been.
+
+    Nobody here reads the infos of an environment, so they are left out, whatever they are.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: tuple[int, ...]) -> None:
@@ -36,26 +37,69 @@ class SeededEpisodes(gym.Wrapper[Any, Any, Any, Any]):
         """Begin the next episode."""
         self.episode, self.actions, self.over = self.episode + 1, [], False
         state = np.random.SeedSequence([*self.seed, self.episode]).generate_state(1)
-        return self.env.reset(seed=int(state[0]))
+        try:
+            returned: Any = self.env.reset(seed=int(state[0]))
+        except TypeError as error:
+            if "unexpected keyword argument 'seed'" not in str(error):
+                raise
+            raise EnvironmentFailure(f"The environment's reset takes no seed. {OLD_API}") from error
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise EnvironmentFailure(f"The environment's reset returned {_form(returned)}. {OLD_API}")
+        return returned[0], {}
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take an action; after the end of an episode, begin the next one instead."""
         if self.over:
-            obs, info = self.reset()
-            return obs, 0.0, False, False, info
+            return self.reset()[0], 0.0, False, False, {}
         action = np.asarray(action, self.action_space.dtype)[()]  # just as it will be when lived again
-        obs, reward, terminated, truncated, info = self.env.step(action)
+        returned: Any = self.env.step(action.copy())  # the environment may do with its own what it likes
+        if not isinstance(returned, tuple) or len(returned) != 5:
+            raise EnvironmentFailure(f"The environment's step returned {_form(returned)}. {OLD_API}")
+        obs, reward, terminated, truncated, _ = returned
         self.actions.append(action)
-        self.over = bool(terminated or truncated)
-        return obs, reward, terminated, truncated, info
+        ends = bool(_one_number("terminated", terminated)), bool(_one_number("truncated", truncated))
+        self.over = any(ends)
+        return obs, _one_number("reward", reward), *ends, {}
 
     def relive(self, episode: int, actions: list[Any]) -> Any:
         """Go to where `actions` led in `episode`; returns the observation there."""
-        self.episode = episode - 1
-        obs, _ = self.reset()
-        for action in actions:
-            obs, *_ = self.step(action)
-        return obs
+        try:
+            self.episode = episode - 1
+            obs, _ = self.reset()
+            for action in actions:
+                obs, *_ = self.step(action)
+            return obs
+        except BaseException:
+            self.episode, self.actions = episode, actions  # still where it is to be
+            raise
+
+
+OLD_API = (
+    "Gymnasium's reset(seed=..., options=...) returns an observation and an info, and its step an observation, a "
+    "reward, terminated, truncated and an info. Environments of older gym differ: change them, or adapt them with "
+    "shimmy.GymV21CompatibilityV0(env=...) of the package shimmy."
+)
+
+
+def _form(returned: Any) -> str:
+    return f"{len(returned)} values" if isinstance(returned, tuple) else f"one {type(returned).__name__}"
+
+
+def _one_number(what: str, given: Any) -> float:
+    """A reward or flag as a float, whatever array it comes in."""
+    array = np.asarray(given)
+    try:
+        if array.dtype.kind in "SU":
+            raise TypeError("text")
+        number = float(array.item())
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EnvironmentFailure(f"The environment returned the {what} {given!r}; it must be one number.") from error
+    if not -FLOAT32_MAX <= number <= FLOAT32_MAX:  # infinities and numbers that are none lie in no range
+        low, high = -FLOAT32_MAX, FLOAT32_MAX
+        raise EnvironmentFailure(
+            f"The environment returned the {what} {number}; it must be a number from {low:g} to {high:g}."
+        )
+    return number
 
 
 def make_env(source: EnvSource, **options: Any) -> gym.Env[Any, Any]:
@@ -63,8 +107,19 @@ def make_env(source: EnvSource, **options: Any) -> gym.Env[Any, Any]:
 
     Raises:
         InputError: if Gymnasium does not know the id or cannot build it, or the callable raises or returns something
-            else.
+            else; and for wrappers with running statistics, such as NormalizeObservation and NormalizeReward, with which
+            training, evaluation and a resumed run would see different numbers.
     """
+    env = _built(source, **options)
+    try:
+        _check_memoryless(env)
+    except InputError:
+        _close(env)
+        raise
+    return env
+
+
+def _built(source: EnvSource, **options: Any) -> gym.Env[Any, Any]:
     if isinstance(source, str):
         try:
             return gym.make(source, disable_env_checker=True, **options)
@@ -79,67 +134,52 @@ def make_env(source: EnvSource, **options: Any) -> gym.Env[Any, Any]:
             "that returns a new gymnasium.Env each time, such as lambda: MyEnv()."
         )
     try:
-        env = source()
+        env: Any = source()
     except Exception as error:
         raise InputError(
             f"The callable raised {type(error).__name__}: {str(error).rstrip('.')}. "
             "It must return a new gymnasium.Env each time."
         ) from error
     if not isinstance(env, gym.Env):
-        raise InputError(f"The callable returned {type(env).__name__}; it must return a gymnasium.Env.")
+        old = any(base.__module__.partition(".")[0] == "gym" for base in type(env).__mro__)
+        raise InputError(
+            f"The callable returned {type(env).__name__}; it must return a gymnasium.Env."
+            + (f" This one is of gym, the older package. {OLD_API}" if old else "")
+        )
     return env
 
 
-def describe(obs_space: gym.Space[Any], action_space: gym.Space[Any]) -> Spaces:
-    """What the networks must know about these spaces.
-
-    Raises:
-        InputError: for any space other than Box and Discrete observations and actions.
-    """
-    return Spaces(**_describe_observations(obs_space), **_describe_actions(action_space))
+def _close(env: gym.Env[Any, Any]) -> None:
+    """Nothing that an environment does when it is closed can end a run."""
+    with suppress(Exception):
+        env.close()
 
 
-def _describe_observations(space: gym.Space[Any]) -> dict[str, Any]:
-    match space:
-        case gym_spaces.Discrete():
-            return {"obs_kind": "discrete", "obs_shape": (int(space.n),), "obs_start": int(space.start)}
-        case gym_spaces.Box() if 0 in space.shape:
-            pass
-        case gym_spaces.Box() if space.dtype == np.uint8 and len(space.shape) in (2, 3):
-            return {"obs_kind": "image", "obs_shape": (*space.shape, 1)[:3]}
-        case gym_spaces.Box():
-            return {"obs_kind": "vector", "obs_shape": (int(np.prod(space.shape)),)}
-    raise InputError(
-        f"The observation space is {space}; accepted are Discrete, and Box of at least one number (vectors, or uint8 "
-        "images of height x width x channels). gymnasium.wrappers.FlattenObservation turns Dict and Tuple into a Box."
-    )
+def _close_all(envs: Sequence[gym.Env[Any, Any]]) -> None:
+    for env in envs:
+        _close(env)
 
 
-def _describe_actions(space: gym.Space[Any]) -> dict[str, Any]:
-    match space:
-        case gym_spaces.Discrete():
-            first, last = float(space.start), float(space.start + space.n - 1)
-            return {
-                "action_kind": "discrete",
-                "action_size": int(space.n),
-                "action_low": (first,),
-                "action_high": (last,),
-            }
-        case gym_spaces.Box(shape=(size,)) if size and space.is_bounded() and np.issubdtype(space.dtype, np.floating):
-            low, high = tuple(map(float, space.low)), tuple(map(float, space.high))
-            return {"action_kind": "continuous", "action_size": len(low), "action_low": low, "action_high": high}
-    raise InputError(
-        f"The action space is {space}; accepted are Discrete, and Box of one axis of floats with finite bounds. "
-        "A gymnasium.wrappers.TransformAction can bring yours into that form."
-    )
+def layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
+    """The wrappers of an environment from the outside in, and last the environment itself."""
+    yield env
+    while isinstance(env, gym.Wrapper):
+        env = env.env
+        yield env
 
 
-def _check(what: str, numbers: Array, low: float, high: float) -> None:
-    # Infinities and numbers that are none lie in no range.
-    if (wrong := ~((low <= numbers) & (numbers <= high))).any():
-        raise EnvironmentFailure(
-            f"The environment returned the {what} {numbers[wrong][0]}; it must be a number from {low:g} to {high:g}."
-        )
+def _check_memoryless(env: gym.Env[Any, Any]) -> None:
+    """Refuse wrappers that change what they return by statistics of all they have seen."""
+    for layer in layers(env):
+        running = any(type(part).__name__ == "RunningMeanStd" for part in getattr(layer, "__dict__", {}).values())
+        if running and getattr(layer, "update_running_mean", True):
+            raise InputError(
+                f"The environment is wrapped in {type(layer).__name__}, which scales by statistics of all it has seen: "
+                "training, evaluation and a run that is resumed would see other numbers in the same situation. Leave "
+                "it away: the agent squashes observations by symlog, and scales returns by their percentiles. "
+                "gymnasium.wrappers.TransformObservation and TransformReward scale by constants; statistics that "
+                "move no more (update_running_mean = False) are accepted, too."
+            )
 
 
 def name_of(source: EnvSource) -> str:
@@ -148,39 +188,85 @@ def name_of(source: EnvSource) -> str:
     return re.sub(r"[^\w.-]+", "-", name.split("/")[-1]).strip("-") or "environment"
 
 
+def spelling(source: EnvSource) -> str | None:
+    """How the command line names an environment: its id, or module:callable; None for what cannot be imported."""
+    if isinstance(source, str):
+        return source
+    if name := getattr(source, "spelling", None):
+        return str(name)
+    module, path = getattr(source, "__module__", "__main__"), str(getattr(source, "__qualname__", "<>"))
+    return None if module == "__main__" or "<" in path else f"{module}:{path}"
+
+
+def stored_source(stored: Any, folder: Path) -> str:
+    """The id of the environment that a run was started on, if it may be made without a person naming it.
+
+    Raises:
+        InputError: if it was no id, or one for which Gymnasium imports a module.
+        CheckpointError: if it is something else.
+    """
+    if stored is None:
+        raise InputError(
+            f"The run in {folder} was started with a callable; give the environment again (env=..., or on the command "
+            "line --env module:callable)."
+        )
+    if not isinstance(stored, str):
+        raise CheckpointError(f"The checkpoint in {folder} names {stored!s:.200} for its environment, which is no id.")
+    if ":" in stored:
+        raise InputError(
+            f"The run in {folder} is one of the environment {stored!r:.200}, for which a module is imported, and files "
+            "do not decide which code runs here. If you trust the module, name it yourself: env=... or --env ... ."
+        )
+    return stored
+
+
 class Environments:
     """N environments stepped side by side, speaking rows.
 
     Each environment is a stream of rows: when an episode ends, the next row of its stream begins another one
     (next-step autoreset), and the action given for that row is ignored.
+
+    They are closed by `close`, or when nobody uses them any more; neither ever raises.
+
+    Raises:
+        InputError: if they cannot be built (`make_env`) or understood (`describe`), or are not of one kind. Those that
+            were built already are closed.
     """
 
     def __init__(self, source: EnvSource, count: int, seed: tuple[int, ...]) -> None:
-        built = [make_env(source) for _ in range(count)]
-        self.spaces = describe(built[0].observation_space, built[0].action_space)
-        if len({id(env.unwrapped) for env in built}) < count:
-            raise InputError("The callable returned one environment twice; it must build a new one each time.")
-        first, *others = [(env.observation_space, env.action_space) for env in built]
-        if different := [spaces for spaces in others if spaces != first]:
-            raise InputError(
-                "The callable returned environments with different spaces (observations, actions): "
-                f"{first}, then {different[0]}. It must return the same kind each time."
-            )
+        built: list[gym.Env[Any, Any]] = []
+        self.close = weakref.finalize(self, _close_all, built)  # at most once, and at the latest when Python ends
+        try:
+            for _ in range(count):
+                built.append(make_env(source))
+            self.spaces = describe(built[0].observation_space, built[0].action_space)
+            _check_alike(built)
+        except BaseException:
+            self.close()
+            raise
+        self.seed = seed
         self.streams = [SeededEpisodes(env, (*seed, i)) for i, env in enumerate(built)]
-        self.vector = SyncVectorEnv(
-            [lambda env=env: env for env in self.streams],  # type: ignore[misc]
-            autoreset_mode=AutoresetMode.NEXT_STEP,
-        )
 
     def __len__(self) -> int:
         """How many environments there are."""
         return len(self.streams)
 
+    @property
+    def closed(self) -> bool:
+        """Whether they can be used no more."""
+        return not self.close.alive
+
     def reset(self) -> Row:
         """Begin an episode in every environment."""
-        obs, _ = self._guard(self.vector.reset)
+        obs = np.concatenate([self._begun(stream) for stream in self.streams])
         nothing = np.zeros(len(self), bool)
-        return Row(self._encode(obs), np.zeros(len(self), np.float32), ~nothing, nothing, nothing)
+        return Row(obs, np.zeros(len(self), np.float32), ~nothing, nothing, nothing)
+
+    def begin(self, seed: tuple[int, ...], first: int = 0) -> Row:
+        """Let the streams be those of `seed` with the numbers `first` and on, and begin their first episodes."""
+        for i, stream in enumerate(self.streams):
+            stream.seed, stream.episode = (*seed, first + i), -1
+        return self.reset()
 
     def step(self, row: Row, action: Array) -> Row:
         """Take `action` (N, A) after `row`; where `row` was the last of its episode, begin another instead.
@@ -188,22 +274,22 @@ class Environments:
         Raises:
             EnvironmentFailure: if an environment raises, or returns an observation or reward that cannot be used.
         """
-        obs, reward, terminated, truncated, _ = self._guard(lambda: self.vector.step(self.spaces.decode_action(action)))
-        _check("reward", reward, -FLOAT32_MAX, FLOAT32_MAX)
-        return Row(
-            obs=self._encode(obs),
-            reward=reward.astype(np.float32),
-            is_first=row.is_last.copy(),
-            is_last=terminated | truncated,
-            is_terminal=terminated,
-        )
+        natives = self.spaces.decode_action(action)
+        reward, is_terminal, is_last = np.zeros(len(self), np.float32), *np.zeros((2, len(self)), bool)
+        obs = []
+        for i, (stream, native) in enumerate(zip(self.streams, natives, strict=True)):
+            if row.is_last[i]:
+                obs.append(self._begun(stream))
+                continue
+            seen, reward[i], is_terminal[i], truncated, _ = self._guard(partial(stream.step, native))
+            is_last[i] = is_terminal[i] or truncated
+            obs.append(self._encode(seen))  # a copy, before another environment can write into the same array
+        return Row(np.concatenate(obs), reward, row.is_last.copy(), is_last, is_terminal)
 
     def random_action(self, rng: np.random.Generator) -> Array:
         """Uniformly random actions (N, A)."""
         if self.spaces.action_kind == "discrete":
-            return np.eye(self.spaces.action_size, dtype=np.float32)[
-                rng.integers(self.spaces.action_size, size=len(self))
-            ]
+            return one_hot(rng.integers(self.spaces.action_size, size=len(self)), self.spaces.action_size)
         return rng.uniform(-1.0, 1.0, (len(self), self.spaces.action_size)).astype(np.float32)
 
     def picture(self) -> Array | None:
@@ -232,33 +318,47 @@ class Environments:
         Returns:
             `row`, with a first row where a new episode had to begin.
         """
-        self.reset()
-        columns = {f.name: getattr(row, f.name).copy() for f in fields(row)}
         for i, (stream, saved) in enumerate(zip(self.streams, state, strict=True)):
-            actions = [np.asarray(action, stream.action_space.dtype) for action in saved["actions"]]
-            obs = self._guard(partial(stream.relive, saved["episode"], actions))
-            if not np.array_equal(self._encode(obs)[0], row.obs[i]) or stream.over != row.is_last[i]:
-                obs, _ = self._guard(stream.reset)
-                columns["obs"][i], columns["reward"][i], columns["is_first"][i] = self._encode(obs)[0], 0.0, True
+            stream.seed, stream.episode = (*self.seed, i), saved["episode"]
+            stream.actions = [np.asarray(action, stream.action_space.dtype)[()] for action in saved["actions"]]
+        columns = {f.name: getattr(row, f.name).copy() for f in fields(row)}
+        for i, stream in enumerate(self.streams):
+            obs = self._encode(self._guard(partial(stream.relive, stream.episode, stream.actions)))
+            if not np.array_equal(obs[0], row.obs[i]) or stream.over != row.is_last[i]:
+                columns["obs"][i], columns["reward"][i], columns["is_first"][i] = self._begun(stream)[0], 0.0, True
                 columns["is_last"][i] = columns["is_terminal"][i] = False
         return Row(**columns)
 
-    def close(self) -> None:
-        """Close every environment."""
-        self.vector.close()
+    def _begun(self, stream: SeededEpisodes) -> Array:
+        """Begin an episode in one stream; returns what is seen there, (1, ...)."""
+        return self._encode(self._guard(stream.reset)[0])
 
     def _encode(self, native: Any) -> Array:
-        low, high = -FLOAT32_MAX, FLOAT32_MAX
-        if self.spaces.obs_kind == "discrete":
-            low, high = self.spaces.obs_start, self.spaces.obs_start + self.spaces.obs_shape[0] - 1
-        _check("observation", np.asarray(native, float), low, high)
-        return self.spaces.encode_obs(native)
+        """One observation, checked and copied, (1, ...)."""
+        try:
+            return self.spaces.encode_obs([native])
+        except InputError as error:
+            raise EnvironmentFailure(f"The environment returned {error}") from error
 
     def _guard(self, call: Callable[[], Any]) -> Any:
         """Turn whatever an environment raises into one error that says so."""
         try:
             return call()
+        except EnvironmentFailure:
+            raise
         except Exception as error:
             raise EnvironmentFailure(
                 f"The environment raised {type(error).__name__}: {str(error).rstrip('.')}."
             ) from error
+
+
+def _check_alike(built: Sequence[gym.Env[Any, Any]]) -> None:
+    """Refuse environments that are one and the same, or of several kinds."""
+    if len({id(env.unwrapped) for env in built}) < len(built):
+        raise InputError("The callable returned one environment twice; it must build a new one each time.")
+    first, *others = [(env.observation_space, env.action_space) for env in built]
+    if different := [spaces for spaces in others if spaces != first]:
+        raise InputError(
+            "The callable returned environments with different spaces (observations, actions): "
+            f"{first}, then {different[0]}. It must return the same kind each time."
+        )

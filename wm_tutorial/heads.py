@@ -56,6 +56,28 @@ class SymlogVector:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """A predicted class, such as the cell of a grid.
+
+    logits  (..., O)
+    """
+
+    logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The probability of each class, (..., O): what is expected of the one-hot observation."""
+        return torch.softmax(self.logits, -1)
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Cross-entropy (...) in nats against one-hot targets (..., O).
+
+        Source: danijar/dreamerv3 `dreamerv3/rssm.py`, Decoder: "categorical" for discrete observations; no unimix.
+        """
+        return -(target * torch.log_softmax(self.logits, -1)).sum(-1)
+
+
+@dataclass(frozen=True)
 class Image:
     """A predicted image.
 
@@ -147,6 +169,18 @@ class VectorDecoder(nn.Module):
         return SymlogVector(self.net(feature))
 
 
+class OneHotDecoder(nn.Module):
+    """Features (..., F) to the class that is observed."""
+
+    def __init__(self, features: int, hidden: int, layers: int, outputs: int, norm: Norm = "layer") -> None:
+        super().__init__()
+        self.net = MLP(features, hidden, layers, outputs, norm=norm)
+
+    def forward(self, feature: Tensor) -> OneOf:
+        """(..., F) -> classes (..., O)."""
+        return OneOf(self.net(feature))
+
+
 class ImageDecoder(nn.Module):
     """Features (..., D + Z) to the observed image."""
 
@@ -169,9 +203,12 @@ def make_scalar_head(config: Config, features: int, layers: int, unit: float = 1
     return ScalarHead(features, config.hidden, layers, unit, config.norm)
 
 
-def make_decoder(spaces: Spaces, config: Config, memory: int, latent: int) -> VectorDecoder | ImageDecoder:
+def make_decoder(
+    spaces: Spaces, config: Config, memory: int, latent: int
+) -> VectorDecoder | OneHotDecoder | ImageDecoder:
     """The decoder that fits the observations, for states of `memory` and `latent` numbers (D and Z)."""
     if spaces.obs_kind == "image":
         height, width, channels = spaces.obs_shape
         return ImageDecoder(memory, latent, (height, width, channels), config)
-    return VectorDecoder(memory + latent, config.hidden, config.layers, spaces.obs_shape[0], config.norm)
+    kind = OneHotDecoder if spaces.obs_kind == "discrete" else VectorDecoder
+    return kind(memory + latent, config.hidden, config.layers, spaces.obs_shape[0], config.norm)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wm_tutorial.errors import InputError
+
 Norm: TypeAlias = Literal["layer", "rms"]
 
 # A normal distribution cut at two standard deviations keeps 0.8796 of its own; dividing restores unit variance.
@@ -199,6 +201,11 @@ class SmallestImage(nn.Module):
         super().__init__()
         self.memory, self.shape = memory, shape
         self.blocks = math.gcd(blocks, shape[0])  # fewer blocks where these cannot share the channels evenly
+        if memory % self.blocks:
+            raise InputError(
+                f"memory_size is {memory}, which the image decoder cannot divide into {self.blocks} blocks: give a "
+                f"multiple of {self.blocks}, or other memory_blocks (1 always fits)."
+            )
         self.from_latent = MLP(latent, 2 * hidden, 1, math.prod(shape), norm=norm)
         self.from_memory = (
             BlockLinear(self.blocks, memory // self.blocks, math.prod(shape) // self.blocks) if memory else None

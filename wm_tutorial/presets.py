@@ -262,7 +262,6 @@ DIFFERENCES: dict[str, tuple[str, ...]] = {
         *RETURNS, *ANCESTORS,
     ),
     "dreamer_v3": (
-        "A discrete observation is a one-hot vector, predicted by squared error; the reference has a cross-entropy.",
         "The first steps are uniform chance; the reference acts by its policy from the start.",
         "The number of image stages depends on the image, 5 at 96 x 96; the reference always has 4.",
         "float32 unless asked; the reference computes in bfloat16.",

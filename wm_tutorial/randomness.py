@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wm_tutorial.ambient import as_usual
 from wm_tutorial.checkpoint import check_form
 from wm_tutorial.data import COLLECT
 from wm_tutorial.process import alone
@@ -66,8 +67,8 @@ class Randomness:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Inside, PyTorch draws from this run's states and no other thread learns; outside, everything is as before."""
-        with alone(), drawing_from(self.torch):
+        """Inside, PyTorch draws from this run's states, as usual and alone; outside, everything is as before."""
+        with alone(), drawing_from(self.torch), as_usual():
             yield
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """What happened, kept as streams of rows, and handed out as sequences."""
 
+import math
+import os
+import warnings
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wm_tutorial.checkpoint import check_form
 from wm_tutorial.data import Array, Batch, Place, Row, Spaces, State
@@ -31,16 +35,20 @@ class Replay:
                 f"give a capacity of at least {2 * streams}."
             )
         self.streams = streams
-        shape = (streams, self.length)
+        self.classes = spaces.obs_shape[0] if spaces.obs_kind == "discrete" else 0  # kept as numbers, not as one-hot
+        kinds: dict[str, tuple[tuple[int, ...], Any]] = {
+            "obs": ((), np.int64) if self.classes else (spaces.obs_shape, spaces.obs_dtype),
+            "action": ((spaces.action_size,), np.float32),
+            "reward": ((), np.float32),
+            "is_first": ((), bool),
+            "is_last": ((), bool),
+            "is_terminal": ((), bool),
+            "memory": ((memory_size,), np.float32),
+            "latent": ((latent_size,), np.float32),
+        }
+        check_memory(capacity, sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in kinds.values()))
         self.columns: dict[str, Array] = {
-            "obs": np.zeros((*shape, *spaces.obs_shape), spaces.obs_dtype),
-            "action": np.zeros((*shape, spaces.action_size), np.float32),
-            "reward": np.zeros(shape, np.float32),
-            "is_first": np.zeros(shape, bool),
-            "is_last": np.zeros(shape, bool),
-            "is_terminal": np.zeros(shape, bool),
-            "memory": np.zeros((*shape, memory_size), np.float32),
-            "latent": np.zeros((*shape, latent_size), np.float32),
+            name: np.zeros((streams, self.length, *shape), dtype) for name, (shape, dtype) in kinds.items()
         }
         self.added = 0  # rows ever added to each stream
         self.served = 0  # fresh sequences ever handed out
@@ -52,7 +60,7 @@ class Replay:
     def __str__(self) -> str:
         """For people: its capacity and what that costs."""
         rows = self.streams * self.length
-        return f"Replay of {rows:,} rows in {self.streams} streams, {self.nbytes:,} bytes"
+        return f"Replay of {rows:,} rows in {self.streams} streams, {amount(self.nbytes)}"
 
     @property
     def nbytes(self) -> int:
@@ -68,8 +76,12 @@ class Replay:
             "latent": state.latent.numpy(force=True),
         }
         for name, value in values.items():
-            if value.shape != (expected := self.columns[name][:, 0].shape):
+            expected = self.columns[name][:, 0].shape
+            expected += (self.classes,) if name == "obs" and self.classes else ()
+            if value.shape != expected:
                 raise InputError(f"replay.add got {name} of shape {value.shape}; this replay holds {expected}.")
+        if self.classes:
+            values["obs"] = values["obs"].argmax(-1)
         for name, value in values.items():
             self.columns[name][:, self.added % self.length] = value
         self.added += 1
@@ -164,4 +176,34 @@ class Replay:
         return np.arange(begin, self.served)
 
     def _take(self, name: str, stream: Array, number: Array, device: str) -> Tensor:
-        return torch.from_numpy(self.columns[name][stream[:, None], number % self.length]).to(device)
+        taken = torch.from_numpy(self.columns[name][stream[:, None], number % self.length]).to(device)
+        return functional.one_hot(taken, self.classes).float() if name == "obs" and self.classes else taken
+
+
+def amount(nbytes: int) -> str:
+    """Bytes as people say them: 1.5 GB."""
+    power = min(max(len(str(nbytes)) - 1, 0) // 3, 3)
+    return f"{nbytes / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that this machine has; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no such question
+        return None
+
+
+def check_memory(rows: int, row: int) -> None:
+    """Raise InputError if `rows` rows of `row` bytes each are more than the machine has; warn beyond half of it."""
+    there, needed = machine_memory(), rows * row
+    if there is None or needed <= there // 2:
+        return
+    text = (
+        f"The replay of {rows:,} rows of {amount(row)} each needs {amount(needed)}, and this machine has "
+        f"{amount(there)}. Give a smaller capacity, such as {there // 4 // row:,}, or smaller observations "
+        "(gymnasium.wrappers.ResizeObservation for images)."
+    )
+    if needed > there:
+        raise InputError(text)
+    warnings.warn(text, stacklevel=4)

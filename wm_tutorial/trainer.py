@@ -21,7 +21,7 @@ from wm_tutorial.agent import Agent, Carry, check_spaces, described
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, check_form, read_metrics, user_path, write_metrics
 from wm_tutorial.config import Config, builtin, change
 from wm_tutorial.data import COLLECT, Row, State
-from wm_tutorial.envs import Environments, EnvSource, name_of
+from wm_tutorial.envs import Environments, EnvSource, name_of, spelling, stored_source
 from wm_tutorial.errors import (
     CheckpointError,
     EnvironmentFailure,
@@ -36,6 +36,7 @@ from wm_tutorial.learner import Learner
 from wm_tutorial.process import AtOnce, Request, alone, cpu_threads, interruptible
 from wm_tutorial.randomness import Randomness
 from wm_tutorial.replay import Replay
+from wm_tutorial.spaces import warn_of_large_images
 
 
 class Trainer:
@@ -57,6 +58,7 @@ class Trainer:
         self.folder = None if folder is None else user_path(folder)
         self.random = Randomness(config.seed, config.device)
         self.environments = Environments(source, config.envs, (COLLECT, config.seed))
+        warn_of_large_images(self.environments.spaces)
         with self.random.active():
             self.agent = Agent(self.environments.spaces, config).to(config.device)
         self.learner = Learner(self.agent, config)
@@ -233,9 +235,27 @@ class Trainer:
         return command("resume", self.folder, *(["--env", name] if ":" in name else []))
 
     def evaluate(self, episodes: int, greedy: bool = True, seed: int | None = None) -> Evaluation:
-        """Evaluate on environments and seeds that training never sees."""
-        with alone(), cpu_threads(self.config.threads):
-            return evaluate(self.agent, self.source, episodes, self.config.seed if seed is None else seed, greedy)
+        """Evaluate on environments and seeds that training never sees.
+
+        Whoever trains in one environment has it evaluated in the same one, too: there may be no second simulator.
+        """
+        seed = self.config.seed if seed is None else seed
+        with alone(), cpu_threads(self.config.threads), self._lent() as environments:
+            simulators = 1 if self.config.envs == 1 else None
+            return evaluate(self.agent, environments or self.source, episodes, seed, greedy, simulators)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Environments | None]:
+        """Inside, the only environment may be used for something else; outside, it is where it was, lived again."""
+        if self.config.envs > 1 or self.environments.closed:
+            yield None
+            return
+        state = self.environments.state()
+        try:
+            yield self.environments
+        finally:
+            self.row = self.environments.restore(state, self.row)
+            self.running = np.where(self.row.is_first | self.row.is_last, 0.0, self.running)
 
     def record(self, kind: str, **values: Any) -> None:
         """Keep one line of metrics, and append it to metrics.jsonl."""
@@ -444,28 +464,6 @@ def devices() -> list[str]:
     return [name for name, found in there.items() if found]
 
 
-def stored_source(stored: Any, folder: Path) -> str:
-    """The id of the environment that a run was started on, if it may be made without a person naming it.
-
-    Raises:
-        InputError: if it was no id, or one for which Gymnasium imports a module.
-        CheckpointError: if it is something else.
-    """
-    if stored is None:
-        raise InputError(
-            f"The run in {folder} was started with a callable; give the environment again (env=..., or on the command "
-            "line --env module:callable)."
-        )
-    if not isinstance(stored, str):
-        raise CheckpointError(f"The checkpoint in {folder} names {stored!s:.200} for its environment, which is no id.")
-    if ":" in stored:
-        raise InputError(
-            f"The run in {folder} is one of the environment {stored!r:.200}, for which a module is imported, and files "
-            "do not decide which code runs here. If you trust the module, name it yourself: env=... or --env ... ."
-        )
-    return stored
-
-
 @dataclass
 class Pace:
     """How long things took since the run was begun or resumed: steps on which it learned, and evaluations."""
@@ -483,13 +481,3 @@ class Pace:
         evaluations = config.steps // every - step // every + (config.steps % every > 0) if every else 1
         each = self.evaluating / self.evaluations if self.evaluations else 0.0
         return (config.steps - step) * self.learning / self.steps + evaluations * each
-
-
-def spelling(source: EnvSource) -> str | None:
-    """How the command line names an environment: its id, or module:callable; None for what cannot be imported."""
-    if isinstance(source, str):
-        return source
-    if name := getattr(source, "spelling", None):
-        return str(name)
-    module, path = getattr(source, "__module__", "__main__"), str(getattr(source, "__qualname__", "<>"))
-    return None if module == "__main__" or "<" in path else f"{module}:{path}"

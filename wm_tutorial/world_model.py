@@ -14,6 +14,7 @@ from wm_tutorial.heads import (
     Bernoulli,
     ContinueHead,
     Image,
+    OneOf,
     SquaredError,
     SymlogVector,
     make_decoder,
@@ -28,7 +29,8 @@ from wm_tutorial.transforms import TwoHot
 class OpenLoop:
     """A prediction made from a context and then from actions alone.
 
-    obs        (B, T, ...)  in the units of the environment (images 0..1); rows before `context` are reconstructions
+    obs        (B, T, ...)  in the units of the environment (images 0..1; of discrete ones, the probability of each);
+                            rows before `context` are reconstructions
     reward     (B, T)
     continue_  (B, T)       probability that the episode goes on
     context    how many rows were seen
@@ -95,9 +97,9 @@ class WorldModel(nn.Module):
         going_on = self.config.discount if self.config.discount_in_continue else 1.0
         return going_on * (1.0 - batch.is_terminal.float())
 
-    def decode(self, feature: Tensor) -> SymlogVector | Image:
+    def decode(self, feature: Tensor) -> SymlogVector | OneOf | Image:
         """What the observation looks like in a state: (..., F)."""
-        prediction: SymlogVector | Image = self.decoder(feature)
+        prediction: SymlogVector | OneOf | Image = self.decoder(feature)
         return prediction
 
     def reward(self, feature: Tensor) -> SquaredError | TwoHot:

@@ -60,11 +60,23 @@ def open_loop(dream: Dream) -> Plot:
 
 
 def panels_of(dream: Dream) -> list[Panel]:
-    """What is drawn as lines: entries, reward, continue."""
+    """What is drawn as lines: entries, reward, continue.
+
+    Of a discrete observation that is its class, and the class the model holds most likely.
+    """
+    if dream.is_class:
+        told, guessed, last = (x.argmax(1) for x in (dream.truth, dream.predicted_obs, dream.persistence))
+        return [("observation (class)", told, guessed, last), *_outcomes(dream)]
     entries = dream.names or tuple(f"entry {i}" for i in range(0 if dream.is_image else dream.obs.shape[1]))
     truth, model, held = dream.truth, dream.predicted_obs, dream.persistence
     return [
         *((name, truth[:, i], model[:, i], held[:, i]) for i, name in enumerate(entries[:MAX_PANELS])),
+        *_outcomes(dream),
+    ]
+
+
+def _outcomes(dream: Dream) -> list[tuple[str, Array, Array, Array | None]]:
+    return [
         ("reward", dream.reward, dream.predicted_reward, None),
         ("probability that the episode goes on", dream.continue_, dream.predicted_continue, None),
     ]
@@ -82,7 +94,7 @@ def seat(panel: int, panels: int) -> tuple[int, slice]:
 
 
 def _heading(figure: Figure, dream: Dream) -> None:
-    left_out = 0 if dream.is_image else max(dream.obs.shape[1] - MAX_PANELS, 0)
+    left_out = 0 if dream.is_image or dream.is_class else max(dream.obs.shape[1] - MAX_PANELS, 0)
     title = dream.environment + (f"  ({left_out} more entries are left out)" if left_out else "")
     keys = [
         Line2D([], [], color=TRUTH, lw=2.4, label="truth"),
