@@ -78,7 +78,7 @@ def my_symexp(
     return torch.sign(x) * size
 '''
 RETURNS = '''\
-def my_returns(reward, discount, value, lam):
+def lambda_returns(reward, discount, value, lam):
     """Returns R_0..R_{H-1} of (B, H) arrays."""
     later, returns = value[:, -1], []
     for t in reversed(range(reward.shape[1])):
@@ -108,7 +108,7 @@ def exercise(number: int, name: str, solution: str, check: str) -> list[Notebook
         task(number, name),
         new_code_cell(stub, metadata={"tags": ["exercise"]}),
         new_code_cell(f"from wm_tutorial import check\n\n{ask}", metadata={"tags": ["check", "nbval-check-output"]}),
-        new_code_cell(f"{solution}\n\n{ask}".replace(name, solved), metadata=hidden),
+        new_code_cell(f"{solution.replace(name, solved)}\n\ncheck.{check}({solved})", metadata=hidden),
     ]
 
 
@@ -129,7 +129,7 @@ def sample() -> NotebookNode:
         new_markdown_cell(OPENED.replace("first", "second")),
         *exercise(1, "my_symlog", SYMLOG, "symlog"),
         *exercise(2, "my_symexp", SYMEXP, "symexp"),
-        *exercise(3, "my_returns", RETURNS, "lambda_returns"),
+        *exercise(3, "lambda_returns", RETURNS, "lambda_returns"),
         new_markdown_cell("## Quiz"),
         new_code_cell(QUIZ.strip(), metadata=folded),
         new_markdown_cell("## What you built\n\nA chapter.\n\n## What it still cannot do\n\nMuch.\n\n## References"),
