@@ -341,7 +341,7 @@ def _solution(cell: NotebookNode, to_write: NotebookNode, check: NotebookNode) -
         yield f"its solution does not define {', '.join(missing)}"
     if taken := set(wanted) & bound(cell.source):
         yield f"its solution takes the place of what the reader wrote: {', '.join(taken)}"
-    asked = re.sub(r"\w+", lambda word: wanted.get(word[0], word[0]), check.source.splitlines()[-1])
+    asked = re.sub(r"(?<!check\.)\b\w+", lambda word: wanted.get(word[0], word[0]), check.source.splitlines()[-1])
     if cell.source.splitlines()[-1] != asked:
         yield f"its solution does not end with {asked!r}"
     if not re.fullmatch(r".+: right, in all .+\nTrue", shown := _said(cell)):
