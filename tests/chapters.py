@@ -37,6 +37,8 @@ COLUMNS = 88  # what a box of code holds on the website; notebooks/ruff.toml has
 SLOW = {"08": 360}  # CPU seconds; a whole agent learns in chapter 08
 
 DRAWS = ("notebook.figure", "notebook.show", "notebook.table")
+PREDICT = "Predict, then run"
+OPENS = re.compile(r"<details><summary>What happened</summary>\n\n.+?\n\n</details>", re.DOTALL)
 
 SIMPLE = (
     ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Name, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Starred,
@@ -95,7 +97,8 @@ def run_cell(source: str, namespace: dict[str, Any]) -> Any:
 
 def measures(notebook: NotebookNode, name: str) -> dict[str, float]:
     """One row of the table of chapters; code that draws is not counted among the lines that need checks."""
-    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code_cells(notebook)]
+    code = [cell for cell in code_cells(notebook) if not asked(cell)]  # questions of a quiz are text
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
     # a cell to write in has nothing to check yet
     stubs = sum(len(cell.source.splitlines()) for cell in code_cells(notebook) if has(cell, "exercise"))
     drawing = sum(_drawing(cell) for cell in code_cells(notebook))
@@ -137,6 +140,17 @@ def _drawing(cell: NotebookNode) -> int:
         if any(ast.unparse(call).startswith(DRAWS) for call in called):
             drawing += node.end_lineno - node.lineno + 1
     return drawing
+
+
+def asked(cell: NotebookNode) -> int:
+    """How many questions a cell puts to the reader: the arguments of its `quiz(...)`."""
+    calls = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call))
+    return sum(len(call.args) for call in calls if ast.unparse(call.func) == "quiz")
+
+
+def folded(cell: NotebookNode, tag: str, what: str) -> bool:
+    """Whether a cell is folded on the website, by the tag, and in JupyterLab, by `what`."""
+    return has(cell, tag) and bool(cell.metadata.get("jupyter", {}).get(what))
 
 
 def _checks(cell: NotebookNode) -> int:
@@ -207,8 +221,62 @@ def closing(notebook: NotebookNode, name: str) -> Iterator[str]:
     last = ["## What you built", "## What it still cannot do", "## References"]
     if headings[-3:] != last:
         yield f"it does not end with {', '.join(last)}, but with {', '.join(headings[-3:])}"
-    if (asked := markdown(notebook).count("Predict, then run")) < 2:
-        yield f"it asks {asked} times to predict, and not at least twice: 'Predict, then run.'"
+    if (times := markdown(notebook).count(PREDICT)) < 2:
+        yield f"it asks {times} times to predict, and not at least twice: '{PREDICT}.'"
+
+
+def predictions(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """Who is asked to predict sees no answer before opening it: neither in an output nor in the text."""
+    for position, cell in enumerate(notebook.cells):
+        if cell.cell_type != "markdown" or PREDICT not in cell.source:
+            continue
+        if cell.source.count(PREDICT) > 1:
+            yield f"cell {cell.id} asks for two predictions at once"
+        if OPENS.search(cell.source.partition(PREDICT)[2]):
+            yield f"cell {cell.id} tells what happened below its own question, before anything ran"
+        until = _until_it_opens(notebook.cells[position + 1 :])
+        if until is None:
+            yield (
+                f"after the question of cell {cell.id} no <details><summary>What happened</summary>, "
+                "with empty lines around its text, follows"
+            )
+            continue
+        shows = [other for other in until if other.cell_type == "code" and other.outputs]
+        if not shows:
+            yield f"nothing is shown between the question of cell {cell.id} and its answer"
+        for other in shows:
+            if not folded(other, "hide-output", "outputs_hidden"):
+                yield f"cell {other.id} shows the answer to {cell.id}: it needs the tag hide-output and outputs_hidden"
+
+
+def _until_it_opens(cells: list[NotebookNode]) -> list[NotebookNode] | None:
+    """The cells before the fold that says what happened; None if the next question comes first, or none is there."""
+    for number, cell in enumerate(cells):
+        if cell.cell_type == "markdown" and OPENS.search(cell.source.partition(PREDICT)[0]):
+            return cells[:number]
+        if cell.cell_type == "markdown" and PREDICT in cell.source:
+            return None
+    return None
+
+
+def quizzes(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """A quiz of five to eight questions closes the chapter; its source, which has the answers, is folded."""
+    headings = [line for line in markdown(notebook).splitlines() if line.startswith("## ")]
+    if headings[-4:-3] != ["## Quiz"]:
+        yield f"'## Quiz' is not the last section before 'What you built', but {', '.join(headings[-4:-3])!r}"
+    cells = [cell for cell in code_cells(notebook) if asked(cell)]
+    if len(cells) != 1:
+        yield f"{len(cells)} cells call quiz(...), and not one"
+    for cell in cells:
+        before = "\n".join(other.source for other in notebook.cells[: notebook.cells.index(cell)])
+        if not before.rpartition("\n## ")[2].startswith("Quiz"):
+            yield f"the quiz, cell {cell.id}, does not stand under '## Quiz'"
+        if not 5 <= asked(cell) <= 8:
+            yield f"the quiz asks {asked(cell)} questions, and not 5 to 8"
+        if not folded(cell, "hide-input", "source_hidden"):
+            yield f"the answers of the quiz, cell {cell.id}, can be read: it needs the tag hide-input and source_hidden"
+        if "wm-quiz" not in everything(cell).partition(cell.source)[2]:
+            yield f"the quiz, cell {cell.id}, shows no questions: quiz(...) is the last expression of its cell"
 
 
 def exercises(notebook: NotebookNode, name: str) -> Iterator[str]:
@@ -264,7 +332,7 @@ def _check(cell: NotebookNode) -> Iterator[str]:
 
 def _solution(cell: NotebookNode, to_write: NotebookNode, check: NotebookNode) -> Iterator[str]:
     """Its functions have names of their own, so that what a reader wrote stays."""
-    hidden = has(cell, "hide-cell") and cell.metadata.get("jupyter", {}).get("source_hidden")
+    hidden = folded(cell, "hide-cell", "source_hidden")
     if not (has(cell, "solution") and has(cell, "nbval-check-output") and hidden):
         yield "no collapsed cell with the tags solution, hide-cell and nbval-check-output comes last"
         return
@@ -386,5 +454,5 @@ def plain(notebook: NotebookNode, name: str) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[NotebookNode, str], Iterator[str]], ...] = (
-    bounds, opening, closing, exercises, solutions, columns, execution, pictures, plain,
+    bounds, opening, closing, predictions, quizzes, exercises, solutions, columns, execution, pictures, plain,
 )  # fmt: skip

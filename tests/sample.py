@@ -29,6 +29,18 @@ notebook.show(
 )
 """
 PREDICT = "**Predict, then run.** Which one is larger? See [the room](../wm_tutorial/transforms.py)."
+OPENED = "<details><summary>What happened</summary>\n\nIt is the first.\n\n</details>"
+QUIZ = """\
+from wm_tutorial.course.quiz import Question, quiz
+
+quiz(
+    Question("Is 1 less than 2?", right={"yes": "By one."}, wrong={"no": "Not so."}),
+    Question("Is 2 less than 3?", right={"yes": "By one."}, wrong={"no": "Not so."}),
+    Question("Is 3 less than 4?", right={"yes": "By one."}, wrong={"no": "Not so."}),
+    Question("Is 4 less than 5?", right={"yes": "By one."}, wrong={"no": "Not so."}),
+    Question("Is 5 less than 6?", right={"yes": "By one."}, wrong={"no": "Not so."}),
+)
+"""
 COMPARE = """\
 def halved(x):
     return x / STEPS[1]
@@ -102,6 +114,8 @@ def exercise(number: int, name: str, solution: str, check: str) -> list[Notebook
 
 def sample() -> NotebookNode:
     """The chapter, not yet executed; what an editor leaves behind is in its metadata."""
+    closed = {"jupyter": {"outputs_hidden": True}}
+    folded = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
     cells = [
         new_markdown_cell(HEAD),
         new_code_cell(BEGIN, metadata={"lines_to_next_cell": 2}),
@@ -109,12 +123,15 @@ def sample() -> NotebookNode:
         new_code_cell("SIZE, STEPS = 10, [1, 2]"),
         new_code_cell(FIGURE.strip()),
         new_markdown_cell(PREDICT),
-        new_code_cell(FIGURE.strip().replace("log1p", "sqrt")),
-        new_markdown_cell(PREDICT),
-        new_code_cell(COMPARE.strip(), metadata={"tags": ["nbval-check-output"]}),
+        new_code_cell(FIGURE.strip().replace("log1p", "sqrt"), metadata={"tags": ["hide-output"], **closed}),
+        new_markdown_cell(f"{OPENED}\n\n{PREDICT}"),
+        new_code_cell(COMPARE.strip(), metadata={"tags": ["nbval-check-output", "hide-output"], **closed}),
+        new_markdown_cell(OPENED.replace("first", "second")),
         *exercise(1, "my_symlog", SYMLOG, "symlog"),
         *exercise(2, "my_symexp", SYMEXP, "symexp"),
         *exercise(3, "my_returns", RETURNS, "lambda_returns"),
+        new_markdown_cell("## Quiz"),
+        new_code_cell(QUIZ.strip(), metadata=folded),
         new_markdown_cell("## What you built\n\nA chapter.\n\n## What it still cannot do\n\nMuch.\n\n## References"),
     ]
     return new_notebook(cells=cells, metadata={"language_info": {"name": "python", "version": "3.11.0"}})

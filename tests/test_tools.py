@@ -17,7 +17,7 @@ from course import RESULTS, chapters, code_cells, has, links, read, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from run_notebooks import clean, execute, main, normalise
-from sample import NAME, sample
+from sample import NAME, OPENED, QUIZ, sample
 from student import build
 
 from wm_tutorial.course.copy import student
@@ -48,7 +48,7 @@ def ran(course: Path) -> NotebookNode:
 
 def test_a_chapter_that_ran_shows_what_its_cells_say(ran: NotebookNode) -> None:
     cells = code_cells(ran)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(sample().cells) - 7))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(code_cells(sample())) + 1))
     assert cells[4].outputs[0].text == "1.5\n"
     assert [output.data["text/plain"] for cell in cells if has(cell, "check") for output in cell.outputs[1:]] == [
         "False"
@@ -262,7 +262,7 @@ def test_definitions_are_imports_constants_and_functions_and_nothing_runs(ran: N
     assert (defined["SIZE"], defined["STEPS"], defined["TWICE"]) == (10, [1, 2], 20)
     assert defined["halved"](5.0) == 2.5 and defined["solved_symexp"](torch.zeros(2)).tolist() == [0.0, 0.0]
     exercises = {f"{whose}_{name}" for whose in ("my", "solved") for name in ("symlog", "symexp", "returns")}
-    names = {"math", "torch", "notebook", "check", "halved", "nothing", *exercises}
+    names = {"math", "torch", "notebook", "check", "Question", "quiz", "halved", "nothing", *exercises}
     assert defined.keys() - {"__builtins__"} == {"SIZE", "STEPS", "TWICE", *names}
 
 
@@ -335,6 +335,7 @@ def longer(notebook: NotebookNode) -> None:
 
 
 HINT = "<details><summary>Hint 2</summary>"
+LAST = QUIZ.splitlines()[-2]
 SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "too short": ("bounds", "words: ", replace("words of prose " * 500, "few ")),
     "code blocks are no prose": ("bounds", "words: ", replace("words of prose " * 500, f"```\n{'words ' * 2000}\n```")),
@@ -342,7 +343,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "long cells": ("bounds", "longest cell: ", replace("SIZE, STEPS", "\n".join(["pass"] * 40 + ["SIZE, STEPS"]))),
     "cells are no small pieces": ("bounds", "median cell: ", longer),
     "few checks": ("bounds", "lines per check: ", longer),
-    "two exercises": ("bounds", "exercises: 2, and not 3 to 6", without(9, 13)),
+    "two exercises": ("bounds", "exercises: 2, and not 3 to 6", without(10, 14)),
     "one picture": ("bounds", "images: 1, and not 2", without(4, 5)),
     "large": ("bounds", "kilobytes: ", shows(output_type="stream", name="stdout", text="1" * 1_500_000)),
     "no title": ("opening", "title like '# 07 ·", replace("# 07 · Sample", "# Sample")),
@@ -353,6 +354,32 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "no limits": ("closing", "does not end with", replace("## What it still cannot do", "## Outlook")),
     "not at the end": ("closing", "does not end with", replace("## What you built", "## What you built\n\n## More")),
     "asks once": ("closing", "asks 0 times", replace("Predict, then run", "Run")),
+    "an answer in sight on the website": ("predictions", "needs the tag hide-output", cell("hide-output", tags=[])),
+    "an answer in sight in JupyterLab": ("predictions", "and outputs_hidden", cell("hide-output", jupyter={})),
+    "an answer that does not open": ("predictions", "no <details><summary>What", replace("It is the first.", "")),
+    "the next question before the answer": (
+        "predictions",
+        "after the question of cell 07-06 no <details>",
+        replace(OPENED, "It is the first."),
+    ),
+    "the answer under the question": (
+        "predictions",
+        "tells what happened below its own question",
+        replace("See [the room]", f"\n\n{OPENED}\n\nSee [the room]"),
+    ),
+    "an answer to nothing": ("predictions", "nothing is shown between the question of cell 07-06", without(6, 7)),
+    "two questions at once": (
+        "predictions",
+        "asks for two predictions",
+        replace("Which one", "Predict, then run. Which one"),
+    ),
+    "no heading of a quiz": ("quizzes", "'## Quiz' is not the last section", replace("## Quiz", "### Quiz")),
+    "a quiz in the middle": ("quizzes", "does not stand under '## Quiz'", move(23, 4)),
+    "no quiz": ("quizzes", "0 cells call quiz(...)", without(23, 24)),
+    "four questions": ("quizzes", "asks 4 questions", replace(LAST, "")),
+    "answers that can be read": ("quizzes", "can be read", cell("hide-input", tags=[])),
+    "answers that can be read in JupyterLab": ("quizzes", "can be read", cell("hide-input", jupyter={})),
+    "a quiz that is not shown": ("quizzes", "shows no questions", output("wm-quiz", "quiz")),
     "wrong number": ("exercises", "Exercise 7.1 should be Exercise 7.2", replace("Exercise 7.2", "Exercise 7.1")),
     "no stars": ("exercises", "no line like '★☆☆ · 5 minutes'", replace("★★☆ · 5 minutes", "easy")),
     "no signature": ("exercises", "no signature", replace("def my_symexp(x): ...", "my_symexp(x)")),
@@ -360,7 +387,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "hint without empty line": ("exercises", "hints ['1']", replace(f"{HINT}\n", HINT)),
     "solution in sight": ("exercises", "no collapsed cell", cell("solution", jupyter={})),
     "solution not hidden in the book": ("exercises", "no collapsed cell", cell("solution", tags=["solution"])),
-    "solution elsewhere": ("exercises", "no collapsed cell", move(12, 9)),
+    "solution elsewhere": ("exercises", "no collapsed cell", move(13, 10)),
     "solution without its check": (
         "exercises",
         "does not end with 'check.symlog(solved_symlog)'",

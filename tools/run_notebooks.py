@@ -87,10 +87,9 @@ def normalise(notebook: NotebookNode, number: str) -> None:
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
     for position, cell in enumerate(notebook.cells, 1):
         cell.id = f"{number}-{position:02d}"
-        tags, hidden = cell.metadata.get("tags"), cell.metadata.get("jupyter", {}).get("source_hidden")
-        kept: Mapping[str, object] = ({"tags": tags} if tags else {}) | (
-            {"jupyter": {"source_hidden": True}} if hidden else {}
-        )
+        tags, jupyter = cell.metadata.get("tags"), cell.metadata.get("jupyter", {})
+        folded = {what: True for what in ("source_hidden", "outputs_hidden") if jupyter.get(what)}
+        kept: Mapping[str, object] = ({"tags": tags} if tags else {}) | ({"jupyter": folded} if folded else {})
         cell.metadata = nbformat.from_dict(kept)
         for output in cell.get("outputs", []):
             output.pop("transient", None)
