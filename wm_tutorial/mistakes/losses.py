@@ -110,7 +110,8 @@ POLICY_LOSS = Part(
     ),
     mistakes={
         "advantage_not_detached": Mistake(
-            "the advantage is not detached, so the actor's loss also moves the critic: lowering it looks like a gain.",
+            "the advantage is not detached, so the actor's loss also moves the critic: as log-probabilities are never "
+            "positive, it pushes the critic up.",
             "returns - value is a plain formula; that it must be a number here, not a function, is not written in it.",
             (_policy_loss(advantage=lambda returns, value: returns - value),
              _policy_loss(advantage=lambda returns, value: returns.detach() - value),
