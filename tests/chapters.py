@@ -46,6 +46,31 @@ SIMPLE = (
 )  # fmt: skip
 
 
+NUMBER = re.compile(
+    r"(?<![\w.,/#-])\d[\d,]*\.\d+(?!\.?\w)"  # 0.17, but no 0.1.0
+    r"|(?<![\w.,/#])\d{1,3}(?:,\d{3})+(?!,?\w)"  # 20,000
+    r"|(?<![\w.,/#])\d{3,}(?!,?\w)"  # 776
+)
+# What no reader looks for in an output: code, formulas, links, headings, exercises, references, years of papers.
+UNCOUNTED = re.compile(
+    r"^```.*?^```|`[^`\n]+`|\$\$.*?\$\$|\$[^$]+\$|!?\[[^]]*\]\([^)]*\)|^#[^\n]*|<[^>]+>"
+    r"|arXiv [\d.]+|[Ee]xercise \d\.\d|\b[A-Z]\w+,? (?:19|20)\d\d\b",
+    re.DOTALL | re.MULTILINE,
+)
+TRACED = ("06", "07", "08")  # the chapters whose numbers have been traced so far
+# Numbers that no cell of the chapter prints or holds, and why they may stand in its text all the same.
+UNPRINTED: dict[str, dict[str, str]] = {
+    "06": {
+        "0.99": "a usual discount, as an example",
+        "0.997": "the discount of the agent, which this chapter does not build",
+        "500": "the time limit of CartPole, a rule of the environment",
+    },
+    "08": {
+        "0.5001": "two probabilities that nearly agree, as an example",
+        "0.4999": "two probabilities that nearly agree, as an example",
+    },
+}
+
 MACHINE = re.compile(r"(?<![\w/.])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S*|[A-Z]:\\\S+|0x[0-9a-f]{8,}")
 
 
@@ -454,6 +479,42 @@ def plain(notebook: NotebookNode, name: str) -> Iterator[str]:
         yield f"plain Jupyter shows directives and roles as they are: {found[0]}"
 
 
+def numbers(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """A decimal number, or one of three digits and more, stands in an output or in the code, rounded or not."""
+    if not name.startswith(TRACED):
+        return
+    known = list(_known(notebook))
+    for cell in notebook.cells[1:]:  # the first is the head, with the minutes
+        if cell.cell_type != "markdown":
+            continue
+        text = UNCOUNTED.sub(" ", cell.source.partition("## References")[0])
+        for number in NUMBER.findall(text):
+            if number not in UNPRINTED.get(name[:2], {}) and not any(_says(number, value) for value in known):
+                yield f"cell {cell.id} says {number}, which no output shows and no code holds: print it or drop it"
+
+
+def _known(notebook: NotebookNode) -> Iterator[float]:
+    """The numbers in the outputs and in the code; questions of a quiz are text, and prove nothing."""
+    for cell in code_cells(notebook):
+        if asked(cell):
+            continue
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+                yield abs(float(node.value))
+        for output in cell.outputs:
+            said = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+            for number in re.findall(r"\d[\d,]*(?:\.\d*)?(?:e[+-]?\d+)?", said):
+                yield float(number.replace(",", ""))
+
+
+def _says(number: str, value: float) -> bool:
+    """Whether `number`, as the text has it, is `value`, or what rounding leaves of it."""
+    written = float(number.replace(",", ""))
+    half_a_digit = 0.5 * 10.0 ** -len(number.partition(".")[2])
+    return abs(written - value) <= half_a_digit * (1 + 1e-9)
+
+
 RULES: tuple[Callable[[NotebookNode, str], Iterator[str]], ...] = (
     bounds, opening, closing, predictions, quizzes, exercises, solutions, columns, execution, pictures, plain,
+    numbers,
 )  # fmt: skip

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 import torch
 from chapters import RULES, bounds, definitions_of
-from course import RESULTS, chapters, code_cells, has, links, read, write
+from course import RESULTS, chapters, code_cells, has, links, markdown, read, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from run_notebooks import alike, check, check_all, clean, execute, main, normalise
@@ -373,6 +373,11 @@ def longer(notebook: NotebookNode) -> None:
         cell.source += 6 * "\npass"
 
 
+def tells(text: str) -> Spoil:
+    """One more paragraph of text."""
+    return replace("words of prose " * 500, f"{'words of prose ' * 500}\n\n{text}\n")
+
+
 HINT = "<details><summary>Hint 2</summary>"
 LAST = QUIZ.splitlines()[-2]
 SPOILED: dict[str, tuple[str, str, Spoil]] = {
@@ -516,6 +521,14 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "empty alternative text": ("pictures", "no alternative text", output('alt="', 'alt="" title="')),
     "no caption": ("pictures", "a figure has no caption", output("figcaption", "div")),
     "picture in the text": ("pictures", "in the text has no alternative", replace("See [the room]", "See ![]")),
+    "decimal number out of nowhere": ("numbers", "says 0.17, which no output", tells("It is 0.17 long.")),
+    "large number out of nowhere": ("numbers", "says 20,000, which no output", tells("Of 20,000, or so.")),
+    "rounded to another number": ("numbers", "says 1.6, which no output", tells("It is 1.6.")),  # 1.5 is printed
+    "number in the fold of an answer": (
+        "numbers",
+        "says 776, which no output",
+        tells("<details><summary>What happened</summary>\n\n776 nats.\n\n</details>"),
+    ),
     "dead link": ("plain", "../wm_tutorial/nowhere.py leads nowhere", replace("transforms.py)", "nowhere.py)")),
     "directive": ("plain", "directives and roles as they are: ```{note", replace("Which one", "\n```{note}\n")),
     "role": ("plain", "directives and roles as they are: {doc}`", replace("Which one", "See {doc}`x`, which")),
@@ -538,6 +551,35 @@ def test_a_spoiled_sample_is_caught_by_its_rule(name: str, ran: NotebookNode, co
     rule, expected, spoil = SPOILED[name]
     spoil(ran)
     assert any(by == rule and expected in said for by, said in complaints(ran)), complaints(ran)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is 1.5, or 2.", "`0.17` and $0.17$ and $$0.17$$", "[776](../README.md)", "#### 0.17",
+        "Williams 1992 says so.", "See exercise 6.3.", "arXiv 2301.04104", "```\n0.17\n```", "12 of 99",
+        "version 0.1.0",
+    ],
+)  # fmt: skip
+def test_a_number_may_stand_where_it_is_printed_or_is_no_result(
+    text: str, ran: NotebookNode, complaints: Complaints
+) -> None:
+    tells(text)(ran)
+    assert [complaint for by, complaint in complaints(ran) if by == "numbers"] == []
+
+
+def test_a_number_that_no_cell_prints_may_stand_if_it_says_why(
+    ran: NotebookNode, complaints: Complaints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tells("It stays at 43.5.")(ran)
+    monkeypatch.setitem(chapter_rules.UNPRINTED, "07", {"43.5": "of a run in book/results"})
+    assert [complaint for by, complaint in complaints(ran) if by == "numbers"] == []
+
+
+def test_every_exception_for_a_number_is_needed() -> None:
+    for name, exceptions in chapter_rules.UNPRINTED.items():
+        (path,) = chapters([name])
+        assert not [number for number in exceptions if number not in markdown(read(path))]
 
 
 def test_every_rule_is_tried() -> None:

@@ -83,7 +83,7 @@ def actor_loss(log_prob: Tensor, entropy: Tensor, advantage: Tensor, weight: Ten
     """REINFORCE with an entropy bonus, per imagined step.
 
     Critical: the advantage is a number here, not a function: without the stop-gradient the actor's loss would
-    raise its "advantage" by lowering the critic.
+    push the critic up, far above the returns, since log-probabilities are never positive.
 
     Shapes: all (N, H) -> (N, H).
     Source: Hafner et al. 2023 (arXiv 2301.04104), "Actor learning"; danijar/dreamerv3 `dreamerv3/agent.py:407-415`.

@@ -279,7 +279,8 @@ BUGS = (
         caught_by=("test_actor_critic.py::test_the_losses_treat_advantage_target_and_weight_as_numbers", ROUTES),
         replaces=_in_the_package(_open_advantage), needs=REINFORCE,
         forms={POLICY_LOSS: Mistake(
-            "the advantage is not detached, so the actor's loss also moves the critic: lowering it looks like a gain.",
+            "the advantage is not detached, so the actor's loss also moves the critic: as log-probabilities are never "
+            "positive, it pushes the critic up.",
             "returns - value is a plain formula; that it must be a number here, not a function, is not written in it.",
             (_policy_loss(_open_advantage),
              _policy_loss(_open_advantage, advantage=lambda returns, value: returns.detach() - value),
