@@ -43,10 +43,11 @@ ENV, RUN, DIR = (tyro.conf.arg(metavar=name) for name in ("ENV", "RUN", "DIR"))
 
 
 def announce(run: Run) -> None:
-    """Say how good a finished run is, and where it lies."""
+    """Say how good a finished run is, draw it with the same number on its page, and say where it lies."""
     tell("Evaluating 100 new episodes.")
-    tell(f"Greedy evaluation: {run.evaluate(100)}")
-    tell(f"Run folder: {run.path}  (open {run.path / 'index.html'})")
+    evaluation = run.evaluate(100)
+    tell(f"Greedy evaluation: {evaluation}")
+    tell(f"Run folder: {run.path}  (open {run.report(evaluation)})")
 
 
 def load(run: str, env: str | None) -> Run:
@@ -66,7 +67,7 @@ class Train:
 
     def __call__(self) -> None:
         """Train, evaluate, draw."""
-        with train(named(self.env), out=self.out, **dataclasses.asdict(self.config)) as run:
+        with train(named(self.env), out=self.out, draw=False, **dataclasses.asdict(self.config)) as run:
             announce(run)
 
 
@@ -84,7 +85,7 @@ class Resume:
     def __call__(self) -> None:
         """Train on, evaluate, draw."""
         changes: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
-        with resume(self.run, named(self.env) if self.env is not None else None, **changes) as run:
+        with resume(self.run, named(self.env) if self.env is not None else None, draw=False, **changes) as run:
             announce(run)
 
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from wm_tutorial import figures
 from wm_tutorial.config import plain
-from wm_tutorial.envs import name_of
+from wm_tutorial.envs import spelling
+from wm_tutorial.errors import command
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.imagination import imagine
 from wm_tutorial.randomness import isolated_random
@@ -35,7 +36,7 @@ PAGE = """<!doctype html>
 <h2>Go on</h2>
 {commands}
 <pre>from wm_tutorial import Agent
-agent, carry = Agent.load("{folder}"), None
+agent, carry = Agent.load({folder}), None
 action, carry = agent.act(obs, carry)</pre>
 <details><summary>All options</summary><pre>{options}</pre></details>
 </body></html>
@@ -43,9 +44,20 @@ action, carry = agent.act(obs, carry)</pre>
 
 COMMANDS = """<p>In a terminal where the environment is active (<code>source .venv/bin/activate</code>, on Windows
 <code>.venv\\Scripts\\activate</code>):</p>
-<pre>wm-tutorial evaluate {folder}
-wm-tutorial dream {folder} --seed 1
-wm-tutorial resume {folder} --steps {more}</pre>"""
+<pre>{lines}</pre>"""
+
+
+def commands(folder: Path, trainer: Trainer) -> str:
+    """What can be done next on the command line; nothing for an environment that cannot be named there."""
+    if (name := spelling(trainer.source)) is None:
+        return ""
+    named = ["--env", name] if ":" in name else []  # a file never says what is to be imported
+    lines = [
+        command("evaluate", folder, *named),
+        command("dream", folder, *named, "--seed", 1),
+        command("resume", folder, *named, "--steps", 2 * trainer.config.steps),
+    ]
+    return COMMANDS.format(lines=html.escape("\n".join(lines)))
 
 
 def imagined_trajectory(trainer: Trainer) -> Figure:
@@ -98,7 +110,7 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
     if records["train"]:
         show_figure("losses.png", figures.losses(trainer.records), "Losses and more, each averaged between two points.")
 
-    config, name = trainer.config, name_of(trainer.source)
+    config, name = trainer.config, trainer.environment_name
     size = f", size {config.size}" if config.size else ""
     score = f"{trainer.steps} environment steps, {trainer.updates} updates, {trainer.seconds:.0f} s of learning."
     if evaluation:
@@ -110,8 +122,8 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
         title=html.escape(f"{name}, preset {config.preset}{size}, seed {config.seed}"),
         score=html.escape(score),
         figures="\n".join(shown),
-        commands=COMMANDS.format(folder=folder, more=2 * config.steps) if isinstance(trainer.source, str) else "",
-        folder=html.escape(str(folder)),
+        commands=commands(folder, trainer),
+        folder=html.escape(repr(folder.as_posix())),
         options=html.escape(json.dumps(plain(config), indent=2, allow_nan=False)),
     )
     (folder / "index.html").write_text(page, encoding="utf-8")

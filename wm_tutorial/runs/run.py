@@ -83,11 +83,18 @@ class Run:
         """One real episode beside the model's prediction of it; see `wm_tutorial.dream.dream`."""
         return dream(self.agent, self.trainer.source, context, horizon, seed)
 
-    def report(self) -> Path:
-        """Draw every figure of the run into its folder, with a page index.html that shows them; returns the page."""
+    def report(self, evaluation: Evaluation | None = None) -> Path:
+        """Draw every figure of the run into its folder, with a page index.html that shows them; returns the page.
+
+        evaluation: what the page says of the agent; the last one of the run if None.
+        """
         from wm_tutorial.runs import report  # here and not above: matplotlib is slow to import, and few calls draw
 
-        return report.write(self.path, self.trainer)
+        tell("Drawing the figures of the run.")
+        try:
+            return report.write(self.path, self.trainer, evaluation)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(f"Stopped while drawing. The run in {self.path} is complete.") from error
 
     def __repr__(self) -> str:
         """For notebooks."""
@@ -136,12 +143,13 @@ def train(
             return finish(trainer, draw)
 
 
-def resume(path: str | Path, env: EnvSource | None = None, **changes: Any) -> Run:
+def resume(path: str | Path, env: EnvSource | None = None, draw: bool = True, **changes: Any) -> Run:
     """Go on with a run that was stopped, exactly as if it had not been.
 
     Args:
         path: the run folder.
         env: the environment, needed only if the run was started with a callable.
+        draw: as for `train`.
         changes: options to change, such as a larger `steps`.
 
     Raises:
@@ -153,7 +161,7 @@ def resume(path: str | Path, env: EnvSource | None = None, **changes: Any) -> Ru
         checkpoint.read(folder / CHECKPOINT)  # which says so
     with locked(folder), closed_after_an_error(Trainer.load(folder, env, **changes)) as trainer:
         write_settings(trainer)
-        return finish(trainer)
+        return finish(trainer, draw)
 
 
 @contextmanager
@@ -173,11 +181,7 @@ def finish(trainer: Trainer, draw: bool = True) -> Run:
     trainer.run()
     run = Run(trainer, trainer.folder)
     if draw:
-        tell("Drawing the figures of the run.")
-        try:
-            run.report()
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(f"Stopped while drawing. The run in {trainer.folder} is complete.") from error
+        run.report()
     return run
 
 
