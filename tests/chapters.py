@@ -57,9 +57,18 @@ UNCOUNTED = re.compile(
     r"|arXiv [\d.]+|[Ee]xercise \d\.\d|\b[A-Z]\w+,? (?:19|20)\d\d\b",
     re.DOTALL | re.MULTILINE,
 )
-TRACED = ("06", "07", "08")  # the chapters whose numbers have been traced so far
 # Numbers that no cell of the chapter prints or holds, and why they may stand in its text all the same.
 UNPRINTED: dict[str, dict[str, str]] = {
+    "00": {
+        "230": "0.997 ** 230 is a half",
+        "2,500": "the round number of a step in the output",
+        "256": "a default of the preset, in a comment of the code",
+        "0.209": "12 degrees in radians",
+        "333": "1 / (1 - 0.997), in the sentence",
+    },
+    "01": {"0.007": "exp(-10 / 2), the bound in the sentence", "7.5": "printed in the figure above"},
+    "02": {"5,000": "rows of chapter 00"},
+    "04": {"1.44": "1 / ln 2, bits in a nat"},
     "06": {
         "0.99": "a usual discount, as an example",
         "0.997": "the discount of the agent, which this chapter does not build",
@@ -481,8 +490,6 @@ def plain(notebook: NotebookNode, name: str) -> Iterator[str]:
 
 def numbers(notebook: NotebookNode, name: str) -> Iterator[str]:
     """A decimal number, or one of three digits and more, stands in an output or in the code, rounded or not."""
-    if not name.startswith(TRACED):
-        return
     known = list(_known(notebook))
     for cell in notebook.cells[1:]:  # the first is the head, with the minutes
         if cell.cell_type != "markdown":
