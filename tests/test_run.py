@@ -218,6 +218,21 @@ def test_a_run_closes_its_environments_once_it_is_left() -> None:
     assert len(run.evaluate(2).returns) == 2  # in environments of its own
 
 
+def test_with_one_environment_a_single_simulator_is_enough_from_the_first_step_to_a_dream() -> None:
+    most = 0
+
+    class Single(Troupe):
+        def __call__(self) -> Scripted:
+            nonlocal most
+            env = super().__call__()
+            most = max(most, open_ones(self))
+            return env
+
+    with tiny_train(Single([9, -12]), envs=1, eval_every=30) as run:
+        assert run.evaluate(30).mean and run.dream(1, 2).context == 1
+    assert most == 1
+
+
 @pytest.mark.parametrize("error", [EnvironmentFailure("broken"), KeyboardInterrupt(), SystemExit()], ids=repr)
 def test_a_run_that_fails_closes_its_environments(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     troupe = Troupe([3, -4])

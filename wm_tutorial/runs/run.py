@@ -179,6 +179,8 @@ def finish(trainer: Trainer, draw: bool = True) -> Run:
     assert trainer.folder is not None
     tell(trainer.replay)
     trainer.run()
+    if trainer.config.envs == 1:  # there may be no second simulator: whoever looks at the agent opens one of their own
+        trainer.environments.close()
     run = Run(trainer, trainer.folder)
     if draw:
         run.report()
