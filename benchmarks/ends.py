@@ -49,7 +49,10 @@ class Ends:
 @torch.no_grad()
 def ends(run: Run, draws: int = 16) -> dict[str, Ends]:
     """Both ways to end, for all episodes in the replay of a run on CartPole; `draws` imagined ends of each."""
-    columns = run.trainer.replay.state_dict()  # oldest row first
+    replay = run.trainer.replay
+    oldest = replay.added - min(replay.added, replay.length)  # in the ring, row n lies at n % length
+    rings = {name: torch.stack(rings) for name, rings in replay.state_dict().items() if isinstance(rings, list)}
+    columns = {name: ring.roll(-(oldest % replay.length), dims=1) for name, ring in rings.items()}  # oldest row first
     batch = Batch(
         obs=columns["obs"][:, 1:], action=columns["action"][:, 1:], previous_action=columns["action"][:, :-1],
         reward=columns["reward"][:, 1:], is_first=columns["is_first"][:, 1:], is_last=columns["is_last"][:, 1:],

@@ -22,7 +22,7 @@ from helpers import randomise
 from scripted import Fixed, Scripted, Seeded, Space, assert_same, memory, snapshot, tiny, tree
 
 from wm_tutorial import checkpoint
-from wm_tutorial.agent import Agent, agent_spaces
+from wm_tutorial.agent import Agent, told_spaces
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, read, write, write_or_rescue, write_text
 from wm_tutorial.config import make_config
 from wm_tutorial.data import Spaces
@@ -507,11 +507,11 @@ def test_a_discrete_observation_below_the_first_one_is_refused() -> None:
 
 
 def test_an_agent_that_knew_classes_as_numbers_is_refused() -> None:
-    told = {"spaces": dataclasses.asdict(Spaces("discrete", (3,), "discrete", 2, (0.0,), (1.0,)))}
-    assert agent_spaces(told).obs_kind == "discrete"
-    del told["spaces"]["native_shape"]
-    with pytest.raises(CheckpointError, match=r"earlier version.*Train again"):
-        agent_spaces(told)
+    told = dataclasses.asdict(Spaces("discrete", (3,), "discrete", 2, (0.0,), (1.0,)))
+    assert told_spaces(told).obs_kind == "discrete"
+    del told["native_shape"]
+    with pytest.raises(ValueError, match=r"earlier version.*now they are classes"):
+        told_spaces(told)
 
 
 # --- An agent alone ---------------------------------------------------------------------------------------------------

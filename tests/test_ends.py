@@ -15,7 +15,15 @@ ENDS = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "ends.py
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    options = {"steps": 600, "prefill": 600, "hidden": 8, "memory_size": 8, "latent_size": 2, "eval_every": 0}
+    options = {
+        "steps": 600,
+        "prefill": 600,
+        "updates_per_step": 0.0,
+        "hidden": 8,
+        "memory_size": 8,
+        "latent_size": 2,
+        "eval_every": 0,
+    }
     return train(
         "CartPole-v1", "dreamer_v3", "nano", out=tmp_path, draw=False, eval_episodes=1, memory_blocks=2, **options
     )

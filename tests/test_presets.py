@@ -73,7 +73,7 @@ def test_the_run_folder_is_named_after_the_size_if_there_is_one(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wm_tutorial.runs.report.write", lambda folder, trainer: folder)
+    monkeypatch.setattr("wm_tutorial.runs.report.write", lambda folder, *_: folder)
     sized = SMALLER if preset == "dreamer_v3" else TINY
     run = train("CartPole-v1", preset=preset, **(sized | {"steps": 30}), seed=3)
     assert run.path == Path("runs") / {"guide": "CartPole-v1-guide-seed3"}.get(

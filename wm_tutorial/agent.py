@@ -216,6 +216,10 @@ def told_spaces(told: dict[str, Any]) -> Spaces:
     for name, hint in get_type_hints(Spaces).items():
         if not _is_of(value := getattr(spaces, name), hint):
             raise ValueError(f"{name} is {value!r:.200}, and must be {hint}")
+    if (native := spaces.native_shape) is not None:
+        numbers = 1 if spaces.obs_kind == "discrete" else math.prod(spaces.obs_shape)
+        if min(native, default=1) < 1 or math.prod(native) != numbers:
+            raise ValueError(f"native_shape is {native}, which is no shape of {spaces}")
     bounds = spaces.action_size if spaces.action_kind == "continuous" else 1
     axes = 3 if spaces.obs_kind == "image" else 1
     if (len(spaces.action_low), len(spaces.action_high), len(spaces.obs_shape)) != (bounds, bounds, axes):
