@@ -1,6 +1,7 @@
 """The divergence against torch.distributions and against sampling; then who learns from it, and when nobody does."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -99,15 +100,24 @@ def test_one_distribution_may_be_compared_with_many() -> None:
 # --- Balancing: the same number twice, each teaching one side ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("shapes", [[(5, 1), (5, 1), (1, 5), (1, 5)], [(3,), (3,), (3,), (1,)], [(3,), (3,), (), ()]])
+ODD_ONES_OUT = [[(2, 1) if i == place else (2, 3) for i in range(4)] for place in range(4)]
+
+
+@pytest.mark.parametrize("shapes", [[(5, 1), (5, 1), (1, 5), (1, 5)], [(3,), (3,), (), ()], *ODD_ONES_OUT])
 def test_what_is_summed_over_is_never_broadcast(shapes: list[tuple[int, ...]]) -> None:
-    with pytest.raises(InputError, match="the last axis, Z, must be the same"):
+    told = (
+        f"gaussian_kl got tensors of shapes {', '.join(map(str, shapes))}; the last axis, Z, must be the same in all."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
         gaussian_kl(*[torch.zeros(shape) for shape in shapes])
 
 
 def test_classes_are_never_broadcast() -> None:
-    with pytest.raises(InputError, match="the last two axes, S and K, must be the same"):
+    shapes = "(4, 2, 3), (4, 1, 3)"
+    told = f"categorical_kl got tensors of shapes {shapes}; the last two axes, S and K, must be the same in all."
+    with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
         categorical_kl(torch.zeros(4, 2, 3), torch.zeros(4, 1, 3))
+    assert categorical_kl(torch.zeros(2, 3), torch.zeros(2, 3)).shape == ()  # without a leading axis, too
 
 
 def test_both_are_the_divergence_of_the_posterior_from_the_prior() -> None:

@@ -540,14 +540,30 @@ def test_a_replay_larger_than_the_machine_is_refused_before_anything_is_allocate
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     row = 3 * 4 + 2 * 4 + 4 + 3 + MEMORY * 4 + LATENT * 4
-    monkeypatch.setattr("wm_tutorial.replay.machine_memory", lambda: 1000 * row)
+    monkeypatch.setattr("wm_tutorial.process.machine_memory", lambda: 1000 * row)
     replay_of(500, 2)
     with pytest.warns(UserWarning, match=f"501 rows of {row} bytes each needs 23.5 kB, and this machine has 47 kB"):
         replay_of(501, 1)
     with pytest.raises(InputError, match=r"1,001 rows.*smaller capacity, such as 250, or.*ResizeObservation"):
         replay_of(1001, 1)
-    monkeypatch.setattr("wm_tutorial.replay.machine_memory", lambda: None)
+    monkeypatch.setattr("wm_tutorial.process.machine_memory", lambda: None)
     replay_of(1001, 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "value", "told"),
+    [
+        ("added", -1, "replay.added is -1; it must be 0 or more"),
+        ("added", None, "replay.added is NoneType; it must be int"),
+        ("served", 11, "replay.served is 11; no more than 10 rows were added"),
+    ],
+)
+def test_counts_that_no_replay_has_are_told(count: str, value: int | None, told: str) -> None:
+    replay = replay_of(8, 2)
+    fill(replay, 5)
+    with pytest.raises(CheckpointError, match=f"^{told}$"):
+        replay.load_state_dict(replay.state_dict() | {count: value})
+    replay.load_state_dict(replay.state_dict() | {"served": 10})  # all of them may have been
 
 
 def test_classes_are_kept_as_numbers_and_handed_out_as_they_came() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from wm_tutorial.errors import CheckpointError, InputError, OutputError
 
-CHECKPOINT, AGENT, METRICS = "checkpoint.pt", "agent.safetensors", "metrics.jsonl"
+CHECKPOINT, AGENT, METRICS, SETTINGS = "checkpoint.pt", "agent.safetensors", "metrics.jsonl", "config.json"
 FORMAT, AGENT_FORMAT = "wm_tutorial checkpoint", "wm_tutorial agent"
 VERSION, AGENT_VERSION = 2, 1
 READABLE = (1, VERSION)  # version 1 kept the replay in one piece, oldest row first
@@ -37,7 +37,11 @@ def user_path(path: str | Path) -> Path:
         if "\0" in str(path):
             raise ValueError("a file's name cannot hold the character NUL")
         return Path(path).expanduser()
-    except (TypeError, ValueError, RuntimeError) as error:  # no text; NUL; a ~user whom nobody knows
+    except RuntimeError as error:
+        raise InputError(
+            f"The path is {path!r}, and that home folder is unknown here. Give the name of a folder or file."
+        ) from error
+    except (TypeError, ValueError) as error:  # no text; NUL
         raise InputError(f"The path is {path!r}: {error}. Give the name of a folder or file.") from error
 
 
@@ -210,7 +214,7 @@ def written_by(path: Path, content: dict[str, Any]) -> str:
     """The version of this package that wrote a checkpoint, for errors: as the file or config.json beside it say."""
     told = content.get("wm_tutorial")
     with suppress(OSError, ValueError, AttributeError):
-        told = told or json.loads((path.parent / "config.json").read_text(encoding="utf-8")).get("wm_tutorial")
+        told = told or json.loads((path.parent / SETTINGS).read_text(encoding="utf-8")).get("wm_tutorial")
     return f"wm_tutorial {told:.30}" if isinstance(told, str) else "its config.json names it"
 
 

@@ -80,7 +80,8 @@ def evaluate(
     its return so far, and a warning says so.
 
     Raises:
-        InputError: if `episodes` or `simulators` is below 1, `seed` below 0, or the environment does not fit the agent.
+        InputError: if `episodes` or `simulators` is below 1, `seed` not in 0 .. 2**63 - 1, `greedy` neither True nor
+            False, or the environment does not fit the agent.
     """
     episodes, seed, at_once = integers(
         episodes=episodes, seed=seed, simulators=AT_ONCE if simulators is None else simulators
@@ -91,7 +92,7 @@ def evaluate(
             "least 1 of each, and a seed of 0 or more, up to 2**63 - 1."
         )
     if not isinstance(greedy, bool | np.bool_):
-        raise InputError(f"greedy is {greedy!r}; it must be True or False.")
+        raise InputError(f"greedy is {greedy!r}; give True for the most likely actions, or False for sampled ones.")
     streams = min(episodes, AT_ONCE)
     shares = np.full(streams, episodes // streams) + (np.arange(streams) < episodes % streams)  # episodes of each
     with ExitStack() as stack, isolated_random(agent.device, seed), as_usual():

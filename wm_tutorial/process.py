@@ -1,7 +1,9 @@
-"""What a run shares with the rest of its process: signals, CPU threads, and PyTorch's random generator."""
+"""What a run shares with the rest of its process and machine: signals, threads, PyTorch's generator, memory."""
 
+import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -102,3 +104,32 @@ def alone() -> Iterator[None]:
         yield
     finally:
         _one.release()
+
+
+def amount(nbytes: int) -> str:
+    """Bytes as people say them: 1.5 GB."""
+    power = min(max(len(str(nbytes)) - 1, 0) // 3, 3)
+    return f"{nbytes / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that this machine has; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no such question
+        return None
+
+
+def check_memory(rows: int, row: int) -> None:
+    """Raise InputError if `rows` rows of `row` bytes each are more than the machine has; warn beyond half of it."""
+    there, needed = machine_memory(), rows * row
+    if there is None or needed <= there // 2:
+        return
+    text = (
+        f"The replay of {rows:,} rows of {amount(row)} each needs {amount(needed)}, and this machine has "
+        f"{amount(there)}. Give a smaller capacity, such as {there // 4 // row:,}, or smaller observations "
+        "(gymnasium.wrappers.ResizeObservation for images)."
+    )
+    if needed > there:
+        raise InputError(text)
+    warnings.warn(text, stacklevel=4)

@@ -1,8 +1,6 @@
 """What happened, kept as streams of rows, and handed out as sequences."""
 
 import math
-import os
-import warnings
 from dataclasses import fields
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch.nn import functional
 from wm_tutorial.checkpoint import check_form
 from wm_tutorial.data import Array, Batch, Place, Row, Spaces, State
 from wm_tutorial.errors import CheckpointError, InputError
+from wm_tutorial.process import amount, check_memory
 
 
 class Replay:
@@ -178,32 +177,3 @@ class Replay:
     def _take(self, name: str, stream: Array, number: Array, device: str) -> Tensor:
         taken = torch.from_numpy(self.columns[name][stream[:, None], number % self.length]).to(device)
         return functional.one_hot(taken, self.classes).float() if name == "obs" and self.classes else taken
-
-
-def amount(nbytes: int) -> str:
-    """Bytes as people say them: 1.5 GB."""
-    power = min(max(len(str(nbytes)) - 1, 0) // 3, 3)
-    return f"{nbytes / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
-
-
-def machine_memory() -> int | None:
-    """Bytes of memory that this machine has; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no such question
-        return None
-
-
-def check_memory(rows: int, row: int) -> None:
-    """Raise InputError if `rows` rows of `row` bytes each are more than the machine has; warn beyond half of it."""
-    there, needed = machine_memory(), rows * row
-    if there is None or needed <= there // 2:
-        return
-    text = (
-        f"The replay of {rows:,} rows of {amount(row)} each needs {amount(needed)}, and this machine has "
-        f"{amount(there)}. Give a smaller capacity, such as {there // 4 // row:,}, or smaller observations "
-        "(gymnasium.wrappers.ResizeObservation for images)."
-    )
-    if needed > there:
-        raise InputError(text)
-    warnings.warn(text, stacklevel=4)

@@ -36,6 +36,7 @@ from wm_tutorial.heads import Bernoulli, SquaredError
 from wm_tutorial.latents import Distribution, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.part import Function
+from wm_tutorial.networks import flatten_leading
 from wm_tutorial.parts import Replacement, replaced
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
@@ -118,11 +119,6 @@ class Counted:
 # --- Where each part belongs: from the reader's signature to the package's --------------------------------------------
 
 
-def _flat(x: Tensor, keep: int = 1) -> Tensor:
-    """All axes but the last `keep` as one."""
-    return x.reshape(-1, *x.shape[x.dim() - keep :])
-
-
 def _lambda_returns(mine: Function) -> list[Replacement]:
     def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Any:
         if not isinstance(lam, Tensor):
@@ -139,14 +135,6 @@ def _lambda_returns(mine: Function) -> list[Replacement]:
     return [Replacement(returns, "lambda_returns", lambda_returns)]
 
 
-def _symlog(mine: Function) -> list[Replacement]:
-    return [Replacement(transforms, "symlog", lambda x: mine(x))]
-
-
-def _symexp(mine: Function) -> list[Replacement]:
-    return [Replacement(transforms, "symexp", lambda x: mine(x))]
-
-
 def _two_hot(mine: Function) -> list[Replacement]:
     def loss(self: TwoHot, target: Tensor) -> Tensor:
         weights: Tensor = mine(target.detach().reshape(-1), self.bins).reshape(*target.shape, -1)
@@ -157,26 +145,25 @@ def _two_hot(mine: Function) -> list[Replacement]:
 
 def _two_hot_mean(mine: Function) -> list[Replacement]:
     def mean(self: TwoHot) -> Any:
-        return mine(_flat(torch.softmax(self.logits, -1)), self.bins).reshape(self.logits.shape[:-1])
+        probabilities, leading = flatten_leading(torch.softmax(self.logits, -1), keep=1)
+        return mine(probabilities, self.bins).reshape(leading)
 
     return [Replacement(TwoHot, "mean", property(mean))]
 
 
 def _sample(mine: Function) -> list[Replacement]:
     def sample(self: Gaussian) -> Any:
-        return mine(_flat(self.mean), _flat(self.logvar)).reshape(self.mean.shape)
+        (mean, _), (logvar, _) = (flatten_leading(x, keep=1) for x in (self.mean, self.logvar))
+        return mine(mean, logvar).reshape(self.mean.shape)
 
     return [Replacement(Gaussian, "sample", sample)]
-
-
-def _gaussian_kl(mine: Function) -> list[Replacement]:
-    return [Replacement(kl, "gaussian_kl", lambda *given: mine(*given))]
 
 
 def _categorical_kl(mine: Function) -> list[Replacement]:
     def categorical_kl(log_p: Tensor, log_q: Tensor) -> Any:
         # the uniform distribution is in both already; logarithms of probabilities are logits, too
-        return mine(_flat(log_p, 2), _flat(log_q, 2), 0.0).reshape(log_p.shape[:-2])
+        (logits_p, leading), (logits_q, _) = (flatten_leading(x, keep=2) for x in (log_p, log_q))
+        return mine(logits_p, logits_q, 0.0).reshape(leading)
 
     return [Replacement(kl, "categorical_kl", categorical_kl)]
 
@@ -203,7 +190,8 @@ def _dynamics_step(mine: Function) -> list[Replacement]:
         if not isinstance(self.latent, GaussianLatent):
             return package(self, state, action)
         shape = state.latent.shape
-        mean, logvar = mine(_flat(state.latent), _flat(executed(action)), self.prior_net)
+        (latent, _), (taken, _) = (flatten_leading(x, keep=1) for x in (state.latent, executed(action)))
+        mean, logvar = mine(latent, taken, self.prior_net)
         return Gaussian(mean.reshape(shape), logvar.reshape(shape))
 
     return [Replacement(FeedForward, "prior", prior)]
@@ -337,8 +325,8 @@ def _updates_due(mine: Function) -> list[Replacement]:
 
 
 PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
-    "symlog": _symlog,
-    "symexp": _symexp,
+    "symlog": lambda mine: [Replacement(transforms, "symlog", mine)],
+    "symexp": lambda mine: [Replacement(transforms, "symexp", mine)],
     "sample": _sample,
     "dynamics_step": _dynamics_step,
     "prior_inputs": _prior_inputs,
@@ -346,7 +334,7 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "continue_target": _continue_target,
     "two_hot": _two_hot,
     "two_hot_mean": _two_hot_mean,
-    "gaussian_kl": _gaussian_kl,
+    "gaussian_kl": lambda mine: [Replacement(kl, "gaussian_kl", mine)],
     "categorical_kl": _categorical_kl,
     "kl_balance": _kl_balance,
     "imagination": _imagination,

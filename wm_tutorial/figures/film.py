@@ -170,9 +170,7 @@ def _vector_stage(dream: Dream) -> tuple[Plot, list[Update]]:
     pitch = 124 if len(panels) % 2 else 106  # an odd one out has numbers below
     figure = _film_figure(top + pitch * (lines - 1) + HEIGHT + BELOW)
     updates = _pictures(figure, dream, sketch) if sketch else []
-    _caption(figure, 20, 50, "reality", TRUTH)
-    _caption(figure, 360, 50, "the agent's dream", MODEL)
-    updates.append(_eyes(figure, dream, 514, 50))
+    updates.append(_sides(figure, dream))
     for i, panel in enumerate(panels):
         line, columns = seat(i, len(panels))
         left, right = 58 + 340 * columns.start, 340 * columns.stop
@@ -190,17 +188,22 @@ def _filmed_stage(dream: Dream, frames: Array) -> tuple[Plot, list[Update]]:
     scale = side / max(frames.shape[1:3])
     height, width = (round(length * scale) for length in frames.shape[1:3])
     figure = _film_figure(max(top + pitch * (lines - 1) + HEIGHT + BELOW, 72 + height + 20))
-    _caption(figure, 20, 50, "reality", TRUTH)
-    _caption(figure, 360, 50, "the agent's dream", MODEL)
     axes = _place(figure, 20 + (side - width) / 2, 72, width, height)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
-    updates = [_eyes(figure, dream, 514, 50), _screen(axes, frames, len(frames), "antialiased")]
+    updates = [_sides(figure, dream), _screen(axes, frames, len(frames), "antialiased")]
     for i, panel in enumerate(panels):
         left, line = (398, i) if i < lines else (58, i - below)
         is_last = line == lines - 1
         updates += _panel(figure, dream, panel, (left, top + line * pitch, 282), is_last, is_last)
     return figure, updates
+
+
+def _sides(figure: Figure, dream: Dream) -> Update:
+    """Name reality on the left and the dream on the right, with its eyes."""
+    _caption(figure, 20, 50, "reality", TRUTH)
+    _caption(figure, 360, 50, "the agent's dream", MODEL)
+    return _eyes(figure, dream, 514, 50)
 
 
 def _panel(

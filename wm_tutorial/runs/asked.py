@@ -1,47 +1,40 @@
 """What people may ask for: paths, whole numbers, and runs in which something is learned."""
 
-import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from operator import index
 from pathlib import Path
 from typing import Any
 
-from wm_tutorial.config import Config
+from wm_tutorial.checkpoint import user_path
+from wm_tutorial.config import LARGEST_SEED, Config, integers
 from wm_tutorial.errors import InputError
-
-LARGEST = 2**63 - 1
 
 
 def path_of(path: Any) -> Path:
-    """The path that was given, with ~ for the home of the user.
+    """The folder that was given, with ~ for the home of the user.
 
     Raises:
-        InputError: if it is empty, holds a character that no path has, or is something else.
+        InputError: if it is empty, or no path.
     """
-    told = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
-    if not isinstance(told, str) or not told or "\0" in told:
-        raise InputError(f"The path is {path!r}; give a folder, such as 'runs/mine'.")
     try:
-        return Path(told).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"The path is {told!r}, and that home folder is unknown here; write it out.") from error
+        if path == "":
+            raise InputError("The path is ''.")
+        return user_path(path)
+    except InputError as error:
+        raise InputError(f"{error} Here, give a folder, such as 'runs/mine'.") from error
 
 
-def whole_number(name: str, value: Any, least: int = -LARGEST) -> int:
+def whole_number(name: str, value: Any, least: int = -LARGEST_SEED) -> int:
     """`value` as an int, of NumPy or Python.
 
     Raises:
         InputError: if it is none (text, a fraction, True), below `least`, or beyond 2**63 - 1.
     """
-    try:
-        number = index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or not least <= number <= LARGEST:
-        low = f"from {least} " if least > -LARGEST else ""
-        raise InputError(f"{name} is {value!r}; it must be a whole number {low}up to 2**63 - 1.")
+    (number,) = integers(**{name: value})
+    if not least <= number <= LARGEST_SEED:
+        low = f"from {least} " if least > -LARGEST_SEED else ""
+        raise InputError(f"{name} is {number}; it must be a whole number {low}up to 2**63 - 1.")
     return number
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS
+from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, SETTINGS
 from wm_tutorial.errors import CheckpointError, InputError, OutputError, command
 from wm_tutorial.runs.asked import path_of
 
-SETTINGS, PAGE, LOCK = "config.json", "index.html", "run.lock"
+PAGE, LOCK = "index.html", "run.lock"
 
 
 def new_folder(out: Any, name: str) -> Path:

@@ -12,15 +12,14 @@ import torch
 
 from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent
-from wm_tutorial.checkpoint import CHECKPOINT
+from wm_tutorial.checkpoint import CHECKPOINT, SETTINGS
 from wm_tutorial.config import Config, make_config, plain
 from wm_tutorial.data import Dream
 from wm_tutorial.envs import EnvSource
-from wm_tutorial.errors import InputError
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.runs.asked import check_learns, tell, whole_number
 from wm_tutorial.runs.dream import dream
-from wm_tutorial.runs.folder import SETTINGS, check_unused, existing, locked, new_folder
+from wm_tutorial.runs.folder import check_unused, existing, locked, new_folder
 from wm_tutorial.trainer import Trainer
 
 
@@ -75,8 +74,6 @@ class Run:
             InputError: if there is not at least one episode, `seed` is none, or `greedy` is neither True nor False.
         """
         episodes, seed = whole_number("episodes", episodes), None if seed is None else whole_number("seed", seed)
-        if not isinstance(greedy, bool):
-            raise InputError(f"greedy is {greedy!r}; give True for the most likely actions, or False for sampled ones.")
         return self.trainer.evaluate(episodes, greedy, seed)
 
     def dream(self, context: int = 5, horizon: int = 45, seed: int = 0) -> Dream:
