@@ -25,6 +25,7 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.config import PRESETS, Config, Preset, make_config, section_options, sizes_of
 from wm_tutorial.course.copy import copy_course
 from wm_tutorial.data import Spaces
+from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError, WorldModelError
 from wm_tutorial.runs import bench
 from wm_tutorial.runs.asked import path_of, tell
@@ -50,9 +51,9 @@ def announce(run: Run) -> None:
     tell(f"Run folder: {run.path}  (open {run.report(evaluation)})")
 
 
-def load(run: str, env: str | None) -> Run:
-    """Open a run folder; `env` is what the user named, or None for the environment that the run names itself."""
-    return Run.load(run, named(env) if env is not None else None)
+def named_or_own(env: str | None) -> EnvSource | None:
+    """The environment that the user named, or None for the one that a run names itself."""
+    return None if env is None else named(env)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Resume:
     def __call__(self) -> None:
         """Train on, evaluate, draw."""
         changes: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
-        with resume(self.run, named(self.env) if self.env is not None else None, draw=False, **changes) as run:
+        with resume(self.run, named_or_own(self.env), draw=False, **changes) as run:
             announce(run)
 
 
@@ -106,7 +107,7 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Evaluate."""
-        with load(self.run, self.env) as run:
+        with Run.load(self.run, named_or_own(self.env)) as run:
             print(run.evaluate(self.episodes, self.actions == "greedy", self.seed))
 
 
@@ -127,7 +128,7 @@ class Dream:
 
     def __call__(self) -> None:
         """Dream."""
-        with load(self.run, self.env) as run:
+        with Run.load(self.run, named_or_own(self.env)) as run:
             dream = run.dream(self.context, self.horizon, self.seed)
         picture, film = run.path / f"dream-{self.seed}.png", run.path / f"dream-{self.seed}.gif"
         figures.save(figures.open_loop(dream), picture)
