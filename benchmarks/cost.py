@@ -84,8 +84,8 @@ class Machine:
 
 
 # NVIDIA H100 SXM, data sheet of 2023: 989 TFLOP/s in bfloat16, 3.35 TB/s, 900 GB/s of NVLink in both directions. Taken
-# are half of the first and three quarters of the second; we think that eager PyTorch starts an operator in 5 microseconds,
-# and a CUDA graph in 2.
+# are half of the first and three quarters of the second. We think that eager PyTorch starts an operator in 5
+# microseconds, and a CUDA graph in 2.
 H100 = Machine("H100, bfloat16, eager", 0.5 * 989e12, 0.75 * 3.35e12, 5e-6, width=2)
 GRAPH = replace(H100, name="the same in a CUDA graph", start=2e-6)
 EIGHT = replace(GRAPH, name="eight of them", devices=8, link=450e9)
