@@ -259,6 +259,20 @@ def test_results_show_every_committed_curve_with_its_command(gathered: Path) -> 
         assert f"--out book/results/{curves.parent.name} " in page
 
 
+def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Path) -> None:
+    page = (gathered / "compared.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| **ours**")]
+    for folder, (_, _, steps, reached, told, _) in zip(
+        ("cartpole-guide", "cartpole-v3-10k", "cartpole-v3-20k"), rows, strict=True
+    ):
+        returns = [json.loads(p.read_text())["final_returns"] for p in (BOOK / "results" / folder).glob("seed-*.json")]
+        means = [sum(seed) / len(seed) for seed in returns]
+        shown = [float(number) for number in re.findall(r"\d+", reached)]
+        assert shown[:3] == [round(sum(means) / len(means)), len(means), round(min(means))] and folder in told
+        config = json.loads(next((BOOK / "results" / folder).glob("seed-*.json")).read_text())["config"]
+        assert int(steps.replace(",", "")) == config["steps"]
+
+
 def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:
     assert book_pages.zoo_size() == str(len(zoo.BUGS))
 
