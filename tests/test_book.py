@@ -13,9 +13,10 @@ from pathlib import Path
 import book_api
 import book_check
 import book_pages
+import navigate
 import pytest
 import yaml
-from course import chapters, read
+from course import chapters, read, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
@@ -34,6 +35,7 @@ GLOSSARY = (BOOK / "glossary.md").read_text()
 BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
 MADE = ("results", "run_times", "guide", "api/index", *(Path(page).stem for page in book.AT_THE_ROOT.values()))
 ADDRESS = "https://github.com/someone/somewhere"
+TERMS = {"prior": "term-prior"}
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,17 @@ def test_links_of_a_page_at_the_root_lead_somewhere_there_and_in_the_book(gather
 )
 def test_links_of_a_chapter_become_links_of_the_book(gathered: Path, written: str, turned: str) -> None:
     assert book.relink(written, "notebooks/00_start.ipynb", gathered, None) == turned
+
+
+def test_the_book_leaves_out_the_links_to_other_chapters_which_it_has_itself(gathered: Path, tmp_path: Path) -> None:
+    path, *_ = chapters()
+    notebook = read(path)
+    navigate.link_chapter(notebook, path.stem, navigate.titles())
+    write(notebook, tmp_path / path.name)
+    assert "\nChapters: " in notebook.cells[-1].source
+    turned = book.chapter_of_the_book(tmp_path / path.name, gathered, None, TERMS)
+    assert turned == book.chapter_of_the_book(path, gathered, None, TERMS)
+    assert "\nChapters: " not in turned["cells"][-1]["source"]
 
 
 def test_a_link_that_leads_nowhere_stops_the_build(gathered: Path) -> None:
