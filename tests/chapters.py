@@ -15,6 +15,7 @@ from typing import Any
 
 import nbformat
 from course import NOTEBOOKS, RESULTS, bound, chapters, code_cells, has, links, markdown, read, used
+from navigate import link_chapter, titles, without_links
 from nbformat import NotebookNode
 from run_notebooks import normalise
 
@@ -161,7 +162,8 @@ def table(measured: dict[str, float]) -> str:
 
 def prose(notebook: NotebookNode) -> str:
     """The words of the text: no code blocks, formulas, tags or addresses."""
-    text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|<[^>]+>|\]\([^)]+\)", " ", markdown(notebook), flags=re.DOTALL)
+    text = without_links(markdown(notebook))
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|<[^>]+>|\]\([^)]+\)", " ", text, flags=re.DOTALL)
     return " ".join(word for word in text.split() if re.search(r"\w", word))
 
 
@@ -477,6 +479,14 @@ def pictures(notebook: NotebookNode, name: str) -> Iterator[str]:
                 yield "a figure has no caption"
     if "![](" in markdown(notebook):
         yield "a picture in the text has no alternative text"
+
+
+def navigation(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """In JupyterLab, too, one comes from a chapter to the next."""
+    linked = nbformat.from_dict(notebook)
+    link_chapter(linked, name, titles())
+    if linked != notebook:
+        yield "it does not end with the links to the other chapters: `python tools/navigate.py` writes them"
 
 
 def plain(notebook: NotebookNode, name: str) -> Iterator[str]:
