@@ -411,6 +411,24 @@ def prior_inputs_in_a_loop(latent: Tensor, action: Tensor, is_first: Tensor, sta
     return torch.stack(states, 1), torch.stack(actions, 1)
 
 
+def dynamics_step_by_tanh(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    """tanh of half of x is the sigmoid, stretched."""
+    mean, x = net(torch.cat((latent, action), dim=1)).tensor_split(2, dim=1)
+    return mean, -4 + 6 * torch.tanh(x / 2)
+
+
+def prior_inputs_where(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    before = torch.roll(latent, 1, dims=1).index_copy(1, torch.tensor([0]), start[:, None])
+    begins = is_first.unsqueeze(2)
+    return torch.where(begins, torch.zeros_like(before), before), torch.where(begins, torch.zeros_like(action), action)
+
+
+def useful_horizon_by_argmax(model_error: Tensor, persistence_error: Tensor) -> Tensor:
+    """The first failure, with one more row in which everything fails."""
+    beyond = torch.ones(len(model_error), 1, dtype=torch.bool)
+    return torch.cat([model_error >= persistence_error, beyond], 1).int().argmax(1)
+
+
 def useful_horizon_in_a_loop(model_error: Tensor, persistence_error: Tensor) -> Tensor:
     counts = []
     for model, persistence in zip(model_error.tolist(), persistence_error.tolist(), strict=True):
@@ -465,6 +483,7 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("gaussian_kl", gaussian_kl_in_a_loop),
     ("categorical_kl", categorical_kl_with_torch),
     ("dynamics_step", dynamics_step_by_index),
+    ("dynamics_step", dynamics_step_by_tanh),
     ("alignment", alignment_in_episodes),
     ("imagination", imagination_in_place),
     ("lambda_returns", lambda_returns_with_numbers),
@@ -481,8 +500,11 @@ EQUIVALENT: list[tuple[str, Function]] = [
         lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
     ),
     ("prior_inputs", prior_inputs_in_a_loop),
+    ("prior_inputs", prior_inputs_where),
     ("signal_share", signal_share_of_total),
     ("useful_horizon", useful_horizon_in_a_loop),
+    ("useful_horizon", useful_horizon_by_argmax),
+    ("useful_horizon", lambda model, persistence: ((model >= persistence).cumsum(1) == 0).sum(1)),
     ("discounted_return", discounted_return_from_the_end),
     ("episode_returns", episode_returns_by_differences),
     ("fair_mean", fair_mean_in_one_pass),
@@ -650,6 +672,43 @@ def prior_inputs_rolled(latent: Tensor, action: Tensor, is_first: Tensor, start:
     return torch.roll(latent, 1, dims=1) * keep, action * keep
 
 
+def prior_inputs_start_again(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """A loop over rows in which `start` stands for the beginning of an episode."""
+    state, states = start, []
+    for t in range(latent.shape[1]):
+        begins = is_first[:, t, None]
+        states.append(torch.where(begins, start, state))
+        state = latent[:, t]
+    return torch.stack(states, 1), action * ~is_first[..., None]
+
+
+def prior_inputs_shifting_both(
+    latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The action is treated as the latent is."""
+    before = torch.cat([start[:, None], latent], 1)[:, :-1]
+    taken = torch.cat([torch.zeros_like(action)[:, :1], action], 1)[:, :-1]
+    return before * ~is_first[..., None], taken * ~is_first[..., None]
+
+
+def prior_inputs_with(change: Function) -> Function:
+    """The right inputs of changed flags."""
+    return lambda z, a, first, start: prior_inputs_in_a_loop(z, a, change(first), start)
+
+
+def longest_run_in_a_loop(model_error: Tensor, persistence_error: Tensor) -> Tensor:
+    better = [
+        ["x"[: m < p] or " " for m, p in zip(*rows, strict=True)]
+        for rows in zip(model_error.tolist(), persistence_error.tolist(), strict=True)
+    ]
+    return torch.tensor([max(map(len, "".join(row).split(" "))) for row in better])
+
+
+def step_by_rule(rule: Function) -> Function:
+    """The step, with what `rule` makes of the two halves of the output."""
+    return lambda z, a, net: rule(*net(torch.hstack([z, a])).tensor_split(2, dim=1))
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
     ("symlog", "symlog_abs_missing", lambda x: torch.log(1 + x)),
     ("symlog", "symlog_sign_lost", lambda x: torch.log(1 + torch.abs(x))),
@@ -666,6 +725,20 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("categorical_kl", "kl_reversed", kl_div_the_wrong_way_round),
     ("categorical_kl", "unimix_missing", kl_without_unimix),
     ("dynamics_step", "logvar_unbounded", lambda z, a, net: tuple(net(torch.cat([z, a], 1)).chunk(2, 1))),
+    ("dynamics_step", "logvar_another_range", step_by_rule(lambda m, x: (m, 1 / (1 + (-x).exp())))),
+    ("dynamics_step", "logvar_another_range", step_by_rule(lambda m, x: (m, -10 + 2 / (1 + (-x).exp())))),
+    ("dynamics_step", "mean_bounded", step_by_rule(lambda m, x: (-10 + 12 * m.sigmoid(), -10 + 12 * x.sigmoid()))),
+    (
+        "dynamics_step",
+        "sampled_in_step",
+        step_by_rule(
+            lambda m, x: (
+                m + (-5 + 6 * x.sigmoid()).exp() * torch.randn(m.shape, dtype=m.dtype),
+                -10 + 12 * x.sigmoid(),
+            )
+        ),
+    ),
+    ("dynamics_step", "logvar_exponentiated", step_by_rule(lambda m, x: (m, (1 + x.exp()).log()))),
     ("alignment", "time_limit_is_death", one_done_for_both),
     ("alignment", "action_not_reset", previous_action_rolled),
     ("imagination", "imagined_reward_departing", reward_before_stepping),
@@ -692,10 +765,44 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("replay_sample", "whole_episode_bias", within_episodes),
     ("prior_inputs", "reset_missing", lambda z, a, first, start: (torch.cat([start[:, None], z], 1)[:, :-1], a)),
     ("prior_inputs", "last_row_rolled_in", prior_inputs_rolled),
+    ("prior_inputs", "start_at_every_reset", prior_inputs_start_again),
+    ("prior_inputs", "action_shifted_twice", prior_inputs_shifting_both),
+    ("prior_inputs", "action_after_row", lambda z, a, f, s: prior_inputs_in_a_loop(z, a.roll(-1, dims=1), f, s)),
+    (
+        "prior_inputs",
+        "prior_sees_own_row",
+        lambda z, a, f, s: (torch.hstack([s[:, None], z[:, 1:]]) * ~f[..., None], a * ~f[..., None]),
+    ),
+    (
+        "prior_inputs",
+        "latent_of_next_row",
+        lambda z, a, f, s: (torch.hstack([z[:, 1:], z[:, :1]]) * ~f[..., None], a * ~f[..., None]),
+    ),
+    ("prior_inputs", "reset_one_row_late", prior_inputs_with(lambda f: f.roll(1, 1).index_fill(1, torch.tensor(0), 0))),
+    (
+        "prior_inputs",
+        "reset_one_row_early",
+        prior_inputs_with(lambda f: f.roll(-1, 1).index_fill(1, torch.tensor(f.shape[1] - 1), 0)),
+    ),
+    ("prior_inputs", "forgets_other_rows", prior_inputs_with(lambda f: f.long().cumsum(1) > 0)),
+    (
+        "prior_inputs",
+        "reset_of_row_0_only",
+        prior_inputs_with(lambda f: f & (torch.arange(f.shape[1]) == 0)),
+    ),
+    ("prior_inputs", "mask_inverted", lambda z, a, f, s: (prior_inputs_in_a_loop(z, a, ~f, s)[0], a * ~f[..., None])),
+    ("prior_inputs", "inputs_swapped", lambda *given: tuple(reversed(prior_inputs_in_a_loop(*given)))),
     ("signal_share", "share_correction", lambda m, v: 1 - (n := v.exp().mean(0)) / (m.var(0) + n)),
     ("signal_share", "share_axis", lambda m, v: (s := m.var(1, correction=0)) / (s + v.exp().mean(1))),
     ("useful_horizon", "horizon_never_worse", lambda m, p: (m >= p).int().argmax(1)),
     ("useful_horizon", "horizon_ties_count", lambda m, p: (m <= p).long().cumprod(1).sum(1)),
+    ("useful_horizon", "horizon_one_too_few", lambda m, p: (m < p).int().cummin(1).values.sum(1) - 1),
+    ("useful_horizon", "horizon_one_too_many", lambda m, p: (m >= p).int().argmax(1) + 1),
+    ("useful_horizon", "horizon_first_better", lambda m, p: (m < p).int().argmax(1)),
+    ("useful_horizon", "horizon_longest_run", longest_run_in_a_loop),
+    ("useful_horizon", "horizon_from_the_end", lambda m, p: ((m >= p).flip(1).cumsum(1) == 0).sum(1)),
+    ("useful_horizon", "horizon_of_sums", lambda m, p: (m.cumsum(1) < p.cumsum(1)).int().cummin(1).values.sum(1)),
+    ("useful_horizon", "horizon_along_batch", lambda m, p: ((m >= p).cumsum(0) == 0).sum(1)),
     ("discounted_return", "discounted_once_too_often", lambda r, g: sum(g ** (t + 1) * x for t, x in enumerate(r))),
     ("discounted_return", "discount_forgotten", lambda reward, gamma: reward.sum()),
     (

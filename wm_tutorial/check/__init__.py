@@ -12,9 +12,10 @@ from wm_tutorial.mistakes import PARTS, Mistake, Part
 from wm_tutorial.mistakes.alignment import ALIGNMENT
 from wm_tutorial.mistakes.balance import KL_BALANCE, SAMPLED_KL, TEACHING_SHARE
 from wm_tutorial.mistakes.critic import CRITIC_LOSS
-from wm_tutorial.mistakes.dynamics import DYNAMICS_STEP, PRIOR_INPUTS, USEFUL_HORIZON
+from wm_tutorial.mistakes.dynamics import DYNAMICS_STEP, PRIOR_INPUTS
 from wm_tutorial.mistakes.episodes import DISCOUNTED_RETURN, EPISODE_RETURNS
 from wm_tutorial.mistakes.heads import CONTINUE_LOSS, CONTINUE_TARGET, FALSE_DEATH_VALUE
+from wm_tutorial.mistakes.horizon import USEFUL_HORIZON
 from wm_tutorial.mistakes.imagination import IMAGINATION
 from wm_tutorial.mistakes.kl import CATEGORICAL_KL, GAUSSIAN_KL
 from wm_tutorial.mistakes.latents import SAMPLE, SIGNAL_SHARE
