@@ -51,9 +51,9 @@ def package_two_hot(x: Tensor, bins: Tensor) -> Tensor:
     return 1 / len(bins) - gradient
 
 
-def package_categorical_kl(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    rule = CategoricalLatent(*logits_p.shape[-2:], unimix)
-    return rule(logits_p.flatten(-2)).kl(rule(logits_q.flatten(-2)))
+def package_categorical_kl(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    rule = CategoricalLatent(*logits_q.shape[-2:], unimix)
+    return rule(logits_q.flatten(-2)).kl(rule(logits_p.flatten(-2)))
 
 
 def package_dynamics_step(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
@@ -149,8 +149,8 @@ def package_replay_sample(
     return np.concatenate([number[:, :1] - 1, number], 1) % len(is_first)
 
 
-def package_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor, alpha: float) -> Tensor:
-    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+def package_kl_balance(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor, alpha: float) -> Tensor:
+    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), 0.0)
     return alpha * teaches_prior + (1 - alpha) * teaches_posterior
 
 
@@ -264,7 +264,7 @@ PACKAGE = {
     "continue_loss": lambda logit, target: Bernoulli(logit).loss(target),
     "false_death_value": lambda reward, limit, discount: reward * (1 + limit) / (1 + limit * (1 - discount)),
     "kl_balance": package_kl_balance,
-    "sampled_kl": lambda log_p, log_q: ((log_q - log_p).exp() - 1 + log_p - log_q).mean(0),
+    "sampled_kl": lambda log_q, log_p: ((log_p - log_q).exp() - 1 + log_q - log_p).mean(0),
     "teaching_share": package_teaching_share,
     "prior_inputs": package_prior_inputs,
     "signal_share": lambda mean, logvar: mean.var(0, correction=0) / (mean.var(0, correction=0) + logvar.exp().mean(0)),
@@ -305,23 +305,23 @@ def sample_with_distribution(mean: Tensor, logvar: Tensor) -> Tensor:
     return torch.distributions.Normal(mean, (logvar / 2).exp()).rsample()
 
 
-def gaussian_kl_with_distributions(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    p, q = (torch.distributions.Normal(m, (v / 2).exp()) for m, v in ((mean_p, logvar_p), (mean_q, logvar_q)))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def gaussian_kl_with_distributions(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    q, p = (torch.distributions.Normal(m, (v / 2).exp()) for m, v in ((mean_q, logvar_q), (mean_p, logvar_p)))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
-def gaussian_kl_in_a_loop(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    total = torch.zeros_like(mean_p[..., 0])
-    for z in range(mean_p.shape[-1]):
-        var_p, var_q = logvar_p[..., z].exp(), logvar_q[..., z].exp()
-        square = (mean_p[..., z] - mean_q[..., z]).square()
-        total = total + (var_q / var_p).log() / 2 + (var_p + square) / (2 * var_q) - 0.5
+def gaussian_kl_in_a_loop(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    total = torch.zeros_like(mean_q[..., 0])
+    for z in range(mean_q.shape[-1]):
+        var_q, var_p = logvar_q[..., z].exp(), logvar_p[..., z].exp()
+        square = (mean_q[..., z] - mean_p[..., z]).square()
+        total = total + (var_p / var_q).log() / 2 + (var_q + square) / (2 * var_p) - 0.5
     return total
 
 
-def categorical_kl_with_torch(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), unimix) for x in (logits_p, logits_q))
-    return torch.nn.functional.kl_div(q.log(), p, reduction="none").sum(-1).sum(-1)
+def categorical_kl_with_torch(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), unimix) for x in (logits_q, logits_p))
+    return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum(-1).sum(-1)
 
 
 def alignment_in_episodes(
@@ -475,7 +475,7 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("continue_target", lambda last, terminal, discount: torch.where(terminal, 0.0, discount)),
     ("continue_loss", lambda logit, target: -target * F.logsigmoid(logit) - (1 - target) * F.logsigmoid(-logit)),
     ("false_death_value", lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(3000))),
-    ("sampled_kl", lambda log_p, log_q: (log_p - log_q).mean(0) + torch.expm1(log_q - log_p).mean(0)),
+    ("sampled_kl", lambda log_q, log_p: (log_q - log_p).mean(0) + torch.expm1(log_p - log_q).mean(0)),
     (
         "teaching_share",
         lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
@@ -557,19 +557,19 @@ def returns_into_zeros(reward: Tensor, discount: Tensor, value: Tensor, lam: flo
     return out[:, :-1]
 
 
-def kl_with_sigma(mean_p: Tensor, sigma_p: Tensor, mean_q: Tensor, sigma_q: Tensor) -> Tensor:
-    p, q = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean_p, sigma_p), (mean_q, sigma_q)))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def kl_with_sigma(mean_q: Tensor, sigma_q: Tensor, mean_p: Tensor, sigma_p: Tensor) -> Tensor:
+    q, p = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean_q, sigma_q), (mean_p, sigma_p)))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
-def kl_div_the_wrong_way_round(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_p, logits_q))
-    return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum((1, 2))
+def kl_div_the_wrong_way_round(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_q, logits_p))
+    return torch.nn.functional.kl_div(q.log(), p, reduction="none").sum((1, 2))
 
 
-def kl_without_unimix(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (torch.distributions.Categorical(logits=x) for x in (logits_p, logits_q))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def kl_without_unimix(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (torch.distributions.Categorical(logits=x) for x in (logits_q, logits_p))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
 def reinforce_without_detach(
@@ -687,7 +687,7 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ),
     ("false_death_value", "no_death", lambda reward, limit, discount: reward / (1 - discount)),
     ("kl_balance", "stop_gradient_missing", lambda a, b, c, d, alpha: kl.gaussian_kl(a, b, c, d)),
-    ("sampled_kl", "estimator_plain", lambda log_p, log_q: log_p.mean(0) - log_q.mean(0)),
+    ("sampled_kl", "estimator_plain", lambda log_q, log_p: log_q.mean(0) - log_p.mean(0)),
     ("teaching_share", "free_nats_of_mean", lambda each, free: each.sum(2).mean().gt(free).to(each)),
     ("replay_sample", "whole_episode_bias", within_episodes),
     ("prior_inputs", "reset_missing", lambda z, a, first, start: (torch.cat([start[:, None], z], 1)[:, :-1], a)),
@@ -749,9 +749,9 @@ def weight_of_behaviour(inside: bool) -> Function:
     return imagined_weight
 
 
-def kl_of_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+def kl_of_balance(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
     """The divergence whose gradient is that of the two balanced ones together, where they weigh the same."""
-    first, second = world_model.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+    first, second = world_model.balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), 0.0)
     return first + second - second.detach()
 
 
@@ -953,9 +953,9 @@ def wrong_for_one_step(reward: Tensor, discount: Tensor, value: Tensor, lam: flo
     return lambda_returns(reward, discount, value, lam) + (reward.shape[1] == 1)
 
 
-def overwrites_what_gradient_needs(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    variance = logvar_p.exp()
-    answer = kl.gaussian_kl(mean_p, variance.log(), mean_q, logvar_q)
+def overwrites_what_gradient_needs(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    variance = logvar_q.exp()
+    answer = kl.gaussian_kl(mean_q, variance.log(), mean_p, logvar_p)
     variance.zero_()
     return answer
 
@@ -1011,7 +1011,7 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
     "left torch": ("gaussian_kl", lambda *g: torch.tensor(kl.gaussian_kl(*g).numpy()), "once the inputs require grad"),
     "gradient lost": ("gaussian_kl", overwrites_what_gradient_needs, "torch cannot find its gradient: one of the vari"),
     "half the gradient": (
-        "gaussian_kl", lambda *g: (kl.gaussian_kl(*g) + kl.gaussian_kl(*g).detach()) / 2, "the gradient of mean_p, log",
+        "gaussian_kl", lambda *g: (kl.gaussian_kl(*g) + kl.gaussian_kl(*g).detach()) / 2, "of posterior_mean, p",
     ),
     "gradient too much": ("critic_loss", lambda v, t, w: w * (v[:, 0] - t) ** 2, "gradient flows into target, weight"),
     "same noise again": ("sample", lambda m, v: (torch.manual_seed(1), sample_with_generator(m, v))[1], "call to call"),

@@ -23,7 +23,7 @@ from wm_tutorial.mistakes.kl import (
     kl_of_each_gaussian,
     kl_teaching_posterior,
     kl_teaching_prior,
-    q_first,
+    prior_first,
     right_categorical_kl,
     two_gaussians,
 )
@@ -32,54 +32,56 @@ from wm_tutorial.mistakes.part import Mistake, Part, of_wrong
 # A divergence from samples --------------------------------------------------------------------------------------------
 
 
-def right_sampled_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """(ratio - 1) - ln(ratio) with ratio = q / p, averaged over the samples (the first axis)."""
-    log_ratio = log_q - log_p
+def right_sampled_kl(log_posterior: Tensor, log_prior: Tensor) -> Tensor:
+    """(ratio - 1) - ln(ratio) with ratio = prior / posterior, averaged over the samples (the first axis)."""
+    log_ratio = log_prior - log_posterior
     return (log_ratio.exp() - 1.0 - log_ratio).mean(0)
 
+
+TWO_DENSITIES = ("log_posterior", "log_prior")
 
 SAMPLED_KL = Part(
     name="sampled_kl",
     right=right_sampled_kl,
-    gradient_to=("log_p", "log_q"),
+    gradient_to=TWO_DENSITIES,
     cases=(
-        {"log_p": torch.tensor([[-1.0], [-2.0]]), "log_q": torch.tensor([[-1.5], [-1.0]])},
+        {"log_posterior": torch.tensor([[-1.0], [-2.0]]), "log_prior": torch.tensor([[-1.5], [-1.0]])},
         *(
-            {name: uniform(seed + i, *shape, dtype=dtype, low=-3, high=1) for i, name in enumerate(("log_p", "log_q"))}
+            {name: uniform(seed + i, *shape, dtype=dtype, low=-3, high=1) for i, name in enumerate(TWO_DENSITIES)}
             for seed, shape, dtype in variations()
         ),
     ),
     mistakes={
         "estimator_plain": Mistake(
-            "this is the mean of log p - log q: right on average, but negative for some draws.",
+            "this is the mean of log posterior - log prior: right on average, but negative for some draws.",
             "it is the definition itself; the extra term has mean zero and is easily taken for useless.",
-            (lambda log_p, log_q: (log_p - log_q).mean(0),),
+            (lambda log_posterior, log_prior: (log_posterior - log_prior).mean(0),),
         ),
         "estimator_ratio_inverted": Mistake(
-            "the ratio is p / q; samples of p ask for q / p, whose mean is 1.",
-            "p comes first everywhere else.",
-            (lambda log_p, log_q: right_sampled_kl(log_q, log_p),),
+            "the ratio is posterior / prior; samples of the posterior ask for prior / posterior, whose mean is 1.",
+            "the posterior comes first everywhere else.",
+            (lambda log_posterior, log_prior: right_sampled_kl(log_prior, log_posterior),),
         ),
         "estimator_one_missing": Mistake(
             "the -1 is missing: two equal distributions get 1 nat in place of 0.",
             "constants have no gradient, so training would not notice.",
-            (lambda log_p, log_q: ((log_q - log_p).exp() - (log_q - log_p)).mean(0),),
+            (lambda *given: right_sampled_kl(*given) + 1.0,),
         ),
         "estimator_log_missing": Mistake(
-            "the logarithm of the ratio is missing, and what is left has mean zero whatever p and q are.",
+            "the logarithm of the ratio is missing, and what is left has mean zero whatever posterior and prior are.",
             "the term that was added takes the place of the one it was added to.",
-            (lambda log_p, log_q: ((log_q - log_p).exp() - 1.0).mean(0),),
+            (lambda log_posterior, log_prior: ((log_prior - log_posterior).exp() - 1.0).mean(0),),
         ),
         "estimator_over_all": Mistake(
             "the mean runs over everything; only the first axis holds samples.",
             "mean() without an axis averages all.",
-            (lambda log_p, log_q: right_sampled_kl(log_p, log_q).mean(),
-             lambda log_p, log_q: right_sampled_kl(log_p, log_q).mean().expand(log_p.shape[1:])),
+            (lambda *given: right_sampled_kl(*given).mean(),
+             lambda *given: (each := right_sampled_kl(*given)).mean().expand_as(each)),
         ),
         "estimator_summed": Mistake(
             "the samples are summed; it must be their mean.",
             "latents are summed, samples are averaged.",
-            (lambda log_p, log_q: right_sampled_kl(log_p, log_q) * len(log_p),),
+            (lambda *given: right_sampled_kl(*given) * len(given[0]),),
         ),
     },
 )  # fmt: skip
@@ -88,10 +90,12 @@ SAMPLED_KL = Part(
 # The balance of DreamerV2 ---------------------------------------------------------------------------------------------
 
 
-def right_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor, alpha: float) -> Tensor:
-    """alpha KL(sg(p) || q) + (1 - alpha) KL(p || sg(q))."""
-    teaches_prior = kl_teaching_prior(mean_p, logvar_p, mean_q, logvar_q)
-    teaches_posterior = kl_teaching_posterior(mean_p, logvar_p, mean_q, logvar_q)
+def right_kl_balance(
+    posterior_mean: Tensor, posterior_logvar: Tensor, prior_mean: Tensor, prior_logvar: Tensor, alpha: float
+) -> Tensor:
+    """alpha KL(sg(posterior) || prior) + (1 - alpha) KL(posterior || sg(prior))."""
+    teaches_prior = kl_teaching_prior(posterior_mean, posterior_logvar, prior_mean, prior_logvar)
+    teaches_posterior = kl_teaching_posterior(posterior_mean, posterior_logvar, prior_mean, prior_logvar)
     return alpha * teaches_prior + (1.0 - alpha) * teaches_posterior
 
 
@@ -104,24 +108,23 @@ KL_BALANCE = Part(
     gradient_to=TWO_GAUSSIANS,
     cases=(
         {
-            "mean_p": torch.tensor([[0.0, 1.0]]), "logvar_p": torch.tensor([[0.0, 1.0]]),
-            "mean_q": torch.tensor([[1.0, 1.0]]), "logvar_q": torch.tensor([[0.0, 0.0]]), "alpha": 0.8,
+            "posterior_mean": torch.tensor([[0.0, 1.0]]), "posterior_logvar": torch.tensor([[0.0, 1.0]]),
+            "prior_mean": torch.tensor([[1.0, 1.0]]), "prior_logvar": torch.tensor([[0.0, 0.0]]), "alpha": 0.8,
         },
         *(two_gaussians(*variation) | {"alpha": 0.7} for variation in variations()),
         two_gaussians(99, (2, 3, 4), torch.float64) | {"alpha": 0.9},
     ),
     mistakes={
         "kl_half_reversed": Mistake(
-            "the term with 1 - alpha is KL(q || p): only the stop-gradient may change sides, not the direction.",
-            "swapping p and q looks like the natural way to write the other half of a balance.",
+            "the term with 1 - alpha is KL(prior || posterior): only the stop-gradient changes sides.",
+            "swapping the two looks like the natural way to write the other half of a balance.",
             (lambda *given: given[ALPHA] * kl_teaching_prior(*given[:ALPHA])
-             + (1 - given[ALPHA]) * q_first(kl_teaching_prior)(*given[:ALPHA]),),
+             + (1 - given[ALPHA]) * prior_first(kl_teaching_prior)(*given[:ALPHA]),),
         ),
         "balance_posterior_frozen": Mistake(
-            "the posterior never learns: p is stopped in both terms.",
-            "p was detached once, at the top of the function.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q, alpha:
-             right_kl_balance(mean_p.detach(), logvar_p.detach(), mean_q, logvar_q, alpha),),
+            "the posterior never learns: it is stopped in both terms.",
+            "it was detached once, at the top of the function.",
+            (lambda *given: right_kl_balance(*(x.detach() for x in given[:2]), *given[2:]),),
         ),
         "balance_alpha_twice": Mistake(
             "both terms are weighed by alpha; the second one takes 1 - alpha.",
@@ -175,12 +178,12 @@ TEACHING_SHARE = Part(
 # In the package -------------------------------------------------------------------------------------------------------
 
 
-def per_latent(p: Distribution, q: Distribution) -> Tensor:
-    """KL(p || q) of each latent by itself, (..., Z) or (..., S)."""
-    if isinstance(p, Gaussian) and isinstance(q, Gaussian):
-        return kl_of_each_gaussian(p.mean, p.logvar, q.mean, q.logvar)
-    assert not isinstance(p, Gaussian) and not isinstance(q, Gaussian)
-    return kl_of_each_categorical(p.logits, q.logits)
+def per_latent(posterior: Distribution, prior: Distribution) -> Tensor:
+    """KL(posterior || prior) of each latent by itself, (..., Z) or (..., S)."""
+    if isinstance(posterior, Gaussian) and isinstance(prior, Gaussian):
+        return kl_of_each_gaussian(posterior.mean, posterior.logvar, prior.mean, prior.logvar)
+    assert not isinstance(posterior, Gaussian) and not isinstance(prior, Gaussian)
+    return kl_of_each_categorical(posterior.logits, prior.logits)
 
 
 def free_nats_of_each_latent(
@@ -208,20 +211,20 @@ BUGS = (
             (divergence_of(prior, posterior), torch.zeros_like(divergence_of(prior, posterior)))),
         forms={
             GAUSSIAN_KL: Mistake(
-                "KL(q || p) is computed: the two distributions are swapped.",
+                "KL(prior || posterior) is computed: the two distributions are swapped.",
                 "the bars look symmetric, the divergence is not; the first one is where samples come from.",
-                (q_first(right_gaussian_kl),),
+                (prior_first(right_gaussian_kl),),
             ),
             CATEGORICAL_KL: Mistake(
-                "KL(q || p) is computed: the two distributions are swapped.",
+                "KL(prior || posterior) is computed: the two distributions are swapped.",
                 "the bars look symmetric, the divergence is not; the first one is where samples come from. "
                 "torch's kl_div takes the second one first.",
-                (lambda p, q, unimix: right_categorical_kl(q, p, unimix),),
+                (lambda q, p, unimix: right_categorical_kl(p, q, unimix),),
             ),
             KL_BALANCE: Mistake(
-                "KL(q || p) is computed, and no side is stopped.",
+                "KL(prior || posterior) is computed, and no side is stopped.",
                 "KL is not symmetric, and which comes first is a convention that texts do not share.",
-                (lambda *given: q_first(right_gaussian_kl)(*given[:ALPHA]),),
+                (lambda *given: prior_first(right_gaussian_kl)(*given[:ALPHA]),),
             ),
         },
     ),
@@ -235,9 +238,9 @@ BUGS = (
         replaces=balancing(lambda posterior, prior, free_nats, of_mean:
             right_balanced_kl(prior, posterior, free_nats)[::-1]),
         forms={KL_BALANCE: Mistake(
-            "KL(q || p) is computed: the two distributions are swapped.",
+            "KL(prior || posterior) is computed: the two distributions are swapped.",
             "one of the two terms is turned round together with its stop-gradient, or both are.",
-            (*of_wrong(q_first(right_kl_balance), ALPHA, lambda alpha: 1 - alpha), q_first(right_kl_balance)),
+            (*of_wrong(prior_first(right_kl_balance), ALPHA, lambda alpha: 1 - alpha), prior_first(right_kl_balance)),
         )},
     ),
     Bug(
