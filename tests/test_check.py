@@ -155,8 +155,12 @@ def package_kl_balance(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_
 
 
 def package_teaching_share(divergence: Tensor, free_nats: float) -> Tensor:
-    """A state teaches where the gradient of the package's own divergence is not zero."""
-    mean = (2 * divergence).sqrt().requires_grad_()  # of unit variance and so far apart: these divergences
+    """A state teaches where the gradient of the package's own divergence is not zero.
+
+    At the threshold itself there are two gradients, and a clamp takes the one above; what the state could still save is
+    below, a hair away.
+    """
+    mean = ((2 * divergence).sqrt() * (1 - 1e-6)).requires_grad_()  # of unit variance, so far apart: these divergences
     with torch.enable_grad():
         posterior, prior = Gaussian(mean, mean * 0), Gaussian(mean.detach() * 0, mean.detach() * 0)
         (gradient,) = torch.autograd.grad(kl.balanced_kl(posterior, prior, free_nats)[1].sum(), mean)
@@ -324,6 +328,34 @@ def categorical_kl_with_torch(logits_q: Tensor, logits_p: Tensor, unimix: float)
     return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum(-1).sum(-1)
 
 
+def categorical_kl_with_distributions(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    mixed = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_q, logits_p))
+    q, p = (torch.distributions.Independent(torch.distributions.Categorical(x), 1) for x in mixed)
+    return torch.distributions.kl_divergence(q, p)
+
+
+def _both_terms(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> tuple[Tensor, Tensor]:
+    """What teaches the prior, and what teaches the posterior, with torch's own divergence."""
+    return (
+        gaussian_kl_with_distributions(mean_q.detach(), logvar_q.detach(), mean_p, logvar_p),
+        gaussian_kl_with_distributions(mean_q, logvar_q, mean_p.detach(), logvar_p.detach()),
+    )
+
+
+def kl_balance_of_mixed_inputs(*given: Any) -> Tensor:
+    """One divergence, of numbers through which a share of the gradient flows."""
+    *numbers, alpha = given
+    shares = (1 - alpha, 1 - alpha, alpha, alpha)
+    return kl.gaussian_kl(*(x.detach() + w * (x - x.detach()) for x, w in zip(numbers, shares, strict=True)))
+
+
+def value_by_iteration(reward: Tensor, limit: Tensor, discount: float) -> Tensor:
+    value = torch.zeros_like(reward)
+    for _ in range(3000):
+        value = reward + discount * limit / (limit + 1) * value
+    return value
+
+
 def alignment_in_episodes(
     obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor
 ) -> dict[str, Tensor]:
@@ -476,6 +508,19 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("continue_loss", lambda logit, target: -target * F.logsigmoid(logit) - (1 - target) * F.logsigmoid(-logit)),
     ("false_death_value", lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(3000))),
     ("sampled_kl", lambda log_q, log_p: (log_q - log_p).mean(0) + torch.expm1(log_p - log_q).mean(0)),
+    ("sampled_kl", lambda log_q, log_p: (log_p.exp() / log_q.exp() - 1 + log_q - log_p).sum(0) / len(log_q)),
+    ("categorical_kl", categorical_kl_with_distributions),
+    ("kl_balance", lambda a, b, c, d, alpha: torch.lerp(*_both_terms(a, b, c, d), 1 - alpha)),
+    ("kl_balance", kl_balance_of_mixed_inputs),
+    ("continue_loss", lambda x, y: F.binary_cross_entropy_with_logits(x, y, reduction="none")),
+    ("continue_loss", lambda x, y: x.clamp(min=0) - x * y + torch.log1p(torch.exp(-x.abs()))),
+    ("continue_loss", lambda x, y: torch.logaddexp(x, torch.zeros_like(x)) - y * x),
+    ("continue_target", lambda last, terminal, discount: torch.full(last.shape, discount).masked_fill(terminal, 0.0)),
+    ("continue_target", lambda last, terminal, discount: discount * (1 - terminal.int())),
+    ("false_death_value", lambda r, limit, g: r * (limit + 1) / (limit + 1 - g * limit)),
+    ("false_death_value", value_by_iteration),
+    ("teaching_share", lambda each, free: 1 - (each.sum(-1) <= free).to(each).mean()),
+    ("teaching_share", lambda each, free: torch.heaviside(each.sum(-1) - free, each.new_zeros(())).mean()),
     (
         "teaching_share",
         lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
@@ -686,6 +731,58 @@ WRITTEN: list[tuple[str, str, Function]] = [
         lambda x, y: -y * (1 / (1 + (-x).exp())).log() - (1 - y) * (1 / (1 + x.exp())).log(),
     ),
     ("false_death_value", "no_death", lambda reward, limit, discount: reward / (1 - discount)),
+    ("continue_loss", "exponential_overflows", lambda x, y: torch.log(1 + torch.exp(x)) - y * x),
+    ("continue_loss", "probability_clamped", lambda x, y: F.binary_cross_entropy(x.sigmoid(), y, reduction="none")),
+    (
+        "continue_loss",
+        "loss_arguments_swapped",
+        lambda x, y: F.binary_cross_entropy_with_logits(y, x, reduction="none"),
+    ),
+    ("continue_loss", "target_rounded", lambda x, y: torch.where(y > 0.5, -F.logsigmoid(x), -F.logsigmoid(-x))),
+    ("continue_loss", "squared_probability", lambda x, y: F.mse_loss(x.sigmoid(), y, reduction="none")),
+    ("continue_target", "ends_exchanged", lambda last, terminal, g: torch.where(last & ~terminal, 0.0, g)),
+    ("continue_target", "end_carried_on", lambda last, terminal, g: g * (terminal.cumsum(1) == 0).float()),
+    ("continue_target", "limit_is_death_without_discount", lambda last, terminal, g: 1.0 - last.float()),
+    (
+        "false_death_value",
+        "sum_cut_short",
+        lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(100)),
+    ),
+    ("false_death_value", "continue_once", lambda r, limit, g: limit / (limit + 1) * r / (1 - g)),
+    (
+        "gaussian_kl",
+        "kl_log_unhalved",
+        lambda m, v, n, w: (w - v + (v.exp() + (m - n) ** 2) / w.exp() / 2 - 0.5).sum(-1),
+    ),
+    ("gaussian_kl", "kl_constant_once", lambda m, v, n, w: kl.gaussian_kl(m, v, n, w) + 0.5 * m.shape[-1] - 0.5),
+    ("gaussian_kl", "kl_arguments_in_pairs", lambda m, n, v, w: gaussian_kl_in_a_loop(m, v, n, w)),
+    ("gaussian_kl", "kl_ratio_inverted", lambda m, v, n, w: kl.gaussian_kl(m, v, n, w) - torch.sinh(v - w).sum(-1)),
+    (
+        "kl_balance",
+        "balance_half_stopped",
+        lambda *g: 0.5 * (2 - 2 * g[4]) * kl.gaussian_kl(*g[:4]) + g[4] * _both_terms(*g[:4])[0],
+    ),
+    ("kl_balance", "balance_prior_frozen", lambda *g: _both_terms(*g[:4])[1]),
+    ("kl_balance", "balance_unweighted", lambda *g: sum(_both_terms(*g[:4]))),
+    (
+        "kl_balance",
+        "kl_half_reversed",
+        lambda a, b, c, d, w: w * _both_terms(a, b, c, d)[0] + (1 - w) * _both_terms(c, d, a, b)[0],
+    ),
+    ("sampled_kl", "estimator_clamped", lambda log_q, log_p: F.relu(log_q - log_p).mean(0)),
+    (
+        "sampled_kl",
+        "estimator_weighted",
+        lambda log_q, log_p: F.kl_div(log_p, log_q, reduction="none", log_target=True).mean(0),
+    ),
+    ("sampled_kl", "estimator_squared", lambda log_q, log_p: (log_q - log_p).square().mean(0) / 2),
+    ("teaching_share", "share_at_threshold", lambda each, free: each.sum(-1).ge(free).to(each).mean()),
+    ("teaching_share", "free_nats_per_latent", lambda each, free: (each.amax(-1) > free).to(each).mean()),
+    (
+        "teaching_share",
+        "share_of_another_number",
+        lambda each, free: (each.sum(-1) > free).sum().to(each) / each.shape[0],
+    ),
     ("kl_balance", "stop_gradient_missing", lambda a, b, c, d, alpha: kl.gaussian_kl(a, b, c, d)),
     ("sampled_kl", "estimator_plain", lambda log_q, log_p: log_q.mean(0) - log_p.mean(0)),
     ("teaching_share", "free_nats_of_mean", lambda each, free: each.sum(2).mean().gt(free).to(each)),

@@ -1,5 +1,7 @@
 """What is done with divergences: estimated from samples, balanced, and left alone below a threshold."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -34,8 +36,12 @@ from wm_tutorial.mistakes.part import Mistake, Part, of_wrong
 
 def right_sampled_kl(log_posterior: Tensor, log_prior: Tensor) -> Tensor:
     """(ratio - 1) - ln(ratio) with ratio = prior / posterior, averaged over the samples (the first axis)."""
+    return _divergence_of_samples(log_posterior, log_prior).mean(0)
+
+
+def _divergence_of_samples(log_posterior: Tensor, log_prior: Tensor) -> Tensor:
     log_ratio = log_prior - log_posterior
-    return (log_ratio.exp() - 1.0 - log_ratio).mean(0)
+    return log_ratio.exp() - 1.0 - log_ratio
 
 
 TWO_DENSITIES = ("log_posterior", "log_prior")
@@ -83,6 +89,58 @@ SAMPLED_KL = Part(
             "latents are summed, samples are averaged.",
             (lambda *given: right_sampled_kl(*given) * len(given[0]),),
         ),
+        "estimator_not_averaged": Mistake(
+            "every sample keeps its number, or the mean runs over the last axis; the samples lie along the first.",
+            "the last axis is the one that most reductions take.",
+            (_divergence_of_samples, lambda *given: _divergence_of_samples(*given).mean(-1)),
+        ),
+        "estimator_sign": Mistake(
+            "this is the mean of log prior - log posterior: minus the divergence.",
+            "the logarithm of the ratio is that very difference; the divergence has the posterior in front.",
+            (lambda log_posterior, log_prior: (log_prior - log_posterior).mean(0),),
+        ),
+        "estimator_negative": Mistake(
+            "the sign is the other one: (ratio - 1) - ln(ratio) is never negative, and this is never positive.",
+            "a divergence that is subtracted from a bound is easily given the minus twice.",
+            (lambda *given: -right_sampled_kl(*given),),
+        ),
+        "estimator_clamped": Mistake(
+            "negative terms are cut off or turned round, so that the average is too large.",
+            "it makes every number positive, as asked; but only something with mean zero may be added.",
+            (lambda log_posterior, log_prior: (log_posterior - log_prior).clamp(min=0).mean(0),
+             lambda log_posterior, log_prior: (log_posterior - log_prior).abs().mean(0),
+             lambda log_posterior, log_prior: (log_posterior - log_prior).mean(0).clamp(min=0)),
+        ),
+        "estimator_squared": Mistake(
+            "this is the squared log-ratio: never negative, but right on average only where the two nearly agree.",
+            "half of it is a known estimator, with little noise and a bias.",
+            tuple(lambda log_q, log_p, half=half: (half * (log_p - log_q) ** 2).mean(0) for half in (0.5, 1.0)),
+        ),
+        "estimator_mixed": Mistake(
+            "the ratio and its logarithm belong to different ratios: one has the prior above, the other below.",
+            "a minus in front of a logarithm turns its ratio round.",
+            (lambda log_q, log_p: ((log_p - log_q).exp() - 1 + (log_p - log_q)).mean(0),
+             lambda log_q, log_p: ((log_q - log_p).exp() - 1 + (log_q - log_p)).mean(0)),
+        ),
+        "estimator_ratio_of_logarithms": Mistake(
+            "the logarithms are divided; the ratio of densities is exp of their difference.",
+            "the task speaks of a ratio, and logarithms are what is given.",
+            (lambda log_q, log_p: (log_p / log_q - 1 - (log_p / log_q).log()).mean(0),
+             lambda log_q, log_p: (log_p / log_q - 1 - (log_p - log_q)).mean(0)),
+        ),
+        "estimator_log_of_mean": Mistake(
+            "the ratios are averaged before the logarithm is taken; the logarithm comes first.",
+            "the mean was taken where the ratio was computed.",
+            (lambda log_q, log_p: (ratio := (log_p - log_q).exp().mean(0)) - 1 - ratio.log(),),
+        ),
+        "estimator_weighted": Mistake(
+            "the samples are weighed by the posterior's density; they already come as often as it says.",
+            "the sum over all outcomes has that factor; the mean over samples has it in the samples.",
+            (lambda log_q, log_p: (log_q.exp() * (log_q - log_p)).mean(0),
+             lambda log_q, log_p: (log_q.exp() * (log_q - log_p)).sum(0),
+             lambda *given: (given[0].exp() * _divergence_of_samples(*given)).mean(0),
+             lambda *given: (given[0].exp() * _divergence_of_samples(*given)).sum(0)),
+        ),
     },
 )  # fmt: skip
 
@@ -101,6 +159,11 @@ def right_kl_balance(
 
 ALPHA = 4  # of the arguments
 
+
+def _stopped(given: tuple[Any, ...], *which: int) -> tuple[Any, ...]:
+    return tuple(x.detach() if i in which else x for i, x in enumerate(given))
+
+
 KL_BALANCE = Part(
     name="kl_balance",
     right=right_kl_balance,
@@ -116,15 +179,72 @@ KL_BALANCE = Part(
     ),
     mistakes={
         "kl_half_reversed": Mistake(
-            "the term with 1 - alpha is KL(prior || posterior): only the stop-gradient changes sides.",
+            "one of the two terms is KL(prior || posterior): only the stop-gradient changes sides.",
             "swapping the two looks like the natural way to write the other half of a balance.",
             (lambda *given: given[ALPHA] * kl_teaching_prior(*given[:ALPHA])
-             + (1 - given[ALPHA]) * prior_first(kl_teaching_prior)(*given[:ALPHA]),),
+             + (1 - given[ALPHA]) * prior_first(kl_teaching_prior)(*given[:ALPHA]),
+             lambda *given: given[ALPHA] * kl_teaching_prior(*given[:ALPHA])
+             + (1 - given[ALPHA]) * prior_first(kl_teaching_posterior)(*given[:ALPHA]),
+             lambda *given: given[ALPHA] * prior_first(kl_teaching_posterior)(*given[:ALPHA])
+             + (1 - given[ALPHA]) * kl_teaching_posterior(*given[:ALPHA]),
+             lambda *given: given[ALPHA] * prior_first(kl_teaching_prior)(*given[:ALPHA])
+             + (1 - given[ALPHA]) * kl_teaching_posterior(*given[:ALPHA])),
         ),
         "balance_posterior_frozen": Mistake(
             "the posterior never learns: it is stopped in both terms.",
             "it was detached once, at the top of the function.",
-            (lambda *given: right_kl_balance(*(x.detach() for x in given[:2]), *given[2:]),),
+            (lambda *given: right_kl_balance(*_stopped(given, 0, 1)),
+             lambda *given: kl_teaching_prior(*given[:ALPHA])),
+        ),
+        "balance_prior_frozen": Mistake(
+            "the prior never learns: it is stopped in both terms.",
+            "it was detached once, at the top of the function.",
+            (lambda *given: right_kl_balance(*_stopped(given, 2, 3)),
+             lambda *given: kl_teaching_posterior(*given[:ALPHA])),
+        ),
+        "balance_half_stopped": Mistake(
+            "in one of the two terms no side is stopped, so that it teaches both.",
+            "one detach seems enough to make the terms differ; each needs its own.",
+            (lambda *given: given[ALPHA] * kl_teaching_prior(*given[:ALPHA])
+             + (1 - given[ALPHA]) * right_gaussian_kl(*given[:ALPHA]),
+             lambda *given: given[ALPHA] * right_gaussian_kl(*given[:ALPHA])
+             + (1 - given[ALPHA]) * kl_teaching_posterior(*given[:ALPHA])),
+        ),
+        "balance_part_stopped": Mistake(
+            "only the means are stopped, or only the log-variances; a side is stopped with both.",
+            "a distribution is two tensors here, and one of them is easily left out.",
+            tuple(lambda *given, k=k: given[ALPHA] * right_gaussian_kl(*_stopped(given[:ALPHA], k))
+                  + (1 - given[ALPHA]) * right_gaussian_kl(*_stopped(given[:ALPHA], 2 + k)) for k in (0, 1)),
+        ),
+        "balance_result_stopped": Mistake(
+            "a divergence itself is detached, so that its term teaches nobody; one side of it must go on learning.",
+            "detach() was put behind the call, or no_grad() around it; it belongs to the arguments.",
+            (lambda *given: given[ALPHA] * right_gaussian_kl(*given[:ALPHA]).detach()
+             + (1 - given[ALPHA]) * right_gaussian_kl(*given[:ALPHA]),
+             lambda *given: given[ALPHA] * right_gaussian_kl(*given[:ALPHA])
+             + (1 - given[ALPHA]) * right_gaussian_kl(*given[:ALPHA]).detach(),
+             lambda *given: right_kl_balance(*given).detach()),
+        ),
+        "balance_unweighted": Mistake(
+            "a term goes without its weight; alpha and 1 - alpha stand in front of one each.",
+            "DreamerV3 adds the two with weights from elsewhere; here both weights belong into the function.",
+            (lambda *given: kl_teaching_prior(*given[:ALPHA]) + kl_teaching_posterior(*given[:ALPHA]),
+             lambda *given: given[ALPHA] * kl_teaching_prior(*given[:ALPHA]) + kl_teaching_posterior(*given[:ALPHA]),
+             lambda *given: kl_teaching_prior(*given[:ALPHA])
+             + (1 - given[ALPHA]) * kl_teaching_posterior(*given[:ALPHA]),
+             lambda *given: kl_teaching_prior(*given[:ALPHA]) + given[ALPHA] * kl_teaching_posterior(*given[:ALPHA])),
+        ),
+        "balance_half_missing": Mistake(
+            "only one of the two terms is there.",
+            "the term that teaches the prior is the one that is talked about.",
+            (lambda *given: given[ALPHA] * kl_teaching_prior(*given[:ALPHA]),
+             lambda *given: (1 - given[ALPHA]) * kl_teaching_posterior(*given[:ALPHA])),
+        ),
+        "balance_alpha_fixed": Mistake(
+            "the weights are written down as numbers, and alpha is not used.",
+            "0.8 and 0.2 are DreamerV2's, 1 and 0.1 DreamerV3's.",
+            tuple(lambda *given, a=a, b=b: a * kl_teaching_prior(*given[:ALPHA])
+                  + b * kl_teaching_posterior(*given[:ALPHA]) for a, b in ((0.8, 0.2), (1.0, 0.1), (0.5, 0.5))),
         ),
         "balance_alpha_twice": Mistake(
             "both terms are weighed by alpha; the second one takes 1 - alpha.",
@@ -148,7 +268,7 @@ TEACHING_SHARE = Part(
     name="teaching_share",
     right=right_teaching_share,
     cases=(
-        {"kl": torch.tensor([[[0.25, 0.5], [0.75, 0.75]], [[0.0, 3.0], [0.5, 0.0]]]), "free_nats": 1.0},
+        {"kl": torch.tensor([[[0.25, 0.5], [0.75, 0.75]], [[0.0, 3.0], [0.5, 0.5]]]), "free_nats": 1.0},
         *(
             {"kl": uniform(seed, *shape, 4, dtype=dtype, low=0, high=1), "free_nats": 2.0}
             for seed, shape, dtype in variations()
@@ -164,12 +284,54 @@ TEACHING_SHARE = Part(
         "share_of_the_silent": Mistake(
             "this is the share of the states that teach nothing.",
             "the threshold is a lower clamp, and what is below looks like what is meant.",
-            (lambda kl, free_nats: (kl.sum(-1) <= free_nats).to(kl.dtype).mean(),),
+            (lambda kl, free_nats: (kl.sum(-1) <= free_nats).to(kl.dtype).mean(),
+             lambda kl, free_nats: (kl.sum(-1) < free_nats).to(kl.dtype).mean()),
+        ),
+        "share_at_threshold": Mistake(
+            "a state with exactly the free nats is counted; it pays nothing that it could save.",
+            "> and >= seldom differ, except where the first states carry exactly what is free.",
+            (lambda kl, free_nats: (kl.sum(-1) >= free_nats).to(kl.dtype).mean(),),
         ),
         "share_not_divided": Mistake(
             "the states are counted; it must be their share.",
             "sum() in place of mean().",
             (lambda kl, free_nats: (kl.sum(-1) > free_nats).to(kl.dtype).sum(),),
+        ),
+        "share_of_another_number": Mistake(
+            "the count is divided by the sequences, the rows or all latents; there are B times T states.",
+            "len() gives the first axis, numel() counts the latents too.",
+            tuple(lambda kl, free_nats, of=of: (kl.sum(-1) > free_nats).to(kl.dtype).sum() / of(kl)
+                  for of in (len, lambda kl: kl.shape[1], torch.numel)),
+        ),
+        "share_kept_apart": Mistake(
+            "there is a share for each sequence or for each row; it must be one number.",
+            "mean(-1) or mean(0) leaves an axis.",
+            tuple(lambda kl, free_nats, axis=axis: (kl.sum(-1) > free_nats).to(kl.dtype).mean(axis)
+                  for axis in (0, 1)),
+        ),
+        "share_over_rows": Mistake(
+            "the divergences of several rows are added; a state is one row, and its latents are added.",
+            "the last axis holds the latents, and the one before it the rows.",
+            (lambda kl, free_nats: (kl.sum(1) > free_nats).to(kl.dtype).mean(),
+             lambda kl, free_nats: (kl.sum((1, 2)) > free_nats).to(kl.dtype).mean()),
+        ),
+        "share_of_means": Mistake(
+            "states are averaged before they are compared; each is compared by itself.",
+            "a sequence has one number in many a log.",
+            tuple(lambda kl, free_nats, axis=axis: (kl.sum(-1).mean(axis) > free_nats).to(kl.dtype).mean()
+                  for axis in (0, 1)),
+        ),
+        "share_of_every_latent": Mistake(
+            "a state is counted if all of its latents are above the threshold; it is their sum that is compared.",
+            "all and any make one answer out of those of the latents; but nats add up.",
+            (lambda kl, free_nats: (kl > free_nats).all(-1).to(kl.dtype).mean(),),
+        ),
+        "share_in_nats": Mistake(
+            "nats are averaged; the question is how many states there are, not by how much they are above.",
+            "the clamped divergence is the loss, and at hand.",
+            (lambda kl, free_nats: (kl.sum(-1) - free_nats).clamp(min=0).mean(),
+             lambda kl, free_nats: kl.sum(-1).clamp(min=free_nats).mean(),
+             lambda kl, free_nats: (total := kl.sum(-1))[total > free_nats].sum() / total.sum()),
         ),
     },
 )  # fmt: skip
@@ -282,8 +444,8 @@ BUGS = (
         caught_by=("test_kl.py::test_the_threshold_counts_the_sum_over_latents_not_each_latent",),
         replaces=balancing(free_nats_of_each_latent), needs={"free_nats": 1.0},
         forms={TEACHING_SHARE: Mistake(
-            "each latent is compared with the threshold by itself; it is their sum that counts.",
-            "clamping first and summing afterwards looks like the same thing.",
+            "each latent is compared with the threshold by itself; it is their sum that counts, 1.4 for two of 0.7.",
+            "asking whether any latent is above, or clamping before the sum, looks like the same thing.",
             (lambda kl, free_nats: (kl > free_nats).to(kl.dtype).mean(),
              lambda kl, free_nats: (kl > free_nats).any(-1).to(kl.dtype).mean()),
         )},

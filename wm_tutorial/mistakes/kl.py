@@ -98,13 +98,17 @@ def _gaussian_kl(
     constant: float = 1.0,
     power: int = 2,
     scale: Function = lambda variance: variance,
+    ratio: Function = lambda variances: variances,
+    square: Function | None = None,
+    logarithm: float = 1.0,
 ) -> Function:
     """KL(q || p) of posterior and prior, with one piece of the formula exchanged."""
 
     def divergence(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
         log_q, log_p = log_std_of(logvar_q), log_std_of(logvar_p)
-        distance = (mean_q - mean_p) ** power / scale((2 * log_p).exp())
-        each: Tensor = 2 * (log_p - log_q) + (2 * (log_q - log_p)).exp() + distance - constant
+        distance = square(mean_q - mean_p) if square else (mean_q - mean_p) ** power
+        widths = logarithm * 2 * (log_p - log_q) + ratio((2 * (log_q - log_p)).exp())
+        each: Tensor = widths + distance / scale((2 * log_p).exp()) - constant
         return half * each.sum(-1)
 
     return divergence
@@ -149,7 +153,67 @@ GAUSSIAN_KL = Part(
         "kl_distance_not_squared": Mistake(
             "the distance of the means is not squared.",
             "the square is one small 2 in a long formula.",
-            (_gaussian_kl(power=1),),
+            (_gaussian_kl(power=1), _gaussian_kl(square=torch.abs)),
+        ),
+        "kl_distance_unhalved": Mistake(
+            "the squared distance is not halved.",
+            "the bracket behind the 1/2 was closed too early.",
+            (_gaussian_kl(square=lambda distance: 2 * distance**2),),
+        ),
+        "kl_distance_multiplied": Mistake(
+            "the squared distance is multiplied by the variance of the prior; it is divided by it.",
+            "exp(-logvar) divides, and the minus is easily lost.",
+            (_gaussian_kl(scale=torch.reciprocal),),
+        ),
+        "kl_distance_by_posterior": Mistake(
+            "the squared distance is divided by the variance of the posterior; the miss is measured by the width of "
+            "what was expected.",
+            "two variances stand in the formula, and both have names that end alike.",
+            (lambda *given: _gaussian_kl(square=torch.zeros_like)(*given)
+             + 0.5 * ((given[0] - given[2]) ** 2 / given[1].exp()).sum(-1),),
+        ),
+        "kl_log_unhalved": Mistake(
+            "the difference of the log-variances is not halved: each is twice the logarithm of a standard deviation.",
+            "ln(sigma_p / sigma_q) became logvar_p - logvar_q without its 1/2.",
+            (_gaussian_kl(logarithm=2.0),),
+        ),
+        "kl_log_sign": Mistake(
+            "the logarithm of the widths has the other sign, so that a broad prior is paid for being broad.",
+            "sigma_p / sigma_q stands in one place of the formula, and sigma_q / sigma_p in the other.",
+            (_gaussian_kl(logarithm=-1.0),),
+        ),
+        "kl_ratio_inverted": Mistake(
+            "the ratio of the variances stands on its head; the posterior's is divided by the prior's.",
+            "sigma_p / sigma_q stands in one place of the formula, and sigma_q / sigma_p in the other.",
+            (_gaussian_kl(ratio=torch.reciprocal),),
+        ),
+        "kl_ratio_of_deviations": Mistake(
+            "the ratio of the standard deviations is there, and not that of the variances.",
+            "the deviations were computed first, and their squares are one small 2 each.",
+            (_gaussian_kl(ratio=torch.sqrt), _gaussian_kl(ratio=torch.sqrt, scale=torch.sqrt)),
+        ),
+        "kl_constant_once": Mistake(
+            "the constant is subtracted once; each latent has one of its own.",
+            "it stands at the end of the formula, behind the bracket that is summed.",
+            tuple(lambda *given, c=c: _gaussian_kl(constant=0.0)(*given) - c for c in (0.5, 1.0)),
+        ),
+        "kl_logvar_for_variance": Mistake(
+            "the log-variances are used as if they were variances.",
+            "the formula has variances; exp turns a log-variance into one, and any number into something positive.",
+            (lambda mean_q, var_q, mean_p, var_p:
+             0.5 * ((var_p / var_q).log() + (var_q + (mean_q - mean_p) ** 2) / var_p - 1).sum(-1),
+             lambda mean_q, var_q, mean_p, var_p:
+             0.5 * (var_p.log() - var_q.log() + (var_q + (mean_q - mean_p) ** 2) / var_p - 1).sum(-1)),
+        ),
+        "kl_arguments_in_pairs": Mistake(
+            "the arguments are read as two means and two log-variances; they come as posterior and prior.",
+            "formulas are written down by kinds, distributions are handed over one by one.",
+            (lambda mean_q, mean_p, logvar_q, logvar_p: right_gaussian_kl(mean_q, logvar_q, mean_p, logvar_p),),
+        ),
+        "kl_over_states": Mistake(
+            "the sum runs over the first axis, the batch; it must run over the last, the latents.",
+            "the batch has the first axis in most losses.",
+            (lambda *given: kl_of_each_gaussian(*given).sum(0),),
         ),
         "kl_constant_missing": Mistake(
             "the -1 is missing: two equal distributions must have divergence 0.",
@@ -257,6 +321,31 @@ CATEGORICAL_KL = Part(
             "every class gets the whole uniform share: the probabilities sum to more than 1.",
             "the share is added without dividing it by the number of classes.",
             (_mixed_by(_mixed_without_division),),
+        ),
+        "unimix_exchanged": Mistake(
+            "unimix is the share of the network, and the rest is uniform; it is the other way round.",
+            "which of two shares a name means is a convention: here it is the one of the uniform distribution.",
+            (_mixed_by(lambda logits, unimix: _mixed(logits, 1 - unimix)),),
+        ),
+        "unimix_added": Mistake(
+            "the uniform share is added, and the other one is not made smaller: the probabilities sum to more than 1.",
+            "for 1 % the factor 0.99 seems not to matter.",
+            (_mixed_by(lambda logits, unimix: (logits.softmax(-1) + unimix / logits.shape[-1]).log()),),
+        ),
+        "unimix_not_in_the_weights": Mistake(
+            "the logarithms are mixed, and the probabilities that weigh them are not.",
+            "softmax is at hand; but samples come from the mixed posterior.",
+            (lambda q, p, unimix: (q.softmax(-1) * (_mixed(q, unimix) - _mixed(p, unimix))).sum((-2, -1)),),
+        ),
+        "kl_weights_missing": Mistake(
+            "the log-ratios of all classes are added as they are; each counts with the posterior's probability.",
+            "the mean over samples needs no weights, the sum over classes does.",
+            (lambda q, p, unimix: (_mixed(q, unimix) - _mixed(p, unimix)).sum((-2, -1)),),
+        ),
+        "softmax_over_everything": Mistake(
+            "one softmax runs over all classes of all variables; each variable has one of its own.",
+            "the network gives S times K numbers in a row, and a softmax of them works without a complaint.",
+            (lambda q, p, unimix: right_categorical_kl(q.flatten(-2)[:, None], p.flatten(-2)[:, None], unimix),),
         ),
         "kl_cross_entropy": Mistake(
             "the cross-entropy is computed: the posterior's entropy is not subtracted, so equal ones do not give 0.",
