@@ -134,8 +134,8 @@ CONTINUE_LOSS = Part(
              right_continue_loss(-logit, target)),
         ),
         "logarithm_of_nothing": Mistake(
-            "it is right until the head is certain and wrong: then a probability rounds to 0, or e^x to infinity, and the "
-            "logarithm is infinite.",
+            "it is right until the head is certain and wrong: then a probability rounds to 0, or e^x to infinity, and "
+            "the logarithm is infinite.",
             "the formula is written down as it stands in the book; ln(sigmoid) must be computed in one piece.",
             (lambda logit, target: _of_logarithms(logit, target, torch.log),
              lambda logit, target: target * torch.log1p((-logit).exp()) + (1 - target) * torch.log1p(logit.exp())),
