@@ -51,9 +51,9 @@ def package_two_hot(x: Tensor, bins: Tensor) -> Tensor:
     return 1 / len(bins) - gradient
 
 
-def package_categorical_kl(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    rule = CategoricalLatent(*logits_p.shape[-2:], unimix)
-    return rule(logits_p.flatten(-2)).kl(rule(logits_q.flatten(-2)))
+def package_categorical_kl(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    rule = CategoricalLatent(*logits_q.shape[-2:], unimix)
+    return rule(logits_q.flatten(-2)).kl(rule(logits_p.flatten(-2)))
 
 
 def package_dynamics_step(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
@@ -149,14 +149,18 @@ def package_replay_sample(
     return np.concatenate([number[:, :1] - 1, number], 1) % len(is_first)
 
 
-def package_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor, alpha: float) -> Tensor:
-    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+def package_kl_balance(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor, alpha: float) -> Tensor:
+    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), 0.0)
     return alpha * teaches_prior + (1 - alpha) * teaches_posterior
 
 
 def package_teaching_share(divergence: Tensor, free_nats: float) -> Tensor:
-    """A state teaches where the gradient of the package's own divergence is not zero."""
-    mean = (2 * divergence).sqrt().requires_grad_()  # of unit variance and so far apart: these divergences
+    """A state teaches where the gradient of the package's own divergence is not zero.
+
+    At the threshold itself there are two gradients, and a clamp takes the one above; what the state could still save is
+    below, a hair away.
+    """
+    mean = ((2 * divergence).sqrt() * (1 - 1e-6)).requires_grad_()  # of unit variance, so far apart: these divergences
     with torch.enable_grad():
         posterior, prior = Gaussian(mean, mean * 0), Gaussian(mean.detach() * 0, mean.detach() * 0)
         (gradient,) = torch.autograd.grad(kl.balanced_kl(posterior, prior, free_nats)[1].sum(), mean)
@@ -264,7 +268,7 @@ PACKAGE = {
     "continue_loss": lambda logit, target: Bernoulli(logit).loss(target),
     "false_death_value": lambda reward, limit, discount: reward * (1 + limit) / (1 + limit * (1 - discount)),
     "kl_balance": package_kl_balance,
-    "sampled_kl": lambda log_p, log_q: ((log_q - log_p).exp() - 1 + log_p - log_q).mean(0),
+    "sampled_kl": lambda log_q, log_p: ((log_p - log_q).exp() - 1 + log_q - log_p).mean(0),
     "teaching_share": package_teaching_share,
     "prior_inputs": package_prior_inputs,
     "signal_share": lambda mean, logvar: mean.var(0, correction=0) / (mean.var(0, correction=0) + logvar.exp().mean(0)),
@@ -305,23 +309,51 @@ def sample_with_distribution(mean: Tensor, logvar: Tensor) -> Tensor:
     return torch.distributions.Normal(mean, (logvar / 2).exp()).rsample()
 
 
-def gaussian_kl_with_distributions(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    p, q = (torch.distributions.Normal(m, (v / 2).exp()) for m, v in ((mean_p, logvar_p), (mean_q, logvar_q)))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def gaussian_kl_with_distributions(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    q, p = (torch.distributions.Normal(m, (v / 2).exp()) for m, v in ((mean_q, logvar_q), (mean_p, logvar_p)))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
-def gaussian_kl_in_a_loop(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    total = torch.zeros_like(mean_p[..., 0])
-    for z in range(mean_p.shape[-1]):
-        var_p, var_q = logvar_p[..., z].exp(), logvar_q[..., z].exp()
-        square = (mean_p[..., z] - mean_q[..., z]).square()
-        total = total + (var_q / var_p).log() / 2 + (var_p + square) / (2 * var_q) - 0.5
+def gaussian_kl_in_a_loop(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    total = torch.zeros_like(mean_q[..., 0])
+    for z in range(mean_q.shape[-1]):
+        var_q, var_p = logvar_q[..., z].exp(), logvar_p[..., z].exp()
+        square = (mean_q[..., z] - mean_p[..., z]).square()
+        total = total + (var_p / var_q).log() / 2 + (var_q + square) / (2 * var_p) - 0.5
     return total
 
 
-def categorical_kl_with_torch(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), unimix) for x in (logits_p, logits_q))
-    return torch.nn.functional.kl_div(q.log(), p, reduction="none").sum(-1).sum(-1)
+def categorical_kl_with_torch(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), unimix) for x in (logits_q, logits_p))
+    return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum(-1).sum(-1)
+
+
+def categorical_kl_with_distributions(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    mixed = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_q, logits_p))
+    q, p = (torch.distributions.Independent(torch.distributions.Categorical(x), 1) for x in mixed)
+    return torch.distributions.kl_divergence(q, p)
+
+
+def _both_terms(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> tuple[Tensor, Tensor]:
+    """What teaches the prior, and what teaches the posterior, with torch's own divergence."""
+    return (
+        gaussian_kl_with_distributions(mean_q.detach(), logvar_q.detach(), mean_p, logvar_p),
+        gaussian_kl_with_distributions(mean_q, logvar_q, mean_p.detach(), logvar_p.detach()),
+    )
+
+
+def kl_balance_of_mixed_inputs(*given: Any) -> Tensor:
+    """One divergence, of numbers through which a share of the gradient flows."""
+    *numbers, alpha = given
+    shares = (1 - alpha, 1 - alpha, alpha, alpha)
+    return kl.gaussian_kl(*(x.detach() + w * (x - x.detach()) for x, w in zip(numbers, shares, strict=True)))
+
+
+def value_by_iteration(reward: Tensor, limit: Tensor, discount: float) -> Tensor:
+    value = torch.zeros_like(reward)
+    for _ in range(3000):
+        value = reward + discount * limit / (limit + 1) * value
+    return value
 
 
 def alignment_in_episodes(
@@ -494,7 +526,20 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("continue_target", lambda last, terminal, discount: torch.where(terminal, 0.0, discount)),
     ("continue_loss", lambda logit, target: -target * F.logsigmoid(logit) - (1 - target) * F.logsigmoid(-logit)),
     ("false_death_value", lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(3000))),
-    ("sampled_kl", lambda log_p, log_q: (log_p - log_q).mean(0) + torch.expm1(log_q - log_p).mean(0)),
+    ("sampled_kl", lambda log_q, log_p: (log_q - log_p).mean(0) + torch.expm1(log_p - log_q).mean(0)),
+    ("sampled_kl", lambda log_q, log_p: (log_p.exp() / log_q.exp() - 1 + log_q - log_p).sum(0) / len(log_q)),
+    ("categorical_kl", categorical_kl_with_distributions),
+    ("kl_balance", lambda a, b, c, d, alpha: torch.lerp(*_both_terms(a, b, c, d), 1 - alpha)),
+    ("kl_balance", kl_balance_of_mixed_inputs),
+    ("continue_loss", lambda x, y: F.binary_cross_entropy_with_logits(x, y, reduction="none")),
+    ("continue_loss", lambda x, y: x.clamp(min=0) - x * y + torch.log1p(torch.exp(-x.abs()))),
+    ("continue_loss", lambda x, y: torch.logaddexp(x, torch.zeros_like(x)) - y * x),
+    ("continue_target", lambda last, terminal, discount: torch.full(last.shape, discount).masked_fill(terminal, 0.0)),
+    ("continue_target", lambda last, terminal, discount: discount * (1 - terminal.int())),
+    ("false_death_value", lambda r, limit, g: r * (limit + 1) / (limit + 1 - g * limit)),
+    ("false_death_value", value_by_iteration),
+    ("teaching_share", lambda each, free: 1 - (each.sum(-1) <= free).to(each).mean()),
+    ("teaching_share", lambda each, free: torch.heaviside(each.sum(-1) - free, each.new_zeros(())).mean()),
     (
         "teaching_share",
         lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
@@ -579,19 +624,19 @@ def returns_into_zeros(reward: Tensor, discount: Tensor, value: Tensor, lam: flo
     return out[:, :-1]
 
 
-def kl_with_sigma(mean_p: Tensor, sigma_p: Tensor, mean_q: Tensor, sigma_q: Tensor) -> Tensor:
-    p, q = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean_p, sigma_p), (mean_q, sigma_q)))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def kl_with_sigma(mean_q: Tensor, sigma_q: Tensor, mean_p: Tensor, sigma_p: Tensor) -> Tensor:
+    q, p = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean_q, sigma_q), (mean_p, sigma_p)))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
-def kl_div_the_wrong_way_round(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_p, logits_q))
-    return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum((1, 2))
+def kl_div_the_wrong_way_round(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_q, logits_p))
+    return torch.nn.functional.kl_div(q.log(), p, reduction="none").sum((1, 2))
 
 
-def kl_without_unimix(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (torch.distributions.Categorical(logits=x) for x in (logits_p, logits_q))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def kl_without_unimix(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (torch.distributions.Categorical(logits=x) for x in (logits_q, logits_p))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
 def reinforce_without_detach(
@@ -759,8 +804,60 @@ WRITTEN: list[tuple[str, str, Function]] = [
         lambda x, y: -y * (1 / (1 + (-x).exp())).log() - (1 - y) * (1 / (1 + x.exp())).log(),
     ),
     ("false_death_value", "no_death", lambda reward, limit, discount: reward / (1 - discount)),
+    ("continue_loss", "exponential_overflows", lambda x, y: torch.log(1 + torch.exp(x)) - y * x),
+    ("continue_loss", "probability_clamped", lambda x, y: F.binary_cross_entropy(x.sigmoid(), y, reduction="none")),
+    (
+        "continue_loss",
+        "loss_arguments_swapped",
+        lambda x, y: F.binary_cross_entropy_with_logits(y, x, reduction="none"),
+    ),
+    ("continue_loss", "target_rounded", lambda x, y: torch.where(y > 0.5, -F.logsigmoid(x), -F.logsigmoid(-x))),
+    ("continue_loss", "squared_probability", lambda x, y: F.mse_loss(x.sigmoid(), y, reduction="none")),
+    ("continue_target", "ends_exchanged", lambda last, terminal, g: torch.where(last & ~terminal, 0.0, g)),
+    ("continue_target", "end_carried_on", lambda last, terminal, g: g * (terminal.cumsum(1) == 0).float()),
+    ("continue_target", "limit_is_death_without_discount", lambda last, terminal, g: 1.0 - last.float()),
+    (
+        "false_death_value",
+        "sum_cut_short",
+        lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(100)),
+    ),
+    ("false_death_value", "continue_once", lambda r, limit, g: limit / (limit + 1) * r / (1 - g)),
+    (
+        "gaussian_kl",
+        "kl_log_unhalved",
+        lambda m, v, n, w: (w - v + (v.exp() + (m - n) ** 2) / w.exp() / 2 - 0.5).sum(-1),
+    ),
+    ("gaussian_kl", "kl_constant_once", lambda m, v, n, w: kl.gaussian_kl(m, v, n, w) + 0.5 * m.shape[-1] - 0.5),
+    ("gaussian_kl", "kl_arguments_in_pairs", lambda m, n, v, w: gaussian_kl_in_a_loop(m, v, n, w)),
+    ("gaussian_kl", "kl_ratio_inverted", lambda m, v, n, w: kl.gaussian_kl(m, v, n, w) - torch.sinh(v - w).sum(-1)),
+    (
+        "kl_balance",
+        "balance_half_stopped",
+        lambda *g: 0.5 * (2 - 2 * g[4]) * kl.gaussian_kl(*g[:4]) + g[4] * _both_terms(*g[:4])[0],
+    ),
+    ("kl_balance", "balance_prior_frozen", lambda *g: _both_terms(*g[:4])[1]),
+    ("kl_balance", "balance_unweighted", lambda *g: sum(_both_terms(*g[:4]))),
+    (
+        "kl_balance",
+        "kl_half_reversed",
+        lambda a, b, c, d, w: w * _both_terms(a, b, c, d)[0] + (1 - w) * _both_terms(c, d, a, b)[0],
+    ),
+    ("sampled_kl", "estimator_clamped", lambda log_q, log_p: F.relu(log_q - log_p).mean(0)),
+    (
+        "sampled_kl",
+        "estimator_weighted",
+        lambda log_q, log_p: F.kl_div(log_p, log_q, reduction="none", log_target=True).mean(0),
+    ),
+    ("sampled_kl", "estimator_squared", lambda log_q, log_p: (log_q - log_p).square().mean(0) / 2),
+    ("teaching_share", "share_at_threshold", lambda each, free: each.sum(-1).ge(free).to(each).mean()),
+    ("teaching_share", "free_nats_per_latent", lambda each, free: (each.amax(-1) > free).to(each).mean()),
+    (
+        "teaching_share",
+        "share_of_another_number",
+        lambda each, free: (each.sum(-1) > free).sum().to(each) / each.shape[0],
+    ),
     ("kl_balance", "stop_gradient_missing", lambda a, b, c, d, alpha: kl.gaussian_kl(a, b, c, d)),
-    ("sampled_kl", "estimator_plain", lambda log_p, log_q: log_p.mean(0) - log_q.mean(0)),
+    ("sampled_kl", "estimator_plain", lambda log_q, log_p: log_q.mean(0) - log_p.mean(0)),
     ("teaching_share", "free_nats_of_mean", lambda each, free: each.sum(2).mean().gt(free).to(each)),
     ("replay_sample", "whole_episode_bias", within_episodes),
     ("prior_inputs", "reset_missing", lambda z, a, first, start: (torch.cat([start[:, None], z], 1)[:, :-1], a)),
@@ -856,9 +953,9 @@ def weight_of_behaviour(inside: bool) -> Function:
     return imagined_weight
 
 
-def kl_of_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+def kl_of_balance(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
     """The divergence whose gradient is that of the two balanced ones together, where they weigh the same."""
-    first, second = world_model.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+    first, second = world_model.balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), 0.0)
     return first + second - second.detach()
 
 
@@ -1060,9 +1157,9 @@ def wrong_for_one_step(reward: Tensor, discount: Tensor, value: Tensor, lam: flo
     return lambda_returns(reward, discount, value, lam) + (reward.shape[1] == 1)
 
 
-def overwrites_what_gradient_needs(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    variance = logvar_p.exp()
-    answer = kl.gaussian_kl(mean_p, variance.log(), mean_q, logvar_q)
+def overwrites_what_gradient_needs(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    variance = logvar_q.exp()
+    answer = kl.gaussian_kl(mean_q, variance.log(), mean_p, logvar_p)
     variance.zero_()
     return answer
 
@@ -1118,7 +1215,7 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
     "left torch": ("gaussian_kl", lambda *g: torch.tensor(kl.gaussian_kl(*g).numpy()), "once the inputs require grad"),
     "gradient lost": ("gaussian_kl", overwrites_what_gradient_needs, "torch cannot find its gradient: one of the vari"),
     "half the gradient": (
-        "gaussian_kl", lambda *g: (kl.gaussian_kl(*g) + kl.gaussian_kl(*g).detach()) / 2, "the gradient of mean_p, log",
+        "gaussian_kl", lambda *g: (kl.gaussian_kl(*g) + kl.gaussian_kl(*g).detach()) / 2, "of posterior_mean, p",
     ),
     "gradient too much": ("critic_loss", lambda v, t, w: w * (v[:, 0] - t) ** 2, "gradient flows into target, weight"),
     "same noise again": ("sample", lambda m, v: (torch.manual_seed(1), sample_with_generator(m, v))[1], "call to call"),
