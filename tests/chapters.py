@@ -67,7 +67,7 @@ UNPRINTED: dict[str, dict[str, str]] = {
         "0.209": "12 degrees in radians",
         "333": "1 / (1 - 0.997), in the sentence",
     },
-    "01": {"0.007": "exp(-10 / 2), the bound in the sentence", "7.5": "printed in the figure above"},
+    "01": {"0.007": "exp(-10 / 2), the bound in the sentence"},
     "02": {"5,000": "rows of chapter 00"},
     "04": {"1.44": "1 / ln 2, bits in a nat"},
     "06": {

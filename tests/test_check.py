@@ -1,5 +1,6 @@
 """The readers' checks: right answers pass in one line, known mistakes get their names, other slips their own words."""
 
+import functools
 import itertools
 import random
 from collections.abc import Callable
@@ -483,6 +484,31 @@ def episode_returns_by_differences(reward: Tensor, is_first: Tensor, is_last: Te
     return earned[end] - earned[begin[: len(end)]]
 
 
+def episode_returns_by_slices(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    """From each first row to the last row that follows it, if one does."""
+    ends = is_last.nonzero()[:, 0].tolist()
+    spans = [(t, next((end for end in ends if end > t), None)) for t in is_first.nonzero()[:, 0].tolist()]
+    return torch.tensor([float(reward[t : end + 1].sum()) for t, end in spans if end is not None], dtype=reward.dtype)
+
+
+def alignment_by_index(
+    obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor
+) -> dict[str, Tensor]:
+    """Every transition writes into the two rows that it lies between."""
+    over = terminated | truncated
+    departing = torch.arange(len(obs)) + torch.cat([over.new_zeros(1), over[:-1]]).cumsum(0)
+    count = int(departing[-1]) + 2
+    flags = {name: torch.zeros(count, dtype=torch.bool) for name in ("is_first", "is_last", "is_terminal")}
+    numbers = {name: action.new_zeros(count, action.shape[1]) for name in ("action", "previous_action")}
+    rows = flags | numbers | {"obs": obs.new_zeros(count, obs.shape[1]), "reward": reward.new_zeros(count)}
+    rows["obs"][departing], rows["obs"][departing + 1] = obs, next_obs
+    rows["action"][departing], rows["previous_action"][departing + 1] = action, action
+    rows["reward"][departing + 1], rows["is_terminal"][departing + 1] = reward, terminated
+    rows["is_last"][departing + 1], rows["is_first"] = over, torch.ones(count, dtype=torch.bool)
+    rows["is_first"][departing + 1] = False
+    return rows
+
+
 def discounted_return_from_the_end(reward: Tensor, gamma: float) -> Tensor:
     total = torch.zeros_like(reward[0])
     for one in reward.flip(0):
@@ -504,7 +530,10 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("symlog", lambda x: torch.sign(x) * torch.log(1 + torch.abs(x))),
     ("symlog", lambda x: torch.where(x > 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))),
     ("symlog", lambda x: torch.asinh(x / 2 / (1 + abs(x)).sqrt()) * 2),
-    ("symexp", lambda x: torch.sign(x) * (torch.exp(torch.abs(x)) - 1)),
+    ("symlog", lambda x: torch.copysign(torch.log1p(torch.abs(x)), x)),
+    ("symexp", lambda x: torch.copysign(torch.expm1(torch.abs(x)), x)),
+    ("symexp", lambda x: 2 * torch.exp(torch.abs(x) / 2) * torch.sinh(x / 2)),
+    ("symexp", lambda x: torch.where(x < 0, -torch.expm1(-x), torch.expm1(x))),
     ("two_hot", two_hot_in_a_loop),
     ("two_hot", two_hot_as_hats),
     ("two_hot_mean", lambda p, b: (p * b).sum(-1)),
@@ -550,8 +579,16 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("useful_horizon", useful_horizon_in_a_loop),
     ("useful_horizon", useful_horizon_by_argmax),
     ("useful_horizon", lambda model, persistence: ((model >= persistence).cumsum(1) == 0).sum(1)),
+    ("signal_share", lambda m, v: 1 / (1 + v.exp().mean(0) / m.var(0, correction=0))),
+    ("signal_share", lambda m, v: (s := m.sub(m.mean(0)).square().mean(0)) / (s + (v / 2).exp().square().mean(0))),
+    ("sample", lambda m, v: m - (v / 2).exp() * torch.randn_like(v)),
+    ("sample", lambda m, v: torch.distributions.MultivariateNormal(m, torch.diag_embed(v.exp())).rsample()),
     ("discounted_return", discounted_return_from_the_end),
+    ("discounted_return", lambda r, g: sum(g**t * one for t, one in enumerate(r))),
+    ("discounted_return", lambda r, g: r @ torch.full_like(r, g).cumprod(0) / g),
     ("episode_returns", episode_returns_by_differences),
+    ("episode_returns", episode_returns_by_slices),
+    ("alignment", alignment_by_index),
     ("fair_mean", fair_mean_in_one_pass),
     ("updates_due", updates_due_with_integers),
 ]
@@ -695,6 +732,34 @@ def previous_action_rolled(*transitions: Tensor) -> dict[str, Tensor]:
         if not rows["is_last"][t]:
             last = rows["action"][t]
     return rows | {"previous_action": previous}
+
+
+def transitions_as_rows(
+    obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor,
+    reset: bool = True,
+) -> dict[str, Tensor]:  # fmt: skip
+    done = terminated | truncated
+    first = torch.tensor([True, *done[:-1].tolist()])
+    previous = torch.cat([torch.zeros_like(action[:1]), action[:-1]])
+    if reset:
+        previous[first] = 0
+    told = {"obs": obs, "action": action, "previous_action": previous, "reward": reward}
+    return told | {"is_first": first, "is_last": done, "is_terminal": terminated}
+
+
+def actions_shifted_twice(*transitions: Tensor) -> dict[str, Tensor]:
+    rows = alignment_in_episodes(*transitions)
+    previous = rows["previous_action"]
+    return rows | {"action": previous, "previous_action": torch.cat([torch.zeros_like(previous[:1]), previous[:-1]])}
+
+
+def returns_at_the_next_first(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    found, running = [], None
+    for r, first in zip(reward, is_first, strict=True):
+        if first and running is not None:
+            found.append(running)
+        running = 0 * r if first else running if running is None else running + r
+    return torch.stack(found) if found else reward[:0]
 
 
 def starts_anywhere(is_first: np.ndarray, added: int, batch: int, length: int, rng: np.random.Generator) -> Any:
@@ -889,6 +954,30 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ),
     ("prior_inputs", "mask_inverted", lambda z, a, f, s: (prior_inputs_in_a_loop(z, a, ~f, s)[0], a * ~f[..., None])),
     ("prior_inputs", "inputs_swapped", lambda *given: tuple(reversed(prior_inputs_in_a_loop(*given)))),
+    ("signal_share", "share_deviation_for_variance", lambda m, v: (s := m.std(0)) / (s + (v / 2).exp().mean(0))),
+    (
+        "signal_share",
+        "share_averaged_late",
+        lambda m, v: sum((s := m.var(0, correction=0)) / (s + r.exp()) for r in v) / len(v),
+    ),
+    ("sample", "sample_root_twice", lambda m, v: m + (v / 2).exp().sqrt() * torch.randn_like(m)),
+    ("sample", "sample_uniform_noise", lambda m, v: m + (v / 2).exp() * torch.empty_like(m).uniform_(-1, 1)),
+    ("sample", "sample_noise_shared", lambda m, v: m + (v / 2).exp() * torch.randn((), dtype=m.dtype)),
+    ("sample", "sample_mean_detached", lambda m, v: torch.distributions.Normal(m.detach(), (v / 2).exp()).rsample()),
+    ("symlog", "symlog_of_exp", lambda x: x.sign() * torch.log(1 + torch.exp(x.abs()))),
+    ("symlog", "symlog_square_overflows", lambda x: x.sign() * torch.log(1 + torch.sqrt(x**2))),
+    ("symexp", "symexp_tiny_lost", lambda x: torch.sign(x) * (torch.exp(torch.abs(x)) - 1)),
+    ("symexp", "symexp_tiny_lost", lambda x: torch.where(x < 0, 1 - (-x).exp(), x.exp() - 1)),
+    ("symexp", "symexp_one_elsewhere", lambda x: torch.sign(x) * torch.exp(torch.abs(x)) - 1),
+    ("two_hot_mean", "softmax_twice", lambda p, b: (p.softmax(1) * b).sum(1)),
+    ("discounted_return", "discounted_backwards", lambda r, g: functools.reduce(lambda so_far, x: g * so_far + x, r)),
+    ("discounted_return", "first_reward_lost", lambda r, g: sum(g**t * r[t] for t in range(1, len(r))) + 0 * r[0]),
+    ("discounted_return", "discount_times_index", lambda r, g: (r * g * torch.arange(len(r))).sum()),
+    ("alignment", "last_row_dropped", transitions_as_rows),
+    ("alignment", "last_row_dropped", lambda *t: transitions_as_rows(*t, reset=False)),
+    ("alignment", "action_late", actions_shifted_twice),
+    ("episode_returns", "last_episode_lost", returns_at_the_next_first),
+    ("episode_returns", "steps_for_rewards", lambda r, f, last: episode_returns_by_differences((~f).to(r), f, last)),
     ("signal_share", "share_correction", lambda m, v: 1 - (n := v.exp().mean(0)) / (m.var(0) + n)),
     ("signal_share", "share_axis", lambda m, v: (s := m.var(1, correction=0)) / (s + v.exp().mean(1))),
     ("useful_horizon", "horizon_never_worse", lambda m, p: (m >= p).int().argmax(1)),
@@ -1253,6 +1342,8 @@ def test_a_difference_is_shown_with_what_was_given_expected_and_got(capsys: Capt
     ("part", "function", "expected"),
     [
         ("sample", lambda mean, logvar: torch.randn_like(mean) > 0, "the sample is bool; here it must be float32."),
+        ("sample", lambda mean, logvar: mean + 1.1 * (logvar / 2).exp() * torch.randn_like(mean), "three times ln"),
+        ("sample", lambda mean, logvar: mean + 0.9 * (logvar / 2).exp() * torch.randn_like(mean), "three times ln"),
         ("sample", lambda mean, logvar: mean + (logvar / 2).exp() * torch.randn_like(mean).sign(), "fourth power"),
         ("sample", lambda mean, logvar: mean + (3 * logvar.exp()).sqrt() * (2 * torch.rand_like(mean) - 1), "fourth"),
         ("symlog", lambda x: x.to_sparse(), "it must be a tensor. This one is sparse"),
