@@ -76,6 +76,7 @@ def test_seeds_of_another_result_are_not_taken_for_this_one(measured: Path) -> N
     path = re.escape(str(measured / "seed-0.json"))
     refused(measured, f"{path} was measured with environment 'CartPole-v1'; .*'Acrobot-v1'", env="Acrobot-v1")
     refused(measured, f"{path} .*environment 'CartPole-v1'.* is environment 'Seeded'", env=lambda: Seeded())
+    refused(measured, "environment 'CartPole-v1'.* is environment 'mine/CartPole-v1'", env="mine/CartPole-v1")
     refused(measured, r"with steps 60, lam 0.95; asked for is steps 62, lam 0.5", steps=62, lam=0.5)
     refused(measured, "with preset 'guide'; asked for is preset 'planet'", preset="planet")
     refused(measured, r"with episodes 2; asked for is episodes 3\. Choose another folder", episodes=3)

@@ -178,9 +178,7 @@ def test_a_system_package_is_installed_by_one_target_only_and_ci_asks_for_it_in_
 
 # --- Files that other programs read -----------------------------------------------------------------------------------
 
-WRITERS = [
-    path for folder in ("tools", "benchmarks", "wm_tutorial/course") for path in sorted((ROOT / folder).glob("*.py"))
-]
+WRITERS = [path for folder in ("tools", "benchmarks", "wm_tutorial") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def test_committed_json_is_json_without_the_infinities_of_python() -> None:

@@ -1257,9 +1257,7 @@ def test_the_progress_bar_has_room_and_names_what_is_done(columns: int, monkeypa
     phases = [phase for phase, _ in itertools.groupby(line.partition("  ")[0].partition(" 1")[0] for line in lines)]
     assert phases[0] == "random steps" and phases[-1] == "done"
     assert {"evaluating", "learning"} <= set(phases)
-    assert not [line for line in lines if line.startswith("random steps") and "left" in line]
-    learning = [line for line in lines if line.startswith("learning")]
-    assert sum("left" not in line for line in learning) <= 4 < len(learning)  # known from the first updates on
+    assert sum("left" not in line for line in lines) <= 3 < 20 < len(lines)  # known before the start
 
 
 def drawn_always(bar: Any) -> Any:
@@ -1275,6 +1273,35 @@ def test_the_time_left_is_that_of_learning_and_of_the_evaluations_to_come() -> N
     every = tiny(steps=1000, eval_every=100)
     assert Pace(10, 20.0, 1, 7.0).left(750, every) == 500.0 + 3 * 7.0  # at 800, 900 and 1000
     assert Pace(10, 20.0, 1, 7.0).left(750, tiny(steps=1050, eval_every=100)) == 600.0 + 4 * 7.0
+
+
+def test_before_the_start_the_updates_to_come_are_all_there_is_to_judge_by() -> None:
+    config = tiny(steps=1000, prefill=900, eval_every=0, updates_per_step=0.25)
+    assert Pace(update=0.5).left(0, config) == 100 * 0.25 * 0.5
+    assert Pace(update=0.5).left(940, config) == 60 * 0.25 * 0.5
+    assert Pace(update=0.5, steps=10, learning=20.0).left(950, config) == 100.0  # what was measured counts
+
+
+def test_a_run_says_how_long_it_will_take_before_it_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[str] = []
+    collect = Trainer.collect
+
+    def noted(self: Trainer) -> None:
+        began.append(capsys.readouterr().err) if not began else None
+        collect(self)
+
+    monkeypatch.setattr(Trainer, "collect", noted)
+    finished()
+    assert re.search(r"One update takes \S+ s on this machine: about \d\d:\d\d of learning to go", began[0])
+
+
+def test_trying_an_update_beforehand_changes_nothing() -> None:
+    trainer = ready(updates=1)
+    before = snapshot(trainer)
+    assert (took := trainer._rehearsed()) is not None and took > 0.0
+    assert_same(snapshot(trainer), before)
 
 
 def test_a_run_needs_nobody_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:

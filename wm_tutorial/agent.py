@@ -177,8 +177,14 @@ class Agent(nn.Module):
 
 def check_spaces(made_for: Spaces, given: Spaces) -> None:
     """Raise InputError unless an environment has the spaces that an agent was made for."""
-    if given != made_for:
-        raise InputError(f"The agent was made for {made_for}; this environment has {given}.")
+    if given == made_for:
+        return
+    told = f"The agent was made for {made_for}; this environment has {given}"
+    if str(given) == str(made_for):  # the difference is in what these words leave out
+        names = [f.name for f in dataclasses.fields(Spaces) if f.compare]
+        differ = [name for name in names if getattr(given, name) != getattr(made_for, name)]
+        told += f", but {', '.join(f'{n} {getattr(given, n)} instead of {getattr(made_for, n)}' for n in differ)}"
+    raise InputError(f"{told}.")
 
 
 def described(path: Path, told: dict[str, Any], tensors: Any) -> tuple[Spaces, Config]:

@@ -158,7 +158,7 @@ def write_agent(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) 
 
 def _digest(told: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     """The checksum of an agent: of its header, and of the name, type, shape and bytes of every tensor."""
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True, allow_nan=False).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
@@ -314,4 +314,4 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
     """Replace metrics.jsonl."""
-    write_text(folder / METRICS, "".join(json.dumps(record) + "\n" for record in records))
+    write_text(folder / METRICS, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))

@@ -206,7 +206,7 @@ class Bench:
         result = bench.bench(self.config, self.updates, self.observations, self.actions, self.action_kind)
         print(bench.as_table(result))
         if self.json:
-            checkpoint.write_text(self.json, json.dumps(result, indent=2) + "\n")
+            checkpoint.write_text(self.json, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ batch -> world model's losses, states -> imagined trajectories -> behaviour's lo
 """
 
 import math
+import time
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from wm_tutorial.data import Batch, State
 from wm_tutorial.errors import NonFiniteError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.optim import make_optimizer
+
+PATIENCE = 2.0  # seconds; an update that takes longer is not rehearsed twice
 
 
 class Learner:
@@ -48,8 +51,7 @@ class Learner:
         Raises:
             NonFiniteError: if a loss or gradient is not finite; nothing that this object holds was changed then.
         """
-        with torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            losses, metrics, states, range_ = self.losses(batch)
+        losses, metrics, states, range_ = self.losses(batch)
         gradients = self.backward(losses)
         numbers = finite({**losses, **gradients, **metrics})
         for group, lr in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
@@ -87,13 +89,31 @@ class Learner:
         groups = [{**group, **rate} for group, rate in zip(groups, rates, strict=True)]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
+    def rehearse(self, batch: Batch) -> float:
+        """How many seconds an update on such a batch takes here, but for the step itself; nothing is changed by it."""
+        took = math.inf
+        for _ in range(2):  # the first one also warms up, or compiles
+            started = time.perf_counter()
+            self.backward(self.losses(batch)[0])
+            took = min(took, time.perf_counter() - started)
+            if took > PATIENCE and not self.config.compile:
+                break
+        self.optimizer.zero_grad()
+        return took
+
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor]:
-        """Explain real sequences, imagine on from them, and judge what was imagined; nothing is changed.
+        """Explain real sequences, imagine on from them, and judge what was imagined, in the precision asked for.
+
+        Nothing is changed.
 
         Returns:
             Every named loss (), other metrics (), the states (B, T) inferred on the way, and the range of returns (2,)
             to go on from.
         """
+        with torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            return self._losses(batch)
+
+    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor]:
         config, behaviour = self.config, self.agent.behaviour
         model_losses, states = self.agent.world_model.losses(batch)
         finite(model_losses)  # imagination could not sample from what is no number

@@ -74,7 +74,11 @@ class Randomness:
     def state_dict(self) -> dict[str, Any]:
         """The states of NumPy's generator, of PyTorch's on the CPU, and of the device's if it is another one."""
         devices = {name: state for name, state in self.torch.items() if name != "cpu"}
-        return {"numpy": json.dumps(self.numpy.bit_generator.state), "torch": self.torch["cpu"], **devices}
+        return {
+            "numpy": json.dumps(self.numpy.bit_generator.state, allow_nan=False),
+            "torch": self.torch["cpu"],
+            **devices,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; a device that it does not name, as in a run that comes from another one, begins anew.

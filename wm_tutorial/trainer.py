@@ -179,7 +179,10 @@ class Trainer:
 
     def _go_on(self, request: Request, bar: "tqdm[Any]") -> None:
         """Iterate to the end of the budget; what a run was stopped in the middle of comes first."""
-        pace = Pace()
+        pace = Pace(update=self._rehearsed())
+        if sys.stderr and (left := pace.left(self.steps, self.config)):
+            time_left = f"about {tqdm.format_interval(left)} of learning to go, evaluations not counted."
+            bar.write(f"One update takes {pace.update:.2g} s on this machine: {time_left}", file=sys.stderr)
         while True:
             started, learned = time.perf_counter(), self.updates
             while self.updates < self.updates_due and not request.asked:
@@ -202,6 +205,32 @@ class Trainer:
         bar.update(min(self.steps, self.config.steps) - bar.n)
         self.save()
         bar.set_description_str("done")
+
+    def _rehearsed(self) -> float | None:
+        """How many seconds an update will take, tried before the start on rows that never happened.
+
+        None if there will be no update, or if it cannot be told. Neither the networks nor the random states change.
+        """
+        config = self.config
+        if config.steps <= max(self.steps, config.prefill) or not config.updates_per_step:
+            return None
+        state = self.agent.initial(config.envs).state
+        invented = Replay(
+            (config.sequence_length + 1) * config.envs,
+            config.envs,
+            self.agent.spaces,
+            state.memory.shape[-1],
+            state.latent.shape[-1],
+        )
+        random = Randomness(config.seed, config.device)
+        for _ in range(config.sequence_length + 1):
+            invented.add(self.row, self.environments.random_action(random.numpy), state)
+        batch, _ = invented.sample(config.batch_size, config.sequence_length, random.numpy, config.device)
+        try:
+            with random.active():
+                return self.learner.rehearse(batch)
+        except NonFiniteError:
+            return None  # a batch of what happened may do better; if not, its update says so
 
     @contextmanager
     def _saved(self) -> Iterator[None]:
@@ -261,7 +290,7 @@ class Trainer:
         """Keep one line of metrics, and append it to metrics.jsonl."""
         self.records.append({"kind": kind, "step": self.steps, **values})
         if self.folder:
-            line = json.dumps(self.records[-1]) + "\n"
+            line = json.dumps(self.records[-1], allow_nan=False) + "\n"
             try:
                 with (self.folder / METRICS).open("a") as file:
                     file.write(line)
@@ -466,17 +495,22 @@ def devices() -> list[str]:
 
 @dataclass
 class Pace:
-    """How long things took since the run was begun or resumed: steps on which it learned, and evaluations."""
+    """How long things took since the run was begun or resumed: steps on which it learned, and evaluations.
+
+    update  seconds of one update, tried before the start; all there is to judge by as long as nothing was learned
+    """
 
     steps: int = 0
     learning: float = 0.0
     evaluations: int = 0
     evaluating: float = 0.0
+    update: float | None = None
 
     def left(self, step: int, config: Config) -> float | None:
-        """Seconds to go from `step` on; None before anything was learned. Random steps are too quick to judge by."""
+        """Seconds to go from `step` on; None if nothing is known yet. Random steps are too quick to judge by."""
         if not self.steps:
-            return None
+            updates = max(0, config.steps - max(step, config.prefill)) * config.updates_per_step
+            return None if self.update is None else self.update * updates
         every = config.eval_every
         evaluations = config.steps // every - step // every + (config.steps % every > 0) if every else 1
         each = self.evaluating / self.evaluations if self.evaluations else 0.0

@@ -160,10 +160,10 @@ def _sample(mine: Function) -> list[Replacement]:
 
 
 def _categorical_kl(mine: Function) -> list[Replacement]:
-    def categorical_kl(log_p: Tensor, log_q: Tensor) -> Any:
+    def categorical_kl(log_posterior: Tensor, log_prior: Tensor) -> Any:
         # the uniform distribution is in both already; logarithms of probabilities are logits, too
-        (logits_p, leading), (logits_q, _) = (flatten_leading(x, keep=2) for x in (log_p, log_q))
-        return mine(logits_p, logits_q, 0.0).reshape(leading)
+        (posterior, leading), (prior, _) = (flatten_leading(x, keep=2) for x in (log_posterior, log_prior))
+        return mine(posterior, prior, 0.0).reshape(leading)
 
     return [Replacement(kl, "categorical_kl", categorical_kl)]
 

@@ -50,7 +50,7 @@ def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, 
         record, run = train_and_record(env, dataclasses.replace(config, seed=seed), episodes)
         with run:
             run.agent.save(path.with_suffix(".safetensors"))
-            checkpoint.write_text(path, json.dumps(record) + "\n")
+            checkpoint.write_text(path, json.dumps(record, allow_nan=False) + "\n")
     return summarise(folder)
 
 
@@ -82,6 +82,8 @@ def check_found(paths: list[Path], env: EnvSource, config: Config, episodes: int
         record = read_record(path)
         options = plain(from_plain(record["config"]))
         held = {"environment": record["environment"], "episodes": len(record["final_returns"]), **options}
+        if isinstance(env, str) and record.get("id"):  # the name leaves the namespace out; older results have no id
+            asked["environment"], held["environment"] = env, record["id"]
         if different := [key for key in asked if held[key] != asked[key] and key not in UNTOLD]:
             there, here = (", ".join(f"{key} {told[key]!r}" for key in different) for told in (held, asked))
             raise InputError(f"{path} was measured with {there}; asked for is {here}. Choose another folder (--out).")
@@ -97,6 +99,7 @@ def train_and_record(env: EnvSource, config: Config, episodes: int) -> tuple[dic
         final_returns = run.evaluate(episodes).returns
     record = {
         "environment": run.trainer.environment_name,
+        "id": env if isinstance(env, str) else None,
         "command": command(*sys.argv[1:]),
         "versions": {name: version(name) for name in ("wm_tutorial", "torch", "gymnasium", "numpy")},
         "config": plain(config),
@@ -147,7 +150,7 @@ def summarise(folder: Path) -> dict[str, Any]:
             for (seed, record), mean in zip(records.items(), means, strict=True)
         },
     }
-    checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     curves = {}
     for seed, record in records.items():
         steps, returns = zip(*record["evaluations"], strict=True)

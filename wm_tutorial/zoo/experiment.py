@@ -65,7 +65,7 @@ def experiment(
             path = folder / name / f"seed-{seed}.json"
             if not path.exists():
                 record = one_run(env, dataclasses.replace(config, seed=seed), name, episodes)
-                checkpoint.write_text(path, json.dumps(record) + "\n")
+                checkpoint.write_text(path, json.dumps(record, allow_nan=False) + "\n")
     return summarise(folder)
 
 
@@ -162,7 +162,7 @@ def summarise(folder: Path) -> dict[str, Any]:
             for name, outcomes in rows.items()
         },
     }
-    checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     figures.save(figures.mistakes(summary), folder / "figure.png")
     return summary
 
