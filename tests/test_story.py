@@ -104,7 +104,7 @@ def test_a_chapter_shows_its_broken_agent_and_then_the_sound_one_from_the_same_s
         assert kind == "svg+xml" and len(svg) < 100_000 and how_it_ended(obs) in alt
         assert shown.as_text.startswith("Repaired: " if repaired else "Broken: ")
         assert f"This episode: {len(obs) - 1} of 500 steps." in shown.as_text
-        assert f"Mean of 100 others, measured after training: {mean:.0f}." in shown.as_text
+        assert f"Mean of 100 others, measured when it had learned for 8,000 steps: {mean:.0f}." in shown.as_text
         assert repaired or f"({story.CHAPTERS[chapter].bug} in the bug zoo)" in shown.as_text
 
 

@@ -120,8 +120,8 @@ def show(chapter: str, repaired: bool = False) -> notebook.Shown:
     record = records()
     steps, mean = len(obs) - 1, record["agents"][name]["mean"]
     scored = (
-        f"This episode: {steps} of {figures.CART_POLE_LIMIT} steps. Mean of {record['episodes']} others, measured "
-        f"after training: {mean:.0f}."
+        f"This episode: {steps} of {figures.CART_POLE_LIMIT} steps. Mean of {record['episodes']} others, measured when "
+        f"it had learned for {record['options']['steps']:,} steps: {mean:.0f}."
     )
     if repaired:
         title, caption = f"repaired: {told.part}", f"Repaired: {told.repaired}. Same options, seed and start. {scored}"
