@@ -68,7 +68,7 @@ def test_the_mistake_and_not_the_seed_is_to_blame(chapter: str) -> None:
     sound = RECORDS["agents"][story.SOUND]["means"]
     broken = RECORDS["agents"][chapter]["means"]
     assert broken.keys() == sound.keys() and len(sound) > 1
-    assert max(broken.values()) < 0.5 * min(sound.values())
+    assert all(mean < 0.7 * sound[seed] for seed, mean in broken.items())
 
 
 def test_the_mistake_is_out_while_the_agent_acts_and_gone_afterwards() -> None:
@@ -97,7 +97,7 @@ def played(name: str) -> Array:
 @CHAPTER
 def test_a_chapter_shows_its_broken_agent_and_then_the_sound_one_from_the_same_start(chapter: str) -> None:
     before, after = played(chapter), played(story.SOUND)
-    assert np.array_equal(before[0], after[0]) and 3 * len(before) < len(after)
+    assert np.array_equal(before[0], after[0]) and 2 * len(before) < len(after)
     for obs, name, repaired in ((before, chapter, False), (after, story.SOUND, True)):
         shown, mean = story.show(chapter, repaired), RECORDS["agents"][name]["mean"]
         kind, svg, alt = picture(shown)

@@ -79,10 +79,10 @@ CHAPTERS = {
         repaired="in its dreams each state is written down beside the action chosen there",
     ),
     "06": Chapter(
-        bug="time_reversed",
+        bug="bootstrap_missing",
         part="the lambda returns",
-        broken="its returns are stacked backwards in time: the first imagined state is given the return of the last",
-        repaired="each imagined state is given its own return",
+        broken="its returns end where the dream ends: what could still be earned after it counts for nothing",
+        repaired="its returns end with what the critic expects after the dream",
     ),
     "07": Chapter(
         bug="log_prob_of_another_action",
