@@ -79,10 +79,10 @@ def finished(mine: Mapping[str, Function] | None = None) -> dict[str, Function]:
 def compare(mine: Mapping[str, Function], source: str, config: Config) -> float:
     """The largest difference between the first gradients with these parts and with the finished ones, clipped.
 
-    Zero means bit for bit; sums in another order round otherwise, by less than 1e-5. Both learn from the rows that
-    `mine` draws, since which rows a right function draws is its own affair.
+    Zero means bit for bit; sums in another order round otherwise, by less than 1e-5. What draws at random (`DRAWS`) is
+    that of `mine` on both sides: in which order a right function draws its numbers is its own affair. It has its check.
     """
-    drawn = {name: mine[name] for name in ("replay_sample",) if name in mine}
+    drawn = {name: mine[name] for name in DRAWS if name in mine}
     ours, theirs = (_first_gradients(finished(functions), source, config) for functions in (mine, drawn))
     return float((ours - theirs).abs().max())
 
@@ -371,3 +371,4 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "replay_sample": _replay_sample,
     "updates_due": _updates_due,
 }
+DRAWS = ("replay_sample", "sample", "imagination")
