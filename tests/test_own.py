@@ -182,6 +182,20 @@ def test_a_cell_that_a_reader_has_begun_does_no_harm(tmp_path: Path) -> None:
     assert set(own.written(tmp_path)) == {"lambda_weights"}
 
 
+@pytest.mark.parametrize("begun", ["def lambda_weights(horizon, lam):\n    # how?", "my_weights = 1 / 0", "x = 1"])
+def test_an_exercise_that_does_not_run_is_named(begun: str, tmp_path: Path) -> None:
+    fill(tmp_path, lambda name: name == "lambda_weights")
+    path = tmp_path / "06_lambda_returns.ipynb"
+    notebook = read(path)
+    (cell,) = (cell for cell in notebook.cells if has(cell, "exercise") and "NotImplementedError" not in cell.source)
+    cell.source = begun
+    write(notebook, path)
+    with pytest.raises(
+        InputError, match=r"06_lambda_returns\.ipynb: the cell before check\.lambda_weights does not give"
+    ):
+        own.written(tmp_path)
+
+
 def fill(folder: Path, wanted: Callable[[str], bool]) -> list[str]:
     """Write the solutions of the checks that are wanted into the exercises, as a reader would; returns their names."""
     names = []

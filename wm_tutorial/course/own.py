@@ -104,7 +104,7 @@ def written(folder: str | Path = ".") -> dict[str, Function]:
     """What a reader has written into the exercises of the notebooks in `folder`, by the name of its check.
 
     A notebook must have been saved. Of its other cells only the imports are run. What still raises NotImplementedError
-    is left out.
+    is left out. Raises InputError if a cell that was written in does not run.
     """
     found: dict[str, Function] = {}
     for path in sorted(Path(folder).expanduser().glob("[0-9][0-9]_*.ipynb")):
@@ -115,8 +115,14 @@ def written(folder: str | Path = ".") -> dict[str, Function]:
             source = "".join(exercise["source"])
             if "exercise" in exercise["metadata"].get("tags", []) and asked and "NotImplementedError" not in source:
                 space: dict[str, Any] = {}
-                exec(compile(f"{imports}\n{source}", f"<{path.name}>", "exec"), space)
-                found[asked[1]] = space[asked[2]]
+                try:
+                    exec(compile(f"{imports}\n{source}", f"<{path.name}>", "exec"), space)
+                    found[asked[1]] = space[asked[2]]
+                except Exception as error:
+                    raise InputError(
+                        f"{path.name}: the cell before check.{asked[1]} does not give {asked[2]}: {error!r}. Finish "
+                        "it and save, or leave the raise NotImplementedError in it."
+                    ) from error
     return found
 
 
