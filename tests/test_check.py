@@ -1007,6 +1007,19 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("updates_due", "rounded_up", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r / (b * t)).round().long()),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s * r / (b * t)).floor().long()),
     ("updates_due", "ratio_per_update", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r).floor().long()),
+    ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s.clamp(min=p) * r / (b * t)).long()),
+    ("updates_due", "prefill_counted", lambda s, p, r, b, t: torch.where(s <= p, 0, (s * r / (b * t)).long())),
+    ("fair_mean", "one_episode_more", lambda r, last, q: (r * (last.cumsum(1) - last.int() <= q)).sum() / (q * len(r))),
+    ("fair_mean", "quota_of_one", lambda r, last, q: (r * (last.cumsum(1) == last.int())).sum() / len(r)),
+    ("fair_mean", "quota_of_one", lambda r, last, q: (r * (last.cumsum(1) == last.int())).sum() / (q * len(r))),
+    ("fair_mean", "streams_not_divided_by", lambda r, last, q: (r * (last.cumsum(1) - last.int() < q)).sum() / q),
+    ("fair_mean", "streams_not_divided_by", lambda r, last, q: (r * (last.cumsum(1) - last.int() < q)).sum()),
+    (
+        "fair_mean",
+        "counted_over_streams",
+        lambda r, last, q: (r * (last.cumsum(0) - last.int() < q)).sum() / (q * len(r)),
+    ),
+    ("replay_sample", "rows_one_by_one", lambda f, n, b, t, rng: rng.integers(max(0, n - len(f)), n, (b, t)) % len(f)),
 ]
 
 
@@ -1299,6 +1312,8 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
         "is_last is float32; here it must be bool.\n",
     ),
     "list of positions": ("replay_sample", lambda *g: package_replay_sample(*g).tolist(), "it must return an array of"),
+    "parts of updates": ("updates_due", lambda s, p, r, b, t: (s - p).clamp(0) * r / (b * t), "has fractions, and"),
+    "whole floats": ("updates_due", lambda *g: package_updates_due(*g).float(), "holds floats, and no part of an"),
     "float positions": ("replay_sample", lambda *g: package_replay_sample(*g) * 1.0, "is float64; here it must be"),
     "in place": ("lambda_returns", changes_its_input, "it changes its input value in place"),
     "sample in place": ("sample", lambda mean, logvar: mean.add_(torch.randn_like(mean)), "changes its input mean"),
