@@ -673,6 +673,19 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("episode_returns", episode_returns_by_differences),
     ("episode_returns", episode_returns_by_slices),
     ("alignment", alignment_by_index),
+    ("bandit_gradient", lambda logits, r: torch.func.grad(lambda x: (x.softmax(-1) * r).sum())(logits)),
+    ("bandit_gradient", lambda logits, r: (p := logits.softmax(-1)) * r - p * torch.einsum("ba,ba->b", p, r)[:, None]),
+    (
+        "policy_loss",
+        lambda logits, action, returns, value, w, scale: (
+            (pi := torch.distributions.Categorical(logits=logits))
+            and -w.detach() * (pi.log_prob(action.argmax(-1)) * (returns - value).detach() + scale * pi.entropy())
+        ),
+    ),
+    (
+        "critic_loss",
+        lambda v, target, w: w.detach() * torch.nn.functional.mse_loss(v[:, 0], target.detach(), reduction="none"),
+    ),
     ("fair_mean", fair_mean_in_one_pass),
     ("updates_due", updates_due_with_integers),
 ]
