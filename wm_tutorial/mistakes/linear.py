@@ -100,7 +100,8 @@ BLOCK_LINEAR = Part(
 
 def right_linear_probe(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
     """Share of the variance of each of `wanted` (N, K) that `known` (N, F) explains in the rows not fitted: (K,)."""
-    return _probe()(known, wanted, fitted)
+    share: Tensor = _probe()(known, wanted, fitted)
+    return share
 
 
 def _explained(error: Tensor, target: Tensor) -> Tensor:
