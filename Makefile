@@ -59,7 +59,7 @@ mutants: $(STAMP) ## Make every mistake of the bug zoo and see whether the tests
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks $(ARGS)
+	$(BIN)/jupyter lab notebooks --config=tools/jupyter_config.py $(ARGS)
 
 notebooks: $(STAMP) ## Run the notebooks and keep their outputs, two at a time, all or ARGS="02 05"
 	OMP_NUM_THREADS=1 $(BIN)/python tools/run_notebooks.py $(ARGS)

@@ -15,6 +15,7 @@ from typing import Any
 
 import nbformat
 from course import NOTEBOOKS, RESULTS, bound, chapters, code_cells, has, links, markdown, read, used
+from navigate import link_chapter, titles, without_links
 from nbformat import NotebookNode
 from run_notebooks import normalise
 
@@ -66,7 +67,7 @@ UNPRINTED: dict[str, dict[str, str]] = {
         "0.209": "12 degrees in radians",
         "333": "1 / (1 - 0.997), in the sentence",
     },
-    "01": {"0.007": "exp(-10 / 2), the bound in the sentence", "7.5": "printed in the figure above"},
+    "01": {"0.007": "exp(-10 / 2), the bound in the sentence"},
     "02": {"5,000": "rows of chapter 00"},
     "04": {"1.44": "1 / ln 2, bits in a nat"},
     "06": {
@@ -161,7 +162,8 @@ def table(measured: dict[str, float]) -> str:
 
 def prose(notebook: NotebookNode) -> str:
     """The words of the text: no code blocks, formulas, tags or addresses."""
-    text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|<[^>]+>|\]\([^)]+\)", " ", markdown(notebook), flags=re.DOTALL)
+    text = without_links(markdown(notebook))
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|<[^>]+>|\]\([^)]+\)", " ", text, flags=re.DOTALL)
     return " ".join(word for word in text.split() if re.search(r"\w", word))
 
 
@@ -477,6 +479,14 @@ def pictures(notebook: NotebookNode, name: str) -> Iterator[str]:
                 yield "a figure has no caption"
     if "![](" in markdown(notebook):
         yield "a picture in the text has no alternative text"
+
+
+def navigation(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """In JupyterLab, too, one comes from a chapter to the next."""
+    linked = nbformat.from_dict(notebook)
+    link_chapter(linked, name, titles())
+    if linked != notebook:
+        yield "it does not end with the links to the other chapters: `python tools/navigate.py` writes them"
 
 
 def plain(notebook: NotebookNode, name: str) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """A chapter in small, with everything a chapter has, for tests of the tools and of the rules."""
 
+from navigate import with_links
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 NAME = "07_sample"
+LISTED = {NAME: "# 07 · Sample: squeezing numbers"}  # of all chapters in its folder
 
 HEAD = """\
 # 07 · Sample: squeezing numbers
@@ -41,6 +43,7 @@ quiz(
     Question("Is 5 less than 6?", right={"yes": "By one."}, wrong={"no": "Not so."}),
 )
 """
+LAST = "## What you built\n\nA chapter.\n\n## What it still cannot do\n\nMuch.\n\n## References"
 COMPARE = """\
 def halved(x):
     return x / STEPS[1]
@@ -132,6 +135,6 @@ def sample() -> NotebookNode:
         *exercise(3, "lambda_returns", RETURNS, "lambda_returns"),
         new_markdown_cell("## Quiz"),
         new_code_cell(QUIZ.strip(), metadata=folded),
-        new_markdown_cell("## What you built\n\nA chapter.\n\n## What it still cannot do\n\nMuch.\n\n## References"),
+        new_markdown_cell(with_links(LAST, NAME, LISTED)),
     ]
     return new_notebook(cells=cells, metadata={"language_info": {"name": "python", "version": "3.11.0"}})

@@ -4,6 +4,7 @@ That a browser shows it well is tested by `make browser`.
 """
 
 import importlib
+import inspect
 import json
 import re
 import sys
@@ -12,13 +13,18 @@ from pathlib import Path
 import book_api
 import book_check
 import book_pages
+import navigate
 import pytest
 import yaml
-from course import chapters
+from course import chapters, read, write
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 import book
 from wm_tutorial import zoo
-from wm_tutorial.config import section_options
+from wm_tutorial.config import Config, section_options
+from wm_tutorial.data import Spaces
+from wm_tutorial.world_model import WorldModel
 
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
@@ -29,6 +35,7 @@ GLOSSARY = (BOOK / "glossary.md").read_text()
 BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
 MADE = ("results", "run_times", "guide", "api/index", *(Path(page).stem for page in book.AT_THE_ROOT.values()))
 ADDRESS = "https://github.com/someone/somewhere"
+TERMS = {"prior": "term-prior"}
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +134,17 @@ def test_links_of_a_chapter_become_links_of_the_book(gathered: Path, written: st
     assert book.relink(written, "notebooks/00_start.ipynb", gathered, None) == turned
 
 
+def test_the_book_leaves_out_the_links_to_other_chapters_which_it_has_itself(gathered: Path, tmp_path: Path) -> None:
+    path, *_ = chapters()
+    notebook = read(path)
+    navigate.link_chapter(notebook, path.stem, navigate.titles())
+    write(notebook, tmp_path / path.name)
+    assert "\nChapters: " in notebook.cells[-1].source
+    turned = book.chapter_of_the_book(tmp_path / path.name, gathered, None, TERMS)
+    assert turned == book.chapter_of_the_book(path, gathered, None, TERMS)
+    assert "\nChapters: " not in turned["cells"][-1]["source"]
+
+
 def test_a_link_that_leads_nowhere_stops_the_build(gathered: Path) -> None:
     with pytest.raises(SystemExit, match=r"nowhere\.md leads nowhere"):
         book.relink("[x](nowhere.md)", "notebooks/00_start.ipynb", gathered, None)
@@ -155,6 +173,75 @@ def test_the_glossary_is_in_order_and_has_no_spelling_twice() -> None:
     ]
     assert len({spelling.lower() for spelling in spellings}) == len(spellings)
     assert len(book_pages.terms(GLOSSARY)) == len(spellings)
+
+
+# --- The card of symbols ----------------------------------------------------------------------------------------------
+
+CARD = [
+    [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+    for line in (BOOK / "symbols.md").read_text().splitlines()
+    if line.startswith("| ") and not line.startswith("| symbol")
+]
+MATHEMATICS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.DOTALL)
+AXES = re.compile(r"\([^()\n]*[A-Z][^()\n]*\)")  # (B, T, A), in the text or in the code
+
+
+def uses(notebook: NotebookNode, symbol: str) -> bool:
+    """Whether a chapter has a symbol in its formulas, or a letter for a size in its shapes."""
+    sources = [cell.source for cell in notebook.cells]
+    if not symbol.startswith("$"):
+        return any(re.search(rf"\b{symbol}\b", shape) for text in sources for shape in AXES.findall(text))
+    letter = re.escape(re.sub(r"_t$|\\mathrm\{(\w+)\}", r"\1", symbol.strip("$")))
+    formulas = [" ".join(found) for text in sources for found in MATHEMATICS.findall(text)]
+    return any(re.search(rf"(?<![A-Za-z\\]){letter}(?![A-Za-z])", formula) for formula in formulas)
+
+
+@pytest.mark.parametrize("row", CARD, ids=lambda row: row[0])
+def test_a_symbol_is_met_in_its_chapter_and_has_its_name_in_the_code(row: list[str]) -> None:
+    symbols, _, meaning, name, chapter = row
+    module, *path = name.strip("`").split(".")
+    found = importlib.import_module(f"wm_tutorial.{module}")
+    for attribute in path:
+        found = getattr(found, "__dataclass_fields__", {}).get(attribute) or attribute_of(found, attribute)
+    assert meaning and found is not None
+    linked = re.findall(r"\((\.\./notebooks/(\d\d)_\w+\.ipynb)\)", chapter)
+    assert linked or chapter == "Part II"
+    texts = [read((BOOK / path).resolve()) for path, _ in linked]
+    for symbol in symbols.split(", "):
+        assert not texts or any(uses(text, symbol) for text in texts), symbol
+
+
+def attribute_of(found: object, attribute: str) -> object:
+    """An attribute, or the fact that instances are given one."""
+    if hasattr(found, attribute):
+        return getattr(found, attribute)
+    assert f"self.{attribute} = " in inspect.getsource(found), attribute  # type: ignore[arg-type]
+    return attribute
+
+
+def test_the_card_has_every_letter_once_and_every_size_of_the_convention() -> None:
+    symbols = [symbol for row in CARD for symbol in row[0].split(", ")]
+    assert len(symbols) == len(set(symbols)) and len(CARD) > 25
+    sizes = re.findall(r"\| ([A-Z](?: x [A-Z])?) \|", (BOOK / "convention.md").read_text())
+    assert {letter for size in sizes for letter in size.split(" x ")} <= set(symbols)
+
+
+def test_the_numbers_on_the_card_are_those_of_the_agent_of_part_one() -> None:
+    config = Config()
+    model = WorldModel(Spaces("vector", (4,), "discrete", 2, (0.0,), (1.0,)), config)
+    said = {row[0]: re.findall(r"\d[\d.]*", re.split(r": |, (?=0\.)", row[2])[-1]) for row in CARD}
+    numbers = {
+        "$\\gamma$": [config.discount], "$\\lambda$": [config.lam], "$\\eta$": [config.entropy_scale],
+        "B, T": [config.batch_size, config.sequence_length], "N, H": [config.imagined_starts, config.horizon],
+        "E": [model.encoder.outputs], "Z, F": [model.dynamics.latent_size, model.features],
+    }  # fmt: skip
+    assert {symbol: [float(number) for number in said[symbol]] for symbol in numbers} == numbers
+
+
+def test_a_chapter_that_lacks_a_symbol_is_noticed() -> None:
+    notebook = new_notebook(cells=[new_markdown_cell("The value $v_{t+1}$ of $\\lambda$, (B, T).")])
+    assert uses(notebook, "$v_t$") and uses(notebook, "$\\lambda$") and uses(notebook, "T")
+    assert not uses(notebook, "$r_t$") and not uses(notebook, "H") and not uses(notebook, "$a_t$")
 
 
 # --- The paper map ----------------------------------------------------------------------------------------------------
@@ -257,6 +344,20 @@ def test_results_show_every_committed_curve_with_its_command(gathered: Path) -> 
     for curves in (BOOK / "results").glob("*/*.png"):
         assert f"results/{curves.parent.name}/{curves.name}" in page
         assert f"--out book/results/{curves.parent.name} " in page
+
+
+def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Path) -> None:
+    page = (gathered / "compared.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| **ours**")]
+    for folder, (_, _, steps, reached, told, _) in zip(
+        ("cartpole-guide", "cartpole-v3-10k", "cartpole-v3-20k"), rows, strict=True
+    ):
+        returns = [json.loads(p.read_text())["final_returns"] for p in (BOOK / "results" / folder).glob("seed-*.json")]
+        means = [sum(seed) / len(seed) for seed in returns]
+        shown = [float(number) for number in re.findall(r"\d+", reached)]
+        assert shown[:3] == [round(sum(means) / len(means)), len(means), round(min(means))] and folder in told
+        config = json.loads(next((BOOK / "results" / folder).glob("seed-*.json")).read_text())["config"]
+        assert int(steps.replace(",", "")) == config["steps"]
 
 
 def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:

@@ -36,3 +36,10 @@ def test_encoder_is_the_packages_with_the_same_weights() -> None:
     belief = ours.rule(ours.output(theirs(obs)))
     torch.testing.assert_close(ours(obs).mean, belief.mean)
     torch.testing.assert_close(ours(obs).logvar, belief.logvar)
+
+
+def test_symlog_of_the_chapter_has_no_slope_at_zero_and_that_of_the_package_has() -> None:
+    x = torch.zeros(1, requires_grad=True)
+    for symlog, slope in ((CHAPTER["symlog"], 0.0), (transforms.symlog, 1.0)):
+        (gradient,) = torch.autograd.grad(symlog(x).sum(), x)
+        assert gradient.item() == slope

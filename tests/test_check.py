@@ -1,5 +1,6 @@
 """The readers' checks: right answers pass in one line, known mistakes get their names, other slips their own words."""
 
+import functools
 import itertools
 import random
 from collections.abc import Callable
@@ -52,9 +53,9 @@ def package_two_hot(x: Tensor, bins: Tensor) -> Tensor:
     return 1 / len(bins) - gradient
 
 
-def package_categorical_kl(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    rule = CategoricalLatent(*logits_p.shape[-2:], unimix)
-    return rule(logits_p.flatten(-2)).kl(rule(logits_q.flatten(-2)))
+def package_categorical_kl(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    rule = CategoricalLatent(*logits_q.shape[-2:], unimix)
+    return rule(logits_q.flatten(-2)).kl(rule(logits_p.flatten(-2)))
 
 
 def package_dynamics_step(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
@@ -150,14 +151,18 @@ def package_replay_sample(
     return np.concatenate([number[:, :1] - 1, number], 1) % len(is_first)
 
 
-def package_kl_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor, alpha: float) -> Tensor:
-    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+def package_kl_balance(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor, alpha: float) -> Tensor:
+    teaches_prior, teaches_posterior = kl.balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), 0.0)
     return alpha * teaches_prior + (1 - alpha) * teaches_posterior
 
 
 def package_teaching_share(divergence: Tensor, free_nats: float) -> Tensor:
-    """A state teaches where the gradient of the package's own divergence is not zero."""
-    mean = (2 * divergence).sqrt().requires_grad_()  # of unit variance and so far apart: these divergences
+    """A state teaches where the gradient of the package's own divergence is not zero.
+
+    At the threshold itself there are two gradients, and a clamp takes the one above; what the state could still save is
+    below, a hair away.
+    """
+    mean = ((2 * divergence).sqrt() * (1 - 1e-6)).requires_grad_()  # of unit variance, so far apart: these divergences
     with torch.enable_grad():
         posterior, prior = Gaussian(mean, mean * 0), Gaussian(mean.detach() * 0, mean.detach() * 0)
         (gradient,) = torch.autograd.grad(kl.balanced_kl(posterior, prior, free_nats)[1].sum(), mean)
@@ -333,7 +338,7 @@ PACKAGE = {
     "continue_loss": lambda logit, target: Bernoulli(logit).loss(target),
     "false_death_value": lambda reward, limit, discount: reward * (1 + limit) / (1 + limit * (1 - discount)),
     "kl_balance": package_kl_balance,
-    "sampled_kl": lambda log_p, log_q: ((log_q - log_p).exp() - 1 + log_p - log_q).mean(0),
+    "sampled_kl": lambda log_q, log_p: ((log_p - log_q).exp() - 1 + log_q - log_p).mean(0),
     "teaching_share": package_teaching_share,
     "prior_inputs": package_prior_inputs,
     "signal_share": lambda mean, logvar: mean.var(0, correction=0) / (mean.var(0, correction=0) + logvar.exp().mean(0)),
@@ -379,23 +384,51 @@ def sample_with_distribution(mean: Tensor, logvar: Tensor) -> Tensor:
     return torch.distributions.Normal(mean, (logvar / 2).exp()).rsample()
 
 
-def gaussian_kl_with_distributions(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    p, q = (torch.distributions.Normal(m, (v / 2).exp()) for m, v in ((mean_p, logvar_p), (mean_q, logvar_q)))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def gaussian_kl_with_distributions(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    q, p = (torch.distributions.Normal(m, (v / 2).exp()) for m, v in ((mean_q, logvar_q), (mean_p, logvar_p)))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
-def gaussian_kl_in_a_loop(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    total = torch.zeros_like(mean_p[..., 0])
-    for z in range(mean_p.shape[-1]):
-        var_p, var_q = logvar_p[..., z].exp(), logvar_q[..., z].exp()
-        square = (mean_p[..., z] - mean_q[..., z]).square()
-        total = total + (var_q / var_p).log() / 2 + (var_p + square) / (2 * var_q) - 0.5
+def gaussian_kl_in_a_loop(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    total = torch.zeros_like(mean_q[..., 0])
+    for z in range(mean_q.shape[-1]):
+        var_q, var_p = logvar_q[..., z].exp(), logvar_p[..., z].exp()
+        square = (mean_q[..., z] - mean_p[..., z]).square()
+        total = total + (var_p / var_q).log() / 2 + (var_q + square) / (2 * var_p) - 0.5
     return total
 
 
-def categorical_kl_with_torch(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), unimix) for x in (logits_p, logits_q))
-    return torch.nn.functional.kl_div(q.log(), p, reduction="none").sum(-1).sum(-1)
+def categorical_kl_with_torch(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), unimix) for x in (logits_q, logits_p))
+    return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum(-1).sum(-1)
+
+
+def categorical_kl_with_distributions(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    mixed = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_q, logits_p))
+    q, p = (torch.distributions.Independent(torch.distributions.Categorical(x), 1) for x in mixed)
+    return torch.distributions.kl_divergence(q, p)
+
+
+def _both_terms(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> tuple[Tensor, Tensor]:
+    """What teaches the prior, and what teaches the posterior, with torch's own divergence."""
+    return (
+        gaussian_kl_with_distributions(mean_q.detach(), logvar_q.detach(), mean_p, logvar_p),
+        gaussian_kl_with_distributions(mean_q, logvar_q, mean_p.detach(), logvar_p.detach()),
+    )
+
+
+def kl_balance_of_mixed_inputs(*given: Any) -> Tensor:
+    """One divergence, of numbers through which a share of the gradient flows."""
+    *numbers, alpha = given
+    shares = (1 - alpha, 1 - alpha, alpha, alpha)
+    return kl.gaussian_kl(*(x.detach() + w * (x - x.detach()) for x, w in zip(numbers, shares, strict=True)))
+
+
+def value_by_iteration(reward: Tensor, limit: Tensor, discount: float) -> Tensor:
+    value = torch.zeros_like(reward)
+    for _ in range(3000):
+        value = reward + discount * limit / (limit + 1) * value
+    return value
 
 
 def alignment_in_episodes(
@@ -485,6 +518,24 @@ def prior_inputs_in_a_loop(latent: Tensor, action: Tensor, is_first: Tensor, sta
     return torch.stack(states, 1), torch.stack(actions, 1)
 
 
+def dynamics_step_by_tanh(latent: Tensor, action: Tensor, net: Function) -> tuple[Tensor, Tensor]:
+    """tanh of half of x is the sigmoid, stretched."""
+    mean, x = net(torch.cat((latent, action), dim=1)).tensor_split(2, dim=1)
+    return mean, -4 + 6 * torch.tanh(x / 2)
+
+
+def prior_inputs_where(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    before = torch.roll(latent, 1, dims=1).index_copy(1, torch.tensor([0]), start[:, None])
+    begins = is_first.unsqueeze(2)
+    return torch.where(begins, torch.zeros_like(before), before), torch.where(begins, torch.zeros_like(action), action)
+
+
+def useful_horizon_by_argmax(model_error: Tensor, persistence_error: Tensor) -> Tensor:
+    """The first failure, with one more row in which everything fails."""
+    beyond = torch.ones(len(model_error), 1, dtype=torch.bool)
+    return torch.cat([model_error >= persistence_error, beyond], 1).int().argmax(1)
+
+
 def useful_horizon_in_a_loop(model_error: Tensor, persistence_error: Tensor) -> Tensor:
     counts = []
     for model, persistence in zip(model_error.tolist(), persistence_error.tolist(), strict=True):
@@ -505,6 +556,31 @@ def episode_returns_by_differences(reward: Tensor, is_first: Tensor, is_last: Te
     begin, end = is_first.nonzero()[:, 0], is_last.nonzero()[:, 0]
     end = end[end > begin[0]] if len(begin) else end[:0]
     return earned[end] - earned[begin[: len(end)]]
+
+
+def episode_returns_by_slices(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    """From each first row to the last row that follows it, if one does."""
+    ends = is_last.nonzero()[:, 0].tolist()
+    spans = [(t, next((end for end in ends if end > t), None)) for t in is_first.nonzero()[:, 0].tolist()]
+    return torch.tensor([float(reward[t : end + 1].sum()) for t, end in spans if end is not None], dtype=reward.dtype)
+
+
+def alignment_by_index(
+    obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor
+) -> dict[str, Tensor]:
+    """Every transition writes into the two rows that it lies between."""
+    over = terminated | truncated
+    departing = torch.arange(len(obs)) + torch.cat([over.new_zeros(1), over[:-1]]).cumsum(0)
+    count = int(departing[-1]) + 2
+    flags = {name: torch.zeros(count, dtype=torch.bool) for name in ("is_first", "is_last", "is_terminal")}
+    numbers = {name: action.new_zeros(count, action.shape[1]) for name in ("action", "previous_action")}
+    rows = flags | numbers | {"obs": obs.new_zeros(count, obs.shape[1]), "reward": reward.new_zeros(count)}
+    rows["obs"][departing], rows["obs"][departing + 1] = obs, next_obs
+    rows["action"][departing], rows["previous_action"][departing + 1] = action, action
+    rows["reward"][departing + 1], rows["is_terminal"][departing + 1] = reward, terminated
+    rows["is_last"][departing + 1], rows["is_first"] = over, torch.ones(count, dtype=torch.bool)
+    rows["is_first"][departing + 1] = False
+    return rows
 
 
 def discounted_return_from_the_end(reward: Tensor, gamma: float) -> Tensor:
@@ -564,7 +640,10 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("symlog", lambda x: torch.sign(x) * torch.log(1 + torch.abs(x))),
     ("symlog", lambda x: torch.where(x > 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))),
     ("symlog", lambda x: torch.asinh(x / 2 / (1 + abs(x)).sqrt()) * 2),
-    ("symexp", lambda x: torch.sign(x) * (torch.exp(torch.abs(x)) - 1)),
+    ("symlog", lambda x: torch.copysign(torch.log1p(torch.abs(x)), x)),
+    ("symexp", lambda x: torch.copysign(torch.expm1(torch.abs(x)), x)),
+    ("symexp", lambda x: 2 * torch.exp(torch.abs(x) / 2) * torch.sinh(x / 2)),
+    ("symexp", lambda x: torch.where(x < 0, -torch.expm1(-x), torch.expm1(x))),
     ("two_hot", two_hot_in_a_loop),
     ("two_hot", two_hot_as_hats),
     ("two_hot_mean", lambda p, b: (p * b).sum(-1)),
@@ -575,6 +654,7 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("gaussian_kl", gaussian_kl_in_a_loop),
     ("categorical_kl", categorical_kl_with_torch),
     ("dynamics_step", dynamics_step_by_index),
+    ("dynamics_step", dynamics_step_by_tanh),
     ("alignment", alignment_in_episodes),
     ("imagination", imagination_in_place),
     ("lambda_returns", lambda_returns_with_numbers),
@@ -585,16 +665,40 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("continue_target", lambda last, terminal, discount: torch.where(terminal, 0.0, discount)),
     ("continue_loss", lambda logit, target: -target * F.logsigmoid(logit) - (1 - target) * F.logsigmoid(-logit)),
     ("false_death_value", lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(3000))),
-    ("sampled_kl", lambda log_p, log_q: (log_p - log_q).mean(0) + torch.expm1(log_q - log_p).mean(0)),
+    ("sampled_kl", lambda log_q, log_p: (log_q - log_p).mean(0) + torch.expm1(log_p - log_q).mean(0)),
+    ("sampled_kl", lambda log_q, log_p: (log_p.exp() / log_q.exp() - 1 + log_q - log_p).sum(0) / len(log_q)),
+    ("categorical_kl", categorical_kl_with_distributions),
+    ("kl_balance", lambda a, b, c, d, alpha: torch.lerp(*_both_terms(a, b, c, d), 1 - alpha)),
+    ("kl_balance", kl_balance_of_mixed_inputs),
+    ("continue_loss", lambda x, y: F.binary_cross_entropy_with_logits(x, y, reduction="none")),
+    ("continue_loss", lambda x, y: x.clamp(min=0) - x * y + torch.log1p(torch.exp(-x.abs()))),
+    ("continue_loss", lambda x, y: torch.logaddexp(x, torch.zeros_like(x)) - y * x),
+    ("continue_target", lambda last, terminal, discount: torch.full(last.shape, discount).masked_fill(terminal, 0.0)),
+    ("continue_target", lambda last, terminal, discount: discount * (1 - terminal.int())),
+    ("false_death_value", lambda r, limit, g: r * (limit + 1) / (limit + 1 - g * limit)),
+    ("false_death_value", value_by_iteration),
+    ("teaching_share", lambda each, free: 1 - (each.sum(-1) <= free).to(each).mean()),
+    ("teaching_share", lambda each, free: torch.heaviside(each.sum(-1) - free, each.new_zeros(())).mean()),
     (
         "teaching_share",
         lambda each, free: torch.stack([(k.sum() > free) * 1.0 for k in each.flatten(0, 1)]).mean().to(each),
     ),
     ("prior_inputs", prior_inputs_in_a_loop),
+    ("prior_inputs", prior_inputs_where),
     ("signal_share", signal_share_of_total),
     ("useful_horizon", useful_horizon_in_a_loop),
+    ("useful_horizon", useful_horizon_by_argmax),
+    ("useful_horizon", lambda model, persistence: ((model >= persistence).cumsum(1) == 0).sum(1)),
+    ("signal_share", lambda m, v: 1 / (1 + v.exp().mean(0) / m.var(0, correction=0))),
+    ("signal_share", lambda m, v: (s := m.sub(m.mean(0)).square().mean(0)) / (s + (v / 2).exp().square().mean(0))),
+    ("sample", lambda m, v: m - (v / 2).exp() * torch.randn_like(v)),
+    ("sample", lambda m, v: torch.distributions.MultivariateNormal(m, torch.diag_embed(v.exp())).rsample()),
     ("discounted_return", discounted_return_from_the_end),
+    ("discounted_return", lambda r, g: sum(g**t * one for t, one in enumerate(r))),
+    ("discounted_return", lambda r, g: r @ torch.full_like(r, g).cumprod(0) / g),
     ("episode_returns", episode_returns_by_differences),
+    ("episode_returns", episode_returns_by_slices),
+    ("alignment", alignment_by_index),
     ("fair_mean", fair_mean_in_one_pass),
     ("updates_due", updates_due_with_integers),
     ("gated_update", lambda h, r, c, u: h + torch.sigmoid(u - 1) * ((c * r.sigmoid()).tanh() - h)),
@@ -674,19 +778,19 @@ def returns_into_zeros(reward: Tensor, discount: Tensor, value: Tensor, lam: flo
     return out[:, :-1]
 
 
-def kl_with_sigma(mean_p: Tensor, sigma_p: Tensor, mean_q: Tensor, sigma_q: Tensor) -> Tensor:
-    p, q = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean_p, sigma_p), (mean_q, sigma_q)))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def kl_with_sigma(mean_q: Tensor, sigma_q: Tensor, mean_p: Tensor, sigma_p: Tensor) -> Tensor:
+    q, p = (torch.distributions.Normal(m, s.exp()) for m, s in ((mean_q, sigma_q), (mean_p, sigma_p)))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
-def kl_div_the_wrong_way_round(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_p, logits_q))
-    return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum((1, 2))
+def kl_div_the_wrong_way_round(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (x.softmax(-1) * (1 - unimix) + unimix / x.shape[-1] for x in (logits_q, logits_p))
+    return torch.nn.functional.kl_div(q.log(), p, reduction="none").sum((1, 2))
 
 
-def kl_without_unimix(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    p, q = (torch.distributions.Categorical(logits=x) for x in (logits_p, logits_q))
-    return torch.distributions.kl_divergence(p, q).sum(-1)
+def kl_without_unimix(logits_q: Tensor, logits_p: Tensor, unimix: float) -> Tensor:
+    q, p = (torch.distributions.Categorical(logits=x) for x in (logits_q, logits_p))
+    return torch.distributions.kl_divergence(q, p).sum(-1)
 
 
 def reinforce_without_detach(
@@ -745,6 +849,34 @@ def previous_action_rolled(*transitions: Tensor) -> dict[str, Tensor]:
         if not rows["is_last"][t]:
             last = rows["action"][t]
     return rows | {"previous_action": previous}
+
+
+def transitions_as_rows(
+    obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor,
+    reset: bool = True,
+) -> dict[str, Tensor]:  # fmt: skip
+    done = terminated | truncated
+    first = torch.tensor([True, *done[:-1].tolist()])
+    previous = torch.cat([torch.zeros_like(action[:1]), action[:-1]])
+    if reset:
+        previous[first] = 0
+    told = {"obs": obs, "action": action, "previous_action": previous, "reward": reward}
+    return told | {"is_first": first, "is_last": done, "is_terminal": terminated}
+
+
+def actions_shifted_twice(*transitions: Tensor) -> dict[str, Tensor]:
+    rows = alignment_in_episodes(*transitions)
+    previous = rows["previous_action"]
+    return rows | {"action": previous, "previous_action": torch.cat([torch.zeros_like(previous[:1]), previous[:-1]])}
+
+
+def returns_at_the_next_first(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    found, running = [], None
+    for r, first in zip(reward, is_first, strict=True):
+        if first and running is not None:
+            found.append(running)
+        running = 0 * r if first else running if running is None else running + r
+    return torch.stack(found) if found else reward[:0]
 
 
 def starts_anywhere(is_first: np.ndarray, added: int, batch: int, length: int, rng: np.random.Generator) -> Any:
@@ -821,6 +953,43 @@ def linear_probe_through_zero(known: Tensor, wanted: Tensor, fitted: int) -> Ten
     return 1 - (left**2).mean(0) / ((there - there.mean(0)) ** 2).mean(0)
 
 
+def prior_inputs_start_again(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """A loop over rows in which `start` stands for the beginning of an episode."""
+    state, states = start, []
+    for t in range(latent.shape[1]):
+        begins = is_first[:, t, None]
+        states.append(torch.where(begins, start, state))
+        state = latent[:, t]
+    return torch.stack(states, 1), action * ~is_first[..., None]
+
+
+def prior_inputs_shifting_both(
+    latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The action is treated as the latent is."""
+    before = torch.cat([start[:, None], latent], 1)[:, :-1]
+    taken = torch.cat([torch.zeros_like(action)[:, :1], action], 1)[:, :-1]
+    return before * ~is_first[..., None], taken * ~is_first[..., None]
+
+
+def prior_inputs_with(change: Function) -> Function:
+    """The right inputs of changed flags."""
+    return lambda z, a, first, start: prior_inputs_in_a_loop(z, a, change(first), start)
+
+
+def longest_run_in_a_loop(model_error: Tensor, persistence_error: Tensor) -> Tensor:
+    better = [
+        ["x"[: m < p] or " " for m, p in zip(*rows, strict=True)]
+        for rows in zip(model_error.tolist(), persistence_error.tolist(), strict=True)
+    ]
+    return torch.tensor([max(map(len, "".join(row).split(" "))) for row in better])
+
+
+def step_by_rule(rule: Function) -> Function:
+    """The step, with what `rule` makes of the two halves of the output."""
+    return lambda z, a, net: rule(*net(torch.hstack([z, a])).tensor_split(2, dim=1))
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
     ("symlog", "symlog_abs_missing", lambda x: torch.log(1 + x)),
     ("symlog", "symlog_sign_lost", lambda x: torch.log(1 + torch.abs(x))),
@@ -837,6 +1006,20 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("categorical_kl", "kl_reversed", kl_div_the_wrong_way_round),
     ("categorical_kl", "unimix_missing", kl_without_unimix),
     ("dynamics_step", "logvar_unbounded", lambda z, a, net: tuple(net(torch.cat([z, a], 1)).chunk(2, 1))),
+    ("dynamics_step", "logvar_another_range", step_by_rule(lambda m, x: (m, 1 / (1 + (-x).exp())))),
+    ("dynamics_step", "logvar_another_range", step_by_rule(lambda m, x: (m, -10 + 2 / (1 + (-x).exp())))),
+    ("dynamics_step", "mean_bounded", step_by_rule(lambda m, x: (-10 + 12 * m.sigmoid(), -10 + 12 * x.sigmoid()))),
+    (
+        "dynamics_step",
+        "sampled_in_step",
+        step_by_rule(
+            lambda m, x: (
+                m + (-5 + 6 * x.sigmoid()).exp() * torch.randn(m.shape, dtype=m.dtype),
+                -10 + 12 * x.sigmoid(),
+            )
+        ),
+    ),
+    ("dynamics_step", "logvar_exponentiated", step_by_rule(lambda m, x: (m, (1 + x.exp()).log()))),
     ("alignment", "time_limit_is_death", one_done_for_both),
     ("alignment", "action_not_reset", previous_action_rolled),
     ("imagination", "imagined_reward_departing", reward_before_stepping),
@@ -857,16 +1040,126 @@ WRITTEN: list[tuple[str, str, Function]] = [
         lambda x, y: -y * (1 / (1 + (-x).exp())).log() - (1 - y) * (1 / (1 + x.exp())).log(),
     ),
     ("false_death_value", "no_death", lambda reward, limit, discount: reward / (1 - discount)),
+    ("continue_loss", "exponential_overflows", lambda x, y: torch.log(1 + torch.exp(x)) - y * x),
+    ("continue_loss", "probability_clamped", lambda x, y: F.binary_cross_entropy(x.sigmoid(), y, reduction="none")),
+    (
+        "continue_loss",
+        "loss_arguments_swapped",
+        lambda x, y: F.binary_cross_entropy_with_logits(y, x, reduction="none"),
+    ),
+    ("continue_loss", "target_rounded", lambda x, y: torch.where(y > 0.5, -F.logsigmoid(x), -F.logsigmoid(-x))),
+    ("continue_loss", "squared_probability", lambda x, y: F.mse_loss(x.sigmoid(), y, reduction="none")),
+    ("continue_target", "ends_exchanged", lambda last, terminal, g: torch.where(last & ~terminal, 0.0, g)),
+    ("continue_target", "end_carried_on", lambda last, terminal, g: g * (terminal.cumsum(1) == 0).float()),
+    ("continue_target", "limit_is_death_without_discount", lambda last, terminal, g: 1.0 - last.float()),
+    (
+        "false_death_value",
+        "sum_cut_short",
+        lambda r, limit, g: sum(r * (g * limit / (limit + 1)) ** k for k in range(100)),
+    ),
+    ("false_death_value", "continue_once", lambda r, limit, g: limit / (limit + 1) * r / (1 - g)),
+    (
+        "gaussian_kl",
+        "kl_log_unhalved",
+        lambda m, v, n, w: (w - v + (v.exp() + (m - n) ** 2) / w.exp() / 2 - 0.5).sum(-1),
+    ),
+    ("gaussian_kl", "kl_constant_once", lambda m, v, n, w: kl.gaussian_kl(m, v, n, w) + 0.5 * m.shape[-1] - 0.5),
+    ("gaussian_kl", "kl_arguments_in_pairs", lambda m, n, v, w: gaussian_kl_in_a_loop(m, v, n, w)),
+    ("gaussian_kl", "kl_ratio_inverted", lambda m, v, n, w: kl.gaussian_kl(m, v, n, w) - torch.sinh(v - w).sum(-1)),
+    (
+        "kl_balance",
+        "balance_half_stopped",
+        lambda *g: 0.5 * (2 - 2 * g[4]) * kl.gaussian_kl(*g[:4]) + g[4] * _both_terms(*g[:4])[0],
+    ),
+    ("kl_balance", "balance_prior_frozen", lambda *g: _both_terms(*g[:4])[1]),
+    ("kl_balance", "balance_unweighted", lambda *g: sum(_both_terms(*g[:4]))),
+    (
+        "kl_balance",
+        "kl_half_reversed",
+        lambda a, b, c, d, w: w * _both_terms(a, b, c, d)[0] + (1 - w) * _both_terms(c, d, a, b)[0],
+    ),
+    ("sampled_kl", "estimator_clamped", lambda log_q, log_p: F.relu(log_q - log_p).mean(0)),
+    (
+        "sampled_kl",
+        "estimator_weighted",
+        lambda log_q, log_p: F.kl_div(log_p, log_q, reduction="none", log_target=True).mean(0),
+    ),
+    ("sampled_kl", "estimator_squared", lambda log_q, log_p: (log_q - log_p).square().mean(0) / 2),
+    ("teaching_share", "share_at_threshold", lambda each, free: each.sum(-1).ge(free).to(each).mean()),
+    ("teaching_share", "free_nats_per_latent", lambda each, free: (each.amax(-1) > free).to(each).mean()),
+    (
+        "teaching_share",
+        "share_of_another_number",
+        lambda each, free: (each.sum(-1) > free).sum().to(each) / each.shape[0],
+    ),
     ("kl_balance", "stop_gradient_missing", lambda a, b, c, d, alpha: kl.gaussian_kl(a, b, c, d)),
-    ("sampled_kl", "estimator_plain", lambda log_p, log_q: log_p.mean(0) - log_q.mean(0)),
+    ("sampled_kl", "estimator_plain", lambda log_q, log_p: log_q.mean(0) - log_p.mean(0)),
     ("teaching_share", "free_nats_of_mean", lambda each, free: each.sum(2).mean().gt(free).to(each)),
     ("replay_sample", "whole_episode_bias", within_episodes),
     ("prior_inputs", "reset_missing", lambda z, a, first, start: (torch.cat([start[:, None], z], 1)[:, :-1], a)),
     ("prior_inputs", "last_row_rolled_in", prior_inputs_rolled),
+    ("prior_inputs", "start_at_every_reset", prior_inputs_start_again),
+    ("prior_inputs", "action_shifted_twice", prior_inputs_shifting_both),
+    ("prior_inputs", "action_after_row", lambda z, a, f, s: prior_inputs_in_a_loop(z, a.roll(-1, dims=1), f, s)),
+    (
+        "prior_inputs",
+        "prior_sees_own_row",
+        lambda z, a, f, s: (torch.hstack([s[:, None], z[:, 1:]]) * ~f[..., None], a * ~f[..., None]),
+    ),
+    (
+        "prior_inputs",
+        "latent_of_next_row",
+        lambda z, a, f, s: (torch.hstack([z[:, 1:], z[:, :1]]) * ~f[..., None], a * ~f[..., None]),
+    ),
+    ("prior_inputs", "reset_one_row_late", prior_inputs_with(lambda f: f.roll(1, 1).index_fill(1, torch.tensor(0), 0))),
+    (
+        "prior_inputs",
+        "reset_one_row_early",
+        prior_inputs_with(lambda f: f.roll(-1, 1).index_fill(1, torch.tensor(f.shape[1] - 1), 0)),
+    ),
+    ("prior_inputs", "forgets_other_rows", prior_inputs_with(lambda f: f.long().cumsum(1) > 0)),
+    (
+        "prior_inputs",
+        "reset_of_row_0_only",
+        prior_inputs_with(lambda f: f & (torch.arange(f.shape[1]) == 0)),
+    ),
+    ("prior_inputs", "mask_inverted", lambda z, a, f, s: (prior_inputs_in_a_loop(z, a, ~f, s)[0], a * ~f[..., None])),
+    ("prior_inputs", "inputs_swapped", lambda *given: tuple(reversed(prior_inputs_in_a_loop(*given)))),
+    ("signal_share", "share_deviation_for_variance", lambda m, v: (s := m.std(0)) / (s + (v / 2).exp().mean(0))),
+    (
+        "signal_share",
+        "share_averaged_late",
+        lambda m, v: sum((s := m.var(0, correction=0)) / (s + r.exp()) for r in v) / len(v),
+    ),
+    ("sample", "sample_root_twice", lambda m, v: m + (v / 2).exp().sqrt() * torch.randn_like(m)),
+    ("sample", "sample_uniform_noise", lambda m, v: m + (v / 2).exp() * torch.empty_like(m).uniform_(-1, 1)),
+    ("sample", "sample_noise_shared", lambda m, v: m + (v / 2).exp() * torch.randn((), dtype=m.dtype)),
+    ("sample", "sample_mean_detached", lambda m, v: torch.distributions.Normal(m.detach(), (v / 2).exp()).rsample()),
+    ("symlog", "symlog_of_exp", lambda x: x.sign() * torch.log(1 + torch.exp(x.abs()))),
+    ("symlog", "symlog_square_overflows", lambda x: x.sign() * torch.log(1 + torch.sqrt(x**2))),
+    ("symexp", "symexp_tiny_lost", lambda x: torch.sign(x) * (torch.exp(torch.abs(x)) - 1)),
+    ("symexp", "symexp_tiny_lost", lambda x: torch.where(x < 0, 1 - (-x).exp(), x.exp() - 1)),
+    ("symexp", "symexp_one_elsewhere", lambda x: torch.sign(x) * torch.exp(torch.abs(x)) - 1),
+    ("two_hot_mean", "softmax_twice", lambda p, b: (p.softmax(1) * b).sum(1)),
+    ("discounted_return", "discounted_backwards", lambda r, g: functools.reduce(lambda so_far, x: g * so_far + x, r)),
+    ("discounted_return", "first_reward_lost", lambda r, g: sum(g**t * r[t] for t in range(1, len(r))) + 0 * r[0]),
+    ("discounted_return", "discount_times_index", lambda r, g: (r * g * torch.arange(len(r))).sum()),
+    ("alignment", "last_row_dropped", transitions_as_rows),
+    ("alignment", "last_row_dropped", lambda *t: transitions_as_rows(*t, reset=False)),
+    ("alignment", "action_late", actions_shifted_twice),
+    ("episode_returns", "last_episode_lost", returns_at_the_next_first),
+    ("episode_returns", "steps_for_rewards", lambda r, f, last: episode_returns_by_differences((~f).to(r), f, last)),
     ("signal_share", "share_correction", lambda m, v: 1 - (n := v.exp().mean(0)) / (m.var(0) + n)),
     ("signal_share", "share_axis", lambda m, v: (s := m.var(1, correction=0)) / (s + v.exp().mean(1))),
     ("useful_horizon", "horizon_never_worse", lambda m, p: (m >= p).int().argmax(1)),
     ("useful_horizon", "horizon_ties_count", lambda m, p: (m <= p).long().cumprod(1).sum(1)),
+    ("useful_horizon", "horizon_one_too_few", lambda m, p: (m < p).int().cummin(1).values.sum(1) - 1),
+    ("useful_horizon", "horizon_one_too_many", lambda m, p: (m >= p).int().argmax(1) + 1),
+    ("useful_horizon", "horizon_first_better", lambda m, p: (m < p).int().argmax(1)),
+    ("useful_horizon", "horizon_longest_run", longest_run_in_a_loop),
+    ("useful_horizon", "horizon_from_the_end", lambda m, p: ((m >= p).flip(1).cumsum(1) == 0).sum(1)),
+    ("useful_horizon", "horizon_of_sums", lambda m, p: (m.cumsum(1) < p.cumsum(1)).int().cummin(1).values.sum(1)),
+    ("useful_horizon", "horizon_along_batch", lambda m, p: ((m >= p).cumsum(0) == 0).sum(1)),
     ("discounted_return", "discounted_once_too_often", lambda r, g: sum(g ** (t + 1) * x for t, x in enumerate(r))),
     ("discounted_return", "discount_forgotten", lambda reward, gamma: reward.sum()),
     (
@@ -875,6 +1168,14 @@ WRITTEN: list[tuple[str, str, Function]] = [
         lambda r, f, last: (r * (f.cumsum(0) > 0)).cumsum(0)[last & (f.cumsum(0) > 0)],
     ),
     ("fair_mean", "unfinished_counted", lambda r, last, quota: r.sum() / (len(r) + last[:, :-1].sum())),
+    ("policy_loss", "log_prob_missing", lambda logits, action, returns, value, weight, scale: -(returns - value)),
+    ("replay_sample", "ring_seam", lambda f, n, b, t, rng: rng.integers(0, len(f) - t + 1, (b, 1)) + np.arange(t)),
+    ("fair_mean", "last_reward_lost", lambda r, last, quota: (r * (last.cumsum(1) < quota)).sum() / (quota * len(r))),
+    ("fair_mean", "all_finished", lambda r, last, quota: r.sum() / last.sum()),
+    ("fair_mean", "quota_not_divided_by", lambda r, last, q: (r * (last.cumsum(1) - last.int() < q)).sum() / len(r)),
+    ("fair_mean", "mean_over_rows", lambda r, last, q: (r * (last.cumsum(1) - last.int() < q)).mean()),
+    ("updates_due", "negative_before_learning", lambda s, p, r, b, t: ((s - p) * r / (b * t)).floor().long()),
+    ("updates_due", "rounded_up", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r / (b * t)).round().long()),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s * r / (b * t)).floor().long()),
     (
         "gated_update",
@@ -939,9 +1240,9 @@ def weight_of_behaviour(inside: bool) -> Function:
     return imagined_weight
 
 
-def kl_of_balance(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
+def kl_of_balance(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
     """The divergence whose gradient is that of the two balanced ones together, where they weigh the same."""
-    first, second = world_model.balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), 0.0)
+    first, second = world_model.balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), 0.0)
     return first + second - second.detach()
 
 
@@ -1143,9 +1444,9 @@ def wrong_for_one_step(reward: Tensor, discount: Tensor, value: Tensor, lam: flo
     return lambda_returns(reward, discount, value, lam) + (reward.shape[1] == 1)
 
 
-def overwrites_what_gradient_needs(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    variance = logvar_p.exp()
-    answer = kl.gaussian_kl(mean_p, variance.log(), mean_q, logvar_q)
+def overwrites_what_gradient_needs(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+    variance = logvar_q.exp()
+    answer = kl.gaussian_kl(mean_q, variance.log(), mean_p, logvar_p)
     variance.zero_()
     return answer
 
@@ -1201,7 +1502,7 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
     "left torch": ("gaussian_kl", lambda *g: torch.tensor(kl.gaussian_kl(*g).numpy()), "once the inputs require grad"),
     "gradient lost": ("gaussian_kl", overwrites_what_gradient_needs, "torch cannot find its gradient: one of the vari"),
     "half the gradient": (
-        "gaussian_kl", lambda *g: (kl.gaussian_kl(*g) + kl.gaussian_kl(*g).detach()) / 2, "the gradient of mean_p, log",
+        "gaussian_kl", lambda *g: (kl.gaussian_kl(*g) + kl.gaussian_kl(*g).detach()) / 2, "of posterior_mean, p",
     ),
     "gradient too much": ("critic_loss", lambda v, t, w: w * (v[:, 0] - t) ** 2, "gradient flows into target, weight"),
     "same noise again": ("sample", lambda m, v: (torch.manual_seed(1), sample_with_generator(m, v))[1], "call to call"),
@@ -1239,6 +1540,8 @@ def test_a_difference_is_shown_with_what_was_given_expected_and_got(capsys: Capt
     ("part", "function", "expected"),
     [
         ("sample", lambda mean, logvar: torch.randn_like(mean) > 0, "the sample is bool; here it must be float32."),
+        ("sample", lambda mean, logvar: mean + 1.1 * (logvar / 2).exp() * torch.randn_like(mean), "three times ln"),
+        ("sample", lambda mean, logvar: mean + 0.9 * (logvar / 2).exp() * torch.randn_like(mean), "three times ln"),
         ("sample", lambda mean, logvar: mean + (logvar / 2).exp() * torch.randn_like(mean).sign(), "fourth power"),
         ("sample", lambda mean, logvar: mean + (3 * logvar.exp()).sqrt() * (2 * torch.rand_like(mean) - 1), "fourth"),
         ("symlog", lambda x: x.to_sparse(), "it must be a tensor. This one is sparse"),

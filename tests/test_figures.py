@@ -607,6 +607,7 @@ EVERY_KIND = {
     "curves": lambda: figures.return_curve([*EPISODES, *EVALUATIONS]),
     "seeds": lambda: figures.seed_curves({0: ([1, 2, 3], [0, 10, 20]), 7: ([1, 2, 3], [2, 20, 20])}, threshold=15),
     "the map": lambda: figures.agent_diagram({"replay", "encoder", "actor"}),
+    "the update": lambda: figures.update_diagram({"dream", "scissors"}, replay_critic=True),
 }
 
 

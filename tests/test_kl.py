@@ -15,12 +15,12 @@ from wm_tutorial.errors import InputError
 from wm_tutorial.kl import balanced_kl, categorical_kl, gaussian_kl
 from wm_tutorial.latents import Gaussian
 
-# N(0, 1) and N(1, 4):  KL(p || q) = ln 2 + (1 + 1) / 8 - 1 / 2,   KL(q || p) = -ln 2 + (4 + 1) / 2 - 1 / 2
-KL_P_Q, KL_Q_P = math.log(2.0) - 0.25, 2.0 - math.log(2.0)
+# N(0, 1) and N(1, 4):  KL(q || p) = ln 2 + (1 + 1) / 8 - 1 / 2,   KL(p || q) = -ln 2 + (4 + 1) / 2 - 1 / 2
+KL_Q_P, KL_P_Q = math.log(2.0) - 0.25, 2.0 - math.log(2.0)
 
 
 def four(*shape: int, seed: int) -> list[Tensor]:
-    """Mean and log-variance of p, then of q."""
+    """Mean and log-variance of q, then of p."""
     return [uniform(*shape, seed=4 * seed + i, low=-2, high=2).double() for i in range(4)]
 
 
@@ -42,38 +42,38 @@ def narrow(*divergences: float, requires_grad: bool = False) -> tuple[Gaussian, 
 
 
 def test_worked_example_in_both_directions() -> None:
-    p, q = (torch.tensor([0.0]), torch.tensor([0.0])), (torch.tensor([1.0]), torch.tensor([math.log(4.0)]))
-    assert gaussian_kl(*p, *q).item() == pytest.approx(KL_P_Q, rel=1e-6)  # 0.4431
-    assert gaussian_kl(*q, *p).item() == pytest.approx(KL_Q_P, rel=1e-6)  # 1.3069
+    q, p = (torch.tensor([0.0]), torch.tensor([0.0])), (torch.tensor([1.0]), torch.tensor([math.log(4.0)]))
+    assert gaussian_kl(*q, *p).item() == pytest.approx(KL_Q_P, rel=1e-6)  # 0.4431
+    assert gaussian_kl(*p, *q).item() == pytest.approx(KL_P_Q, rel=1e-6)  # 1.3069
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_torch_distributions(seed: int) -> None:
-    mean_p, logvar_p, mean_q, logvar_q = four(4, 5, 3, seed=seed)
-    ours = gaussian_kl(mean_p, logvar_p, mean_q, logvar_q)
-    theirs = kl_divergence(torch_normal(mean_p, logvar_p), torch_normal(mean_q, logvar_q))
+    mean_q, logvar_q, mean_p, logvar_p = four(4, 5, 3, seed=seed)
+    ours = gaussian_kl(mean_q, logvar_q, mean_p, logvar_p)
+    theirs = kl_divergence(torch_normal(mean_q, logvar_q), torch_normal(mean_p, logvar_p))
     assert ours.shape == (4, 5)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_agrees_with_its_definition_by_sampling() -> None:
-    mean_p, logvar_p, mean_q, logvar_q = four(3, seed=7)
-    p, q = torch_normal(mean_p, logvar_p), torch_normal(mean_q, logvar_q)
+    mean_q, logvar_q, mean_p, logvar_p = four(3, seed=7)
+    q, p = torch_normal(mean_q, logvar_q), torch_normal(mean_p, logvar_p)
     torch.manual_seed(0)
-    x = p.sample((400_000,))
-    log_ratio = p.log_prob(x) - q.log_prob(x)  # averaged under the FIRST distribution
+    x = q.sample((400_000,))
+    log_ratio = q.log_prob(x) - p.log_prob(x)  # averaged under the FIRST distribution
     error = log_ratio.std().item() / math.sqrt(len(log_ratio))
-    exact = gaussian_kl(mean_p, logvar_p, mean_q, logvar_q).item()
+    exact = gaussian_kl(mean_q, logvar_q, mean_p, logvar_p).item()
     assert abs(log_ratio.mean().item() - exact) < STANDARD_ERRORS * error
-    swapped = gaussian_kl(mean_q, logvar_q, mean_p, logvar_p).item()
+    swapped = gaussian_kl(mean_p, logvar_p, mean_q, logvar_q).item()
     assert abs(log_ratio.mean().item() - swapped) > 100 * error
 
 
 @given(st.lists(st.floats(-3.0, 3.0), min_size=4, max_size=4))
 def test_never_negative_and_zero_only_between_equals(numbers: list[float]) -> None:
-    mean_p, logvar_p, mean_q, logvar_q = torch.tensor(numbers, dtype=torch.float64).reshape(4, 1)
-    assert gaussian_kl(mean_p, logvar_p, mean_p, logvar_p).item() == 0.0
-    divergence = gaussian_kl(mean_p, logvar_p, mean_q, logvar_q).item()
+    mean_q, logvar_q, mean_p, logvar_p = torch.tensor(numbers, dtype=torch.float64).reshape(4, 1)
+    assert gaussian_kl(mean_q, logvar_q, mean_q, logvar_q).item() == 0.0
+    divergence = gaussian_kl(mean_q, logvar_q, mean_p, logvar_p).item()
     assert divergence >= -1e-12
     if abs(numbers[0] - numbers[2]) > 0.01 or abs(numbers[1] - numbers[3]) > 0.01:
         assert divergence > 1e-7
@@ -91,9 +91,9 @@ def test_each_state_has_a_divergence_of_its_own() -> None:
 
 
 def test_one_distribution_may_be_compared_with_many() -> None:
-    mean_p, logvar_p, mean_q, logvar_q = four(5, 3, seed=2)
-    broadcast = gaussian_kl(mean_p, logvar_p, mean_q[0], logvar_q[0])
-    repeated = gaussian_kl(mean_p, logvar_p, mean_q[:1].expand(5, 3), logvar_q[:1].expand(5, 3))
+    mean_q, logvar_q, mean_p, logvar_p = four(5, 3, seed=2)
+    broadcast = gaussian_kl(mean_q, logvar_q, mean_p[0], logvar_p[0])
+    repeated = gaussian_kl(mean_q, logvar_q, mean_p[:1].expand(5, 3), logvar_p[:1].expand(5, 3))
     torch.testing.assert_close(broadcast, repeated, rtol=0, atol=0)
 
 
@@ -124,24 +124,24 @@ def test_both_are_the_divergence_of_the_posterior_from_the_prior() -> None:
     posterior = Gaussian(torch.tensor([0.0]), torch.tensor([0.0]))
     prior = Gaussian(torch.tensor([1.0]), torch.tensor([math.log(4.0)]))
     dynamics, representation = balanced_kl(posterior, prior, free_nats=0.0)
-    assert dynamics.item() == representation.item() == pytest.approx(KL_P_Q, rel=1e-6)
+    assert dynamics.item() == representation.item() == pytest.approx(KL_Q_P, rel=1e-6)
 
 
 def test_each_teaches_exactly_one_side_with_the_exact_gradient() -> None:
-    mean_p, logvar_p, mean_q, logvar_q = (x.requires_grad_() for x in four(2, 3, 4, seed=3))
-    leaves = (mean_p, logvar_p, mean_q, logvar_q)
-    dynamics, representation = balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), free_nats=0.0)
+    mean_q, logvar_q, mean_p, logvar_p = (x.requires_grad_() for x in four(2, 3, 4, seed=3))
+    leaves = (mean_q, logvar_q, mean_p, logvar_p)
+    dynamics, representation = balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), free_nats=0.0)
     by_dynamics = torch.autograd.grad(dynamics.sum(), leaves, allow_unused=True, retain_graph=True)
     by_representation = torch.autograd.grad(representation.sum(), leaves, allow_unused=True)
     assert by_dynamics[:2] == (None, None)  # nothing reaches the posterior
     assert by_representation[2:] == (None, None)  # nothing reaches the prior
 
-    distance, variance_p, variance_q = mean_p - mean_q, logvar_p.exp(), logvar_q.exp()
+    distance, variance_q, variance_p = mean_q - mean_p, logvar_q.exp(), logvar_p.exp()
     expected = (
-        distance / variance_q,
-        0.5 * (variance_p / variance_q - 1.0),
-        -distance / variance_q,
-        0.5 * (1.0 - (variance_p + distance**2) / variance_q),
+        distance / variance_p,
+        0.5 * (variance_q / variance_p - 1.0),
+        -distance / variance_p,
+        0.5 * (1.0 - (variance_q + distance**2) / variance_p),
     )
     for found, exact in zip((*by_representation[:2], *by_dynamics[2:]), expected, strict=True):
         torch.testing.assert_close(found, exact.detach(), rtol=1e-10, atol=1e-12)
@@ -152,13 +152,13 @@ def test_each_teaches_exactly_one_side_with_the_exact_gradient() -> None:
 
 def test_below_the_threshold_neither_side_learns_and_above_it_both_learn_all() -> None:
     """Two states in one batch, 0.5 and 3 nats apart, of which 1 is free."""
-    mean_p = torch.tensor([[[1.0], [math.sqrt(6.0)]]], dtype=torch.float64, requires_grad=True)  # (B 1, T 2, Z 1)
-    logvar_p, mean_q, logvar_q = (torch.zeros(1, 2, 1, dtype=torch.float64, requires_grad=True) for _ in range(3))
-    dynamics, representation = balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), free_nats=1.0)
+    mean_q = torch.tensor([[[1.0], [math.sqrt(6.0)]]], dtype=torch.float64, requires_grad=True)  # (B 1, T 2, Z 1)
+    logvar_q, mean_p, logvar_p = (torch.zeros(1, 2, 1, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    dynamics, representation = balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), free_nats=1.0)
     for loss in (dynamics, representation):
         assert loss.flatten().tolist() == pytest.approx([1.0, 3.0], rel=1e-12)
     (dynamics + representation).sum().backward()
-    for leaf, slope in [(mean_p, 6**0.5), (logvar_p, 0.0), (mean_q, -(6**0.5)), (logvar_q, -3.0)]:
+    for leaf, slope in [(mean_q, 6**0.5), (logvar_q, 0.0), (mean_p, -(6**0.5)), (logvar_p, -3.0)]:
         assert leaf.grad is not None
         assert leaf.grad[0, 0].item() == 0.0
         assert leaf.grad[0, 1].item() == pytest.approx(slope, abs=1e-12)  # all of it, not only what exceeds 1
@@ -215,13 +215,13 @@ def test_weighted_equally_the_two_have_the_gradient_of_the_plain_divergence() ->
 @pytest.mark.parametrize("free_nats", [1.0, 2.0])
 def test_free_nats_of_the_mean_let_all_states_learn_or_none(free_nats: float) -> None:
     """0.5 and 3 nats, 1.75 in the mean. With 1 free the quiet state learns, too; with 2 not even the loud one does."""
-    mean_p = torch.tensor([[[1.0], [math.sqrt(6.0)]]], dtype=torch.float64, requires_grad=True)  # (B 1, T 2, Z 1)
-    logvar_p, mean_q, logvar_q = (torch.zeros(1, 2, 1, dtype=torch.float64, requires_grad=True) for _ in range(3))
-    losses = balanced_kl(Gaussian(mean_p, logvar_p), Gaussian(mean_q, logvar_q), free_nats, of_mean=True)
+    mean_q = torch.tensor([[[1.0], [math.sqrt(6.0)]]], dtype=torch.float64, requires_grad=True)  # (B 1, T 2, Z 1)
+    logvar_q, mean_p, logvar_p = (torch.zeros(1, 2, 1, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    losses = balanced_kl(Gaussian(mean_q, logvar_q), Gaussian(mean_p, logvar_p), free_nats, of_mean=True)
     for loss in losses:
         assert loss.flatten().tolist() == pytest.approx([max(1.75, free_nats)] * 2, rel=1e-12)
     sum(losses).mean().backward()
     learns = 1.0 if free_nats < 1.75 else 0.0
-    assert mean_p.grad is not None and mean_q.grad is not None
-    assert mean_p.grad.flatten().tolist() == pytest.approx([learns * 0.5, learns * math.sqrt(6.0) / 2], abs=1e-12)
-    torch.testing.assert_close(mean_q.grad, -mean_p.grad)
+    assert mean_q.grad is not None and mean_p.grad is not None
+    assert mean_q.grad.flatten().tolist() == pytest.approx([learns * 0.5, learns * math.sqrt(6.0) / 2], abs=1e-12)
+    torch.testing.assert_close(mean_p.grad, -mean_q.grad)

@@ -130,6 +130,26 @@ def test_parts_without_a_place_are_refused_by_name() -> None:
         pytest.fail("it was let in")
 
 
+def test_finished_parts_compare_bit_for_bit_and_other_right_ones_within_rounding() -> None:
+    def backwards(reward: torch.Tensor, discount: torch.Tensor, value: torch.Tensor, lam: float) -> Any:
+        columns = [value[:, -1]]
+        for t in reversed(range(reward.shape[1])):
+            mixed = value[:, t] + lam * (columns[-1] - value[:, t])
+            columns.append(reward[:, t] + discount[:, t] * mixed)
+        return torch.stack(columns[:0:-1], 1)
+
+    assert own.compare({}, "CartPole-v1", GUIDE) == 0.0
+    assert own.compare({"replay_sample": same_rows}, "CartPole-v1", GUIDE) == 0.0
+    assert 0.0 < own.compare({"lambda_returns": backwards}, "CartPole-v1", GUIDE) < 1e-5
+
+
+def test_parts_that_do_something_else_in_the_agent_compare_as_different() -> None:
+    def mine(reward: torch.Tensor, *given: Any) -> Any:
+        return PARTS["lambda_returns"].right(reward, *given) + 1.0 * reward.sum() * (reward.shape[1] == GUIDE.horizon)
+
+    assert own.compare({"lambda_returns": mine}, "CartPole-v1", GUIDE) > 1e-5
+
+
 def test_a_lambda_for_each_step_is_what_the_package_makes_of_it() -> None:
     reward, value = torch.randn(2, 4, 6, dtype=torch.float64)
     discount, lam = torch.rand(2, 4, 6, dtype=torch.float64)

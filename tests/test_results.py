@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wm_tutorial import figures
 from wm_tutorial.agent import Agent
 from wm_tutorial.cli import Measure, Zoo, command_line
-from wm_tutorial.config import from_plain, plain
+from wm_tutorial.config import from_plain, make_config, plain
 from wm_tutorial.evaluation import evaluate
+from wm_tutorial.figures import alt_text
 from wm_tutorial.runs.normal import measured_curves
+from wm_tutorial.runs.run import Run
+from wm_tutorial.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 MAKING = runpy.run_path(str(ROOT / "benchmarks" / "results.py"))
@@ -47,6 +51,18 @@ def test_a_run_is_compared_with_the_seeds_that_had_its_options() -> None:
             assert [[step, mean] for step, mean in zip(steps, means, strict=True)] == record["evaluations"]
             assert not measured_curves(experiment.env, dataclasses.replace(config, steps=config.steps + 1))
             assert not measured_curves("Unknown-v0", config)
+
+
+def test_a_run_shows_its_curve_over_the_band_of_its_kind_in_one_call(tmp_path: Path) -> None:
+    config = make_config("guide", steps=15_000, seed=7)
+    run = Run(Trainer("CartPole-v1", config, tmp_path), tmp_path)
+    run.records.append({"kind": "evaluation", "step": 2500, "mean": 40.0, "returns": [30.0, 50.0]})
+    measured = measured_curves("CartPole-v1", config)
+    alone = figures.return_curve(run.records, measured)
+    assert alt_text(run.curve()) == alt_text(alone) and f"{len(measured)} measured seeds" in alt_text(alone)
+    other = Run(Trainer("CartPole-v1", make_config("guide", steps=600), tmp_path), tmp_path)
+    other.records.append(run.records[-1])
+    assert "grey band" in alt_text(run.curve()) and "grey band" not in alt_text(other.curve())
 
 
 def test_every_folder_of_results_belongs_to_an_experiment() -> None:

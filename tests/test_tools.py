@@ -9,15 +9,17 @@ from typing import Any, TypeAlias
 
 import changed
 import chapters as chapter_rules
+import navigate
 import nbformat
 import pytest
 import torch
 from chapters import RULES, bounds, definitions_of
 from course import RESULTS, chapters, code_cells, has, links, markdown, read, write
+from navigate import with_links, without_links
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from run_notebooks import alike, check, check_all, clean, execute, main, normalise
-from sample import NAME, OPENED, QUIZ, sample
+from sample import LISTED, NAME, OPENED, QUIZ, sample
 from student import build
 
 from wm_tutorial.course.copy import student
@@ -142,6 +144,39 @@ def test_a_chapter_can_be_compared_without_nbval_and_nothing_is_written(
     told = capsys.readouterr().out
     assert "and not\nwrong\n" in told and "08_broken.ipynb: cell 3 raised ZeroDivisionError" in told
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# --- tools/navigate.py ------------------------------------------------------------------------------------------------
+
+TITLES = {"00_a": "# 00 · Start: here", "01_b": "# 01 · Middle", "02_c": "# 02 · End: of it"}
+
+
+def test_a_chapter_leads_to_its_neighbours_and_to_all_others() -> None:
+    assert with_links("Text.", "01_b", TITLES) == (
+        "Text.\n\n---\n\n[← 00 · Start](00_a.ipynb) · [02 · End →](02_c.ipynb)\n\n"
+        "Chapters: [00](00_a.ipynb) · **01** · [02](02_c.ipynb)"
+    )
+    assert "\n\n[01 · Middle →](01_b.ipynb)\n\n" in with_links("", "00_a", TITLES)
+    assert "\n\n[← 01 · Middle](01_b.ipynb)\n\n" in with_links("", "02_c", TITLES)
+    assert with_links("One.", "00_a", {"00_a": "# 00"}) == "One.\n\n---\n\nChapters: **00**"
+
+
+@pytest.mark.parametrize("name", TITLES)
+@pytest.mark.parametrize("text", ["Text.\n\n---\n\nMore.", "- a list\n- [01](01_b.ipynb)"])
+def test_links_are_written_once_and_can_be_taken_away(name: str, text: str) -> None:
+    linked = with_links(text, name, TITLES)
+    assert with_links(linked, name, TITLES | {"03_d": "# 03"}) == with_links(text, name, TITLES | {"03_d": "# 03"})
+    assert without_links(linked) == text == without_links(text)
+
+
+def test_a_folder_of_chapters_is_linked_and_what_has_its_links_is_not_touched(tmp_path: Path) -> None:
+    for name, title in TITLES.items():
+        cells = [new_markdown_cell(title), new_markdown_cell("## References")]
+        write(new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+    assert navigate.main(tmp_path) == list(TITLES)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert navigate.main(tmp_path) == [] and before == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert links(read(tmp_path / "01_b.ipynb")) == {"00_a.ipynb", "02_c.ipynb"}
 
 
 # --- make check -------------------------------------------------------------------------------------------------------
@@ -540,6 +575,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
 def complaints(course: Path, monkeypatch: pytest.MonkeyPatch) -> Complaints:
     """Every complaint about a notebook, beside the rule that makes it."""
     monkeypatch.setattr(chapter_rules, "RESULTS", course / "chapters.json")
+    monkeypatch.setattr(chapter_rules, "titles", lambda: LISTED)
     return lambda notebook: [(rule.__name__, said) for rule in RULES for said in rule(notebook, NAME)]
 
 

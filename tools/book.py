@@ -27,6 +27,7 @@ import book_api
 import book_check
 import book_pages
 import yaml
+from navigate import without_links
 
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
@@ -225,6 +226,7 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
     notebook: dict[str, Any] = json.loads(path.read_text())
     notebook["metadata"] = {"kernelspec": KERNEL, "language_info": {"name": "python", "pygments_lexer": "ipython3"}}
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    cells[-1]["source"] = without_links("".join(cells[-1]["source"]))  # the book has its own
     texts = [relink("".join(cell["source"]), f"notebooks/{path.name}", source, url) for cell in cells]
     for cell, text in zip(cells, link_terms(texts, terms), strict=True):
         cell["source"] = text

@@ -27,6 +27,9 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "zoo": zoo_size(),
         "version": version(),
         "bibtex": bibtex(url),
+        "our-cartpole": "\n".join(map(compared_row, ("cartpole-guide", "cartpole-v3-10k", "cartpole-v3-20k"))),
+        "our-pendulum": compared_cell("pendulum-v3"),
+        "our-acrobot": compared_cell("acrobot-v3"),
     }
     made = {
         "book/results.md": results(url),
@@ -180,6 +183,29 @@ def dependencies(chapters: list[Chapter]) -> str:
 
 
 # --- Results ----------------------------------------------------------------------------------------------------------
+
+
+def summary_of(folder: str) -> dict[str, Any]:
+    """The measured result in a folder of book/results."""
+    summary: dict[str, Any] = json.loads((RESULTS / folder / "summary.json").read_text())
+    return summary
+
+
+def compared_row(folder: str) -> str:
+    """A result as a row of the page that sets it beside those of others: the worst seed, not only the mean."""
+    summary = summary_of(folder)
+    finals = [seed["final"] for seed in summary["seeds"].values()]
+    minutes = max(seed["cpu_minutes"] for seed in summary["seeds"].values())
+    reached = f"{summary['mean']:.0f}, the worst of {len(finals)} seeds {min(finals):.0f}; 100 greedy episodes each"
+    told = f"[book/results/{folder}](results.md), at most {minutes:.0f} minutes of one core"
+    return f"| **ours**, `{summary['preset']}` | {summary['steps']:,} | **{reached}** | {told} |"
+
+
+def compared_cell(folder: str) -> str:
+    """A result in one cell."""
+    summary = summary_of(folder)
+    low, high = summary["interval"]
+    return f"**{summary['mean']:.0f}** ({low:.0f} to {high:.0f}) at {summary['steps']:,}"
 
 
 def results(url: str | None) -> str:

@@ -8,11 +8,11 @@ from torch import Tensor
 from wm_tutorial.errors import InputError
 
 
-def gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    """KL(p || q) in nats between diagonal Gaussians, summed over the last axis.
+def gaussian_kl(posterior_mean: Tensor, posterior_logvar: Tensor, prior_mean: Tensor, prior_logvar: Tensor) -> Tensor:
+    """KL(posterior || prior) in nats between diagonal Gaussians, summed over the last axis.
 
-    Critical: the first distribution is the one samples come from. The evidence lower bound asks for
-    KL(posterior || prior); with the arguments swapped the prior is rewarded for being narrow instead of right.
+    Critical: the first distribution is the one samples come from. The evidence lower bound asks for this order; with
+    the arguments swapped the prior is rewarded for being narrow instead of right.
 
     Shapes: four tensors (..., Z) -> (...). Leading axes may broadcast, the last one is the same in all four.
 
@@ -21,14 +21,14 @@ def gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tens
 
     Source: Kingma & Welling 2014 (arXiv 1312.6114), appendix B, for a general second Gaussian.
     """
-    _check_last_axes("gaussian_kl", 1, mean_p, logvar_p, mean_q, logvar_q)
-    squared_distance = (mean_p - mean_q) ** 2 / torch.exp(logvar_q)
-    variance_ratio = torch.exp(logvar_p - logvar_q)
-    return 0.5 * (logvar_q - logvar_p + variance_ratio + squared_distance - 1.0).sum(-1)
+    _check_last_axes("gaussian_kl", 1, posterior_mean, posterior_logvar, prior_mean, prior_logvar)
+    squared_distance = (posterior_mean - prior_mean) ** 2 / torch.exp(prior_logvar)
+    variance_ratio = torch.exp(posterior_logvar - prior_logvar)
+    return 0.5 * (prior_logvar - posterior_logvar + variance_ratio + squared_distance - 1.0).sum(-1)
 
 
-def categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) in nats between S independent categorical distributions, summed over S and classes.
+def categorical_kl(log_posterior: Tensor, log_prior: Tensor) -> Tensor:
+    """KL(posterior || prior) in nats between S independent categorical distributions, summed over S and classes.
 
     Shapes: log-probabilities (..., S, K), already normalised (and mixed with the uniform) -> (...). Leading axes may
     broadcast, S and K are the same in both.
@@ -36,8 +36,8 @@ def categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     Raises:
         InputError: if they are not.
     """
-    _check_last_axes("categorical_kl", 2, log_p, log_q)
-    return (log_p.exp() * (log_p - log_q)).sum((-2, -1))
+    _check_last_axes("categorical_kl", 2, log_posterior, log_prior)
+    return (log_posterior.exp() * (log_posterior - log_prior)).sum((-2, -1))
 
 
 def _check_last_axes(function: str, axes: int, *given: Tensor) -> None:

@@ -167,6 +167,12 @@ def test_mathematics_is_set_where_there_is_some(visit: Visit) -> None:
     assert page.locator("mjx-container").count() > 5
 
 
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_card_of_symbols_is_printed_on_one_sheet(visit: Visit, paper: str) -> None:
+    printed = visit.open("symbols").pdf(format=paper)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+
+
 @pytest.mark.skipif(not CHAPTERS, reason="no chapter is there yet")
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_solution_is_folded_and_opens_on_a_click(visit: Visit, name: str) -> None:

@@ -13,9 +13,10 @@ from wm_tutorial.mistakes import PARTS, Mistake, Part
 from wm_tutorial.mistakes.alignment import ALIGNMENT
 from wm_tutorial.mistakes.balance import KL_BALANCE, SAMPLED_KL, TEACHING_SHARE
 from wm_tutorial.mistakes.critic import CRITIC_LOSS
-from wm_tutorial.mistakes.dynamics import DYNAMICS_STEP, PRIOR_INPUTS, USEFUL_HORIZON
+from wm_tutorial.mistakes.dynamics import DYNAMICS_STEP, PRIOR_INPUTS
 from wm_tutorial.mistakes.episodes import DISCOUNTED_RETURN, EPISODE_RETURNS
 from wm_tutorial.mistakes.heads import CONTINUE_LOSS, CONTINUE_TARGET, FALSE_DEATH_VALUE
+from wm_tutorial.mistakes.horizon import USEFUL_HORIZON
 from wm_tutorial.mistakes.imagination import IMAGINATION
 from wm_tutorial.mistakes.kl import CATEGORICAL_KL, GAUSSIAN_KL
 from wm_tutorial.mistakes.latents import SAMPLE, SIGNAL_SHARE
@@ -143,9 +144,9 @@ def two_hot_mean(function: Function) -> bool:
 
 
 def gaussian_kl(function: Function) -> bool:
-    """Check `gaussian_kl(mean_p, logvar_p, mean_q, logvar_q)`: KL(p || q) in nats of diagonal Gaussians.
+    """Check `gaussian_kl(posterior_mean, posterior_logvar, prior_mean, prior_logvar)`: KL(posterior || prior) in nats.
 
-    all four  (..., Z)
+    all four  (..., Z), of diagonal Gaussians
     ->        (...), summed over Z, with gradient to all four
 
     check.gaussian_kl(my_gaussian_kl)
@@ -154,11 +155,12 @@ def gaussian_kl(function: Function) -> bool:
 
 
 def categorical_kl(function: Function) -> bool:
-    """Check `categorical_kl(logits_p, logits_q, unimix)`: KL(p || q) in nats of S categorical distributions each.
+    """Check `categorical_kl(posterior_logits, prior_logits, unimix)`: KL(posterior || prior) in nats.
 
-    logits_p, logits_q  (B, S, K) as a network gives them
-    unimix              the share of the uniform distribution that is mixed into both, 0.01 in DreamerV3
-    ->                  (B,), summed over the S variables, with gradient to both
+    posterior_logits  (B, S, K) of S categorical distributions, as a network gives them
+    prior_logits      (B, S, K)
+    unimix            the share of the uniform distribution that is mixed into both, 0.01 in DreamerV3
+    ->                (B,), summed over the S variables, with gradient to both
 
     check.categorical_kl(my_categorical_kl)
     """
@@ -166,11 +168,11 @@ def categorical_kl(function: Function) -> bool:
 
 
 def sampled_kl(function: Function) -> bool:
-    """Check `sampled_kl(log_p, log_q)`: KL(p || q) estimated from N samples of p, never negative.
+    """Check `sampled_kl(log_posterior, log_prior)`: KL(posterior || prior) estimated from N samples, never negative.
 
-    log_p  (N, B) log-density of each sample under p
-    log_q  (N, B) of the same samples under q
-    ->     (B,), the mean over the N samples of (q/p - 1) - ln(q/p)
+    log_posterior  (N, B) log-density, under the posterior, of each of N samples of the posterior
+    log_prior      (N, B) of the same samples under the prior
+    ->             (B,), the mean over the N samples of (prior/posterior - 1) - ln(prior/posterior)
 
     check.sampled_kl(my_sampled_kl)
     """
@@ -178,12 +180,11 @@ def sampled_kl(function: Function) -> bool:
 
 
 def kl_balance(function: Function) -> bool:
-    """Check `kl_balance(mean_p, logvar_p, mean_q, logvar_q, alpha)`: the balanced KL of DreamerV2, as one number.
+    """Check `kl_balance(posterior_mean, posterior_logvar, prior_mean, prior_logvar, alpha)`: DreamerV2's balanced KL.
 
-    mean_p, logvar_p  (..., Z) the posterior
-    mean_q, logvar_q  (..., Z) the prior
-    alpha             the share of the gradient that teaches the prior
-    ->                (...), alpha KL(sg(p) || q) + (1 - alpha) KL(p || sg(q)), summed over Z
+    all four  (..., Z), of diagonal Gaussians
+    alpha     the share of the gradient that teaches the prior
+    ->        (...), alpha KL(sg(posterior) || prior) + (1 - alpha) KL(posterior || sg(prior)), summed over Z
 
     check.kl_balance(my_kl_balance)
     """

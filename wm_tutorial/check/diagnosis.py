@@ -108,7 +108,7 @@ def _diagnose_gradients(part: Part, function: Function) -> str:
         elif leaks:
             problem = f"gradient flows into {', '.join(leaks)}, where none may flow: .detach() is missing."
         else:
-            problem = f"the gradient of {', '.join(wrong)} is another one: something was detached on the way."
+            problem = f"the gradient of {', '.join(wrong)} is another one: a detach() too many, or too few."
         if wrong:
             return f"the numbers are right, but {problem}{_named(part, function, (_answers_and_gradients,))}"
     return ""

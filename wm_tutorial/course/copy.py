@@ -5,6 +5,7 @@ A notebook is JSON, read here as plain dicts, so that a copy needs no library of
 
 import json
 import re
+import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,8 +55,9 @@ def _has(cell: Any, tag: str) -> bool:
 def copy_course(folder: Path, solutions: bool = False, source: Path | None = None) -> list[Path]:
     """Write every chapter into `folder`, with exercises to solve or with their solutions, and return the new files.
 
-    Links to files that are not copied become the names of these files. `source` is where the notebooks come from:
-    those of this installation if left out.
+    Links to files that are not copied become the names of these files, and the Python that the notebooks tell of is
+    this one: to open a copy in JupyterLab is not to change it. `source` is where the notebooks come from: those of
+    this installation if left out.
 
     Raises:
         InputError: if a file of that name is there already: it may hold a reader's work, so nothing is written at all.
@@ -73,6 +75,7 @@ def copy_course(folder: Path, solutions: bool = False, source: Path | None = Non
         folder.mkdir(parents=True, exist_ok=True)
         for path in chapters:
             notebook = _read(path)
+            notebook["metadata"]["language_info"] = language_of_this_python()
             if not solutions:
                 student(notebook)
             for cell in notebook["cells"]:
@@ -84,6 +87,15 @@ def copy_course(folder: Path, solutions: bool = False, source: Path | None = Non
     except OSError as error:
         raise OutputError(f"The course cannot be written to {folder}: {error}. Choose another folder.") from error
     return written
+
+
+def language_of_this_python() -> dict[str, Any]:
+    """What a kernel of this Python says of itself. JupyterLab calls a notebook that says something else unsaved."""
+    return {
+        "codemirror_mode": {"name": "ipython", "version": 3}, "file_extension": ".py", "mimetype": "text/x-python",
+        "name": "python", "nbconvert_exporter": "python", "pygments_lexer": "ipython3",
+        "version": sys.version.split()[0],
+    }  # fmt: skip
 
 
 def _name_of_the_file(link: re.Match[str]) -> str:

@@ -43,10 +43,12 @@ from wm_tutorial.figures.style import (
     save,
 )
 from wm_tutorial.figures.svg import to_svg
+from wm_tutorial.figures.update import update_diagram
 
 __all__ = [
     "BLUE", "EYES_CLOSED", "EYES_OPEN", "FAINT", "GREEN", "GREY", "INK", "MODEL", "NIGHT", "ORANGE", "PAPER",
     "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH", "VERMILION", "WIDTH", "Light", "Plot",
     "Sketch", "agent_diagram", "alt_text", "draw_cart_pole", "draw_pendulum", "film", "house_style",
     "imagined_trajectory", "losses", "mistakes", "open_loop", "return_curve", "save", "seed_curves", "still", "to_svg",
+    "update_diagram",
 ]  # fmt: skip

@@ -70,6 +70,24 @@ def one_per_transition(rows: Columns) -> Columns:
     return {name: column[earlier(~rows["is_first"])] for name, column in told.items()}
 
 
+def as_stored(arriving: bool = False, **others: Function) -> Function:
+    """A row for each transition, with what was stored in it; some columns otherwise, given what is stored."""
+
+    def alignment(
+        obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, truncated: Tensor
+    ) -> Columns:
+        last = terminated | truncated
+        first = later(last) | row_0(last)
+        rows = {
+            "obs": next_obs if arriving else obs, "action": action, "reward": reward, "is_first": first,
+            "previous_action": action if arriving else later(action).masked_fill(first[:, None], 0),
+            "is_last": last, "is_terminal": terminated,
+        }  # fmt: skip
+        return rows | {name: change(rows) for name, change in others.items()}
+
+    return alignment
+
+
 def previous_of_other_episode(rows: Columns) -> Columns:
     """What was done last in one episode stands before the first row of the next."""
     before = later(later(rows["action"]))  # the row before a first one has no action; the one before that has
@@ -164,6 +182,21 @@ ALIGNMENT = Part(
                 edited(one_per_transition),
                 edited(one_per_transition, rewards_late_within_episodes),
                 edited(lambda rows: {name: column[~rows["is_last"]] for name, column in rows.items()}),
+                as_stored(previous_action=lambda rows: later(rows["action"])),
+                as_stored(previous_action=lambda rows: rows["action"]),
+                as_stored(is_terminal=lambda rows: rows["is_last"]),
+            ),
+        ),
+        "first_row_dropped": Mistake(
+            "the first observation of each episode is dropped: only rows that an action led to are there.",
+            "one row per transition is stored, the arriving one; reset gives a row, too.",
+            (
+                edited(lambda rows: {name: column[~rows["is_first"]] for name, column in rows.items()}),
+                as_stored(arriving=True),
+                as_stored(
+                    arriving=True,
+                    action=lambda rows: earlier(rows["action"]).masked_fill(rows["is_last"][:, None], 0),
+                ),
             ),
         ),
         "first_missing": Mistake(
@@ -314,7 +347,8 @@ BUGS = (
             "the actions stand one row late: `action` is the one that led to the row, or `previous_action` the one "
             "before that.",
             "the action is stored together with what it brought about, or a column is shifted that already was.",
-            (edited(taken(action="previous_action")), edited(PREVIOUS_ACTION_LATE)),
+            (edited(taken(action="previous_action")), edited(PREVIOUS_ACTION_LATE),
+             edited(taken(action="previous_action"), PREVIOUS_ACTION_LATE)),
         )},
     ),
     Bug(

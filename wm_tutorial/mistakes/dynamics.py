@@ -1,7 +1,8 @@
-"""What prior and posterior see, and how far a prediction is worth having."""
+"""What prior and posterior see."""
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wm_tutorial.data import State, stack
 from wm_tutorial.dynamics import GRU, RSSM, BlockGRU, FeedForward, forget, mask, previous
@@ -41,6 +42,16 @@ def _step(bound: Function = _bounded, halves: Function = lambda raw: raw.chunk(2
     def step(latent: Tensor, action: Tensor, net: Function) -> Pair:
         mean, logvar = halves(net(torch.cat([latent, action], -1)))
         return mean, bound(logvar)
+
+    return step
+
+
+def _of_mean(change: Function) -> Function:
+    """The step, with a mean that is changed; `change` gets mean and logvar."""
+
+    def step(latent: Tensor, action: Tensor, net: Function) -> Pair:
+        mean, logvar = right_dynamics_step(latent, action, net)
+        return change(mean, logvar), logvar
 
     return step
 
@@ -112,7 +123,24 @@ DYNAMICS_STEP = Part(
             "the variance or the standard deviation is returned in place of logvar.",
             "the next thing that is needed is a standard deviation; sample and KL take logvar and do that themselves.",
             (_step(lambda logvar: _bounded(logvar).exp()), _step(lambda logvar: (0.5 * _bounded(logvar)).exp()),
-             _step(torch.exp), _step(lambda logvar: (0.5 * logvar).exp())),
+             _step(torch.exp), _step(lambda logvar: (0.5 * logvar).exp()), _step(functional.softplus)),
+        ),
+        "logvar_another_range": Mistake(
+            f"the sigmoid is not brought to the range from {LOW:g} to {HIGH:g}.",
+            f"it goes from 0 to 1: the lower end is {LOW:g}, and the factor is the width of the range, {HIGH - LOW:g}.",
+            (_step(torch.sigmoid), _step(lambda logvar: LOW + HIGH * logvar.sigmoid()),
+             _step(lambda logvar: LOW - LOW * logvar.sigmoid()), _step(lambda logvar: LOW + logvar.sigmoid()),
+             _step(lambda logvar: HIGH + (LOW - HIGH) * logvar.sigmoid())),
+        ),
+        "mean_bounded": Mistake(
+            "the mean is bounded, too; it is the first half of the output as it is.",
+            "the bound was applied before the output was cut in two, or tanh keeps it small; latents have no bound.",
+            (_of_mean(lambda mean, logvar: _bounded(mean)), _of_mean(lambda mean, logvar: mean.tanh())),
+        ),
+        "sampled_in_step": Mistake(
+            "a sample is returned in place of the mean.",
+            "a dream draws each step; that is done by whoever asks, with the mean and logvar returned here.",
+            (_of_mean(lambda mean, logvar: mean + (0.5 * logvar).exp() * torch.randn_like(mean)),),
         ),
         "residual_added": Mistake(
             "the latent is added to the predicted mean.",
@@ -175,6 +203,29 @@ def _whole_batch(is_first: Tensor, x: Tensor) -> Tensor:
     return _reset(is_first.any(0, keepdim=True).expand_as(is_first), x)
 
 
+def _start_again(action: Function) -> Function:
+    """`start` in the place of zeros where an episode begins."""
+
+    def inputs(latent: Tensor, previous_action: Tensor, is_first: Tensor, start: Tensor) -> Pair:
+        before = torch.where(is_first[..., None], start[:, None], _shifted(latent, start))
+        return before, action(is_first, previous_action)
+
+    return inputs
+
+
+def _later(x: Tensor) -> Tensor:
+    """Each row holds what the row before it held, the first one zeros."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+
+
+def _earlier(x: Tensor) -> Tensor:
+    return _later(x.flip(1)).flip(1)
+
+
+def _row_0_only(is_first: Tensor, x: Tensor) -> Tensor:
+    return torch.cat([_reset(is_first[:, :1], x[:, :1]), x[:, 1:]], 1)
+
+
 def _begins(seed: int, shape: tuple[int, int]) -> Tensor:
     """Where episodes begin: about one row in three, and in row 0 of some sequences."""
     return uniform(seed, *shape, dtype=torch.float64, low=0.0, high=1.0) < 0.35
@@ -218,9 +269,10 @@ PRIOR_INPUTS = Part(
             (inputs_of(of_latent=keep_all),),
         ),
         "reset_one_row_late": Mistake(
-            "latents are set to zero in the first row itself, and then shifted: the reset arrives one row late.",
-            "the reset was done before the shift; is_first belongs to the row that is predicted.",
-            (_reset_early,),
+            "the reset arrives one row late: in the row after the first one of an episode.",
+            "it came before the shift, or is_first was shifted, too; is_first belongs to the row that is predicted.",
+            (_reset_early, *of_wrong(right_prior_inputs, 2, _later),
+             lambda z, a, first, start: (_shifted(_reset(first, z), start), a)),
         ),
         "start_never_forgotten": Mistake(
             "row 0 keeps `start` even where an episode begins in it.",
@@ -230,7 +282,8 @@ PRIOR_INPUTS = Part(
         "prior_sees_own_row": Mistake(
             "the prior of a row is given the latent of that row, so it predicts what it was told.",
             "the shift by one row is missing; the loss is wonderful.",
-            (inputs_of(shift=lambda latent, start: latent), lambda latent, action, is_first, start: (latent, action)),
+            (inputs_of(shift=lambda latent, start: latent), lambda latent, action, is_first, start: (latent, action),
+             inputs_of(shift=lambda latent, start: torch.cat([start[:, None], latent[:, 1:]], 1))),
         ),
         "start_lost": Mistake(
             "row 0 is always predicted from zeros; `start` is what was known one row before the sequence.",
@@ -243,80 +296,58 @@ PRIOR_INPUTS = Part(
             (inputs_of(shift=lambda latent, start: latent.roll(1, 1)),),
         ),
         "mask_inverted": Mistake(
-            "everything is forgotten except where an episode begins.",
+            "latents, actions or both are forgotten everywhere except where an episode begins.",
             "one ~ too many or too few: masked_fill fills where the mask is true, a product keeps there.",
-            (inputs_of(_not_first, _not_first),),
+            (inputs_of(_not_first, _not_first), inputs_of(of_latent=_not_first), inputs_of(of_action=_not_first)),
         ),
         "batch_forgets_together": Mistake(
             "one sequence that begins an episode makes all sequences of the batch forget.",
             "`if is_first.any()` works for a batch of one.",
             (inputs_of(_whole_batch, _whole_batch),),
         ),
-    },
-)
-
-
-# How far a prediction is worth having ---------------------------------------------------------------------------------
-
-
-def right_useful_horizon(model_error: Tensor, persistence_error: Tensor) -> Tensor:
-    """How many rows in a row, from the first on, the model is better: (B, H), (B, H) -> (B,)."""
-    return (model_error < persistence_error).long().cumprod(1).sum(1)
-
-
-USEFUL_HORIZON = Part(
-    name="useful_horizon",
-    right=right_useful_horizon,
-    batched=("model_error", "persistence_error"),
-    cases=(
-        {
-            "model_error": torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]]),
-            "persistence_error": torch.tensor([[2.0, 3.0, 3.0, 5.0, 4.0]]),
-        },
-        {
-            "model_error": torch.tensor([[1.0, 1.0], [3.0, 1.0], [1.0, 3.0]]),
-            "persistence_error": torch.tensor([[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]]),
-        },
-        *(
-            {
-                "model_error": uniform(seed, *shape, dtype=dtype, low=0.0, high=1.5),
-                "persistence_error": uniform(seed + 1, *shape, dtype=dtype, low=0.5, high=2.0),
-            }
-            for seed, shape, dtype in variations()
+        "start_at_every_reset": Mistake(
+            "where an episode begins the prior gets `start`, which is for row 0 alone; an episode begins with zeros.",
+            "the word sounds like the beginning of an episode; it is the latent one row before the sequence.",
+            (_start_again(_reset), _start_again(keep_all)),
         ),
-    ),
-    mistakes={
-        "horizon_counts_all": Mistake(
-            "all rows in which the model is better are counted, those after its first failure among them.",
-            "a sum is the shortest way to count; once a dream has been worse than no model, later rows are luck.",
-            (lambda model, persistence: (model < persistence).sum(1),),
+        "action_shifted_twice": Mistake(
+            "the action is shifted by a row; `previous_action` is shifted already, its row t holds a_{t-1}.",
+            "latents must be shifted, and the same line is written for the actions.",
+            (*of_wrong(right_prior_inputs, 1, _later, lambda action: action.roll(1, 1)),
+             inputs_of(of_action=lambda is_first, action: _later(_reset(is_first, action)))),
         ),
-        "horizon_last_better": Mistake(
-            "this is the last row in which the model is better, whatever happened before it.",
-            "two smooth curves cross once; measured ones touch and cross again.",
-            (lambda model, persistence: ((model < persistence) * torch.arange(1, model.shape[1] + 1)).amax(1),),
+        "action_after_row": Mistake(
+            "each row gets the action that is chosen in it; it is predicted from the action that led to it.",
+            "the action of a row is what replays usually hold; `previous_action` is the action of the row before.",
+            of_wrong(right_prior_inputs, 1, _earlier, lambda action: action.roll(-1, 1)),
         ),
-        "horizon_never_worse": Mistake(
-            "where the model is better in every row the answer is 0, and should be H.",
-            "argmax of a mask gives the first True, and 0 if there is none.",
-            (lambda model, persistence: (model >= persistence).long().argmax(1),),
+        "latent_of_next_row": Mistake(
+            "latents are shifted the wrong way: a row is predicted from the row after it.",
+            "latent[:, 1:] leaves out the first row, latent[:, :-1] the last one; the last one is what no row needs.",
+            (inputs_of(shift=lambda latent, start: torch.cat([latent[:, 1:], start[:, None]], 1)),
+             inputs_of(shift=lambda latent, start: latent.roll(-1, 1)),
+             inputs_of(shift=lambda latent, start: _earlier(latent))),
         ),
-        "horizon_one_too_many": Mistake(
-            "the first row in which the model is no longer better is counted, too.",
-            "its number and the count of rows before it differ by one.",
-            (lambda model, persistence: right_useful_horizon(model, persistence) + 1,
-             lambda model, persistence: (right_useful_horizon(model, persistence) + 1).clamp(max=model.shape[1])),
+        "reset_one_row_early": Mistake(
+            "the row before an episode begins is reset, and not its first row.",
+            "is_first belongs to the row that is predicted; the end of an episode is in the row before.",
+            of_wrong(right_prior_inputs, 2, _earlier),
         ),
-        "horizon_ties_count": Mistake(
-            "a row in which both are equally wrong counts as better.",
-            "<= for <; a model that only repeats what it saw would be useful for ever.",
-            (lambda model, persistence: (model <= persistence).long().cumprod(1).sum(1),),
+        "reset_of_row_0_only": Mistake(
+            "an episode that begins within the sequence is not noticed, only one that begins in row 0.",
+            "sequences are taken for episodes; they are cut anywhere, and run across borders.",
+            (inputs_of(_row_0_only, _row_0_only), inputs_of(of_latent=_row_0_only)),
         ),
-        "horizon_swapped": Mistake(
-            "this counts the rows in which persistence is better.",
-            "the two errors are easily swapped; the smaller error is the better one.",
-            (lambda model, persistence: right_useful_horizon(persistence, model),
-             lambda model, persistence: (model > persistence).sum(1)),
+        "forgets_other_rows": Mistake(
+            "where an episode begins, other rows of the same sequence are forgotten, too.",
+            "any over a sequence, or a running maximum, spreads one flag; only the row with the flag forgets.",
+            of_wrong(right_prior_inputs, 2, lambda first: first.any(1, keepdim=True).expand_as(first),
+                     lambda first: first.cummax(1).values),
+        ),
+        "inputs_swapped": Mistake(
+            "action and latent are returned in the other order.",
+            "in a tuple nothing but the place tells what is what.",
+            (lambda *given: right_prior_inputs(*given)[::-1],),
         ),
     },
 )  # fmt: skip
@@ -364,7 +395,7 @@ def without_gradient(encode: Function) -> Function:
 OWN_ROW = "test_dynamics.py::test_the_posterior_sees_its_own_observation_and_the_prior_the_row_before"
 ALL_ROWS = "test_axes.py::test_with_memory_a_row_depends_on_all_rows_before_it_and_on_none_after"
 
-PARTS = (DYNAMICS_STEP, PRIOR_INPUTS, USEFUL_HORIZON)
+PARTS = (DYNAMICS_STEP, PRIOR_INPUTS)
 
 BUGS = (
     Bug(

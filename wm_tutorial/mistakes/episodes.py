@@ -1,5 +1,7 @@
 """Returns: of one episode, and of the episodes in a stream of rows."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -46,14 +48,40 @@ DISCOUNTED_RETURN = Part(
             (_weighted(lambda k, gamma: torch.ones_like(k)),),
         ),
         "discounted_backwards": Mistake(
-            "the last reward counts fully and the first one least.",
-            "the sum was run from the end without multiplying what had been summed so far.",
-            (_weighted(lambda k, gamma: gamma ** k.flip(0)),),
+            "the last reward counts most and the first one least.",
+            "a loop from the first reward on multiplies what is summed so far; it must begin at the last one.",
+            (_weighted(lambda k, gamma: gamma ** k.flip(0)), _weighted(lambda k, gamma: gamma ** (k.flip(0) + 1))),
         ),
         "discounted_once": Mistake(
-            "every reward but the first is multiplied by gamma once, however late it comes.",
+            "rewards are multiplied by gamma once, however late they come.",
             "gamma stands beside the reward; it belongs beside all that follows.",
-            (_weighted(lambda k, gamma: torch.where(k > 0, gamma, 1.0).to(k)),),
+            (
+                _weighted(lambda k, gamma: torch.where(k > 0, gamma, 1.0).to(k)),
+                _weighted(lambda k, gamma: torch.full_like(k, gamma)),
+            ),
+        ),
+        "discount_times_index": Mistake(
+            "gamma is multiplied by the place of a reward; it must be raised to that power.",
+            "`*` was written for `**`.",
+            (_weighted(lambda k, gamma: gamma * k), _weighted(lambda k, gamma: gamma * (k + 1))),
+        ),
+        "first_reward_lost": Mistake(
+            "the first reward is missing.",
+            "row 0 of an episode has no reward, but these are the rewards r_1 to r_n, and nothing is to be skipped.",
+            (
+                _weighted(lambda k, gamma: torch.where(k > 0, gamma**k, 0.0).to(k)),
+                _weighted(lambda k, gamma: torch.where(k > 0, gamma ** (k - 1), 0.0).to(k)),
+            ),
+        ),
+        "last_reward_lost": Mistake(
+            "the last reward is missing.",
+            "range(n - 1), or a slice up to -1, stops one short.",
+            (_weighted(lambda k, gamma: torch.where(k < len(k) - 1, gamma**k, 0.0).to(k)),),
+        ),
+        "mean_for_sum": Mistake(
+            "the discounted rewards are averaged; a return is their sum.",
+            "losses are averaged everywhere; a long episode is to be worth more than a short one.",
+            (_weighted(lambda k, gamma: gamma**k / len(k)),),
         ),
     },
 )
@@ -108,6 +136,27 @@ def _never_reset(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
     return (reward * begun).cumsum(0)[is_last & begun]
 
 
+def _carried_in(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    """Set to zero after an episode that counts, and not where one begins."""
+    returns, running, begun = [], torch.zeros_like(reward[0]), False
+    for t in range(len(reward)):
+        running, begun = running + reward[t], begun or bool(is_first[t])
+        if is_last[t] and begun:
+            returns.append(running)
+            running, begun = torch.zeros_like(reward[0]), False
+    return _stacked(returns, reward)
+
+
+def _stored_at_the_next_first(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    starts = is_first.nonzero().flatten().tolist()
+    return _stacked([reward[begin:end].sum() for begin, end in pairwise(starts)], reward)
+
+
+def _paired(reward: Tensor, is_first: Tensor, is_last: Tensor) -> Tensor:
+    pairs = zip(is_first.nonzero().flatten().tolist(), is_last.nonzero().flatten().tolist(), strict=False)
+    return _stacked([reward[begin : end + 1].sum() for begin, end in pairs], reward)
+
+
 def _stream(seed: int, dtype: torch.dtype, letters: str) -> Arguments:
     """Rows, one for each letter: f first, l last, . neither; the reward of a first row is 0, as it always is."""
     reward = uniform(seed, len(letters), dtype=dtype)
@@ -130,6 +179,7 @@ EPISODE_RETURNS = Part(
         },
         _stream(30, torch.float32, "..lf...lflf..lf."),
         _stream(40, torch.float64, "l" + "f.l" * 3 + "f....."),
+        _stream(50, torch.float32, ".lf..lf.l"),  # ends with an episode
     ),
     mistakes={
         "unfinished_counted": Mistake(
@@ -154,8 +204,23 @@ EPISODE_RETURNS = Part(
         ),
         "sum_never_reset": Mistake(
             "the sum goes on from one episode into the next.",
-            "it is set to zero once, before the loop, and not at each first row.",
-            (_never_reset,),
+            "it is set to zero before the loop or after a last row, and not at each first row.",
+            (_never_reset, _carried_in),
+        ),
+        "last_episode_lost": Mistake(
+            "an episode that ends in the last row of all is missing.",
+            "a return is stored when the next first row arrives; the last row has told already that it is over.",
+            (_stored_at_the_next_first,),
+        ),
+        "pairs_out_of_step": Mistake(
+            "the first row of one episode is paired with the last row of another.",
+            "the n-th first and the n-th last row belong together only if the rows begin with a first one.",
+            (_paired,),
+        ),
+        "steps_for_rewards": Mistake(
+            "the steps of each episode are counted, and not its rewards summed.",
+            "in CartPole each step earns 1, and there both are the same.",
+            (lambda reward, first, last: right_episode_returns((~first).to(reward), first, last),),
         ),
     },
 )

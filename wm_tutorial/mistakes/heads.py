@@ -1,5 +1,6 @@
 """What is said about a state: whether life goes on, what a wrong belief about that costs, and where heads start."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,7 +50,36 @@ CONTINUE_TARGET = Part(
         "discount_of_the_end": Mistake(
             "an end gets 1 - discount, not 0: what is terminal goes on with no probability at all.",
             "1 - discount * terminal and discount * (1 - terminal) look alike.",
-            (lambda is_last, is_terminal, discount: 1.0 - discount * is_terminal.float(),),
+            (lambda is_last, is_terminal, discount: 1.0 - discount * is_terminal.float(),
+             lambda is_last, is_terminal, discount: (discount - is_terminal.float()).abs()),
+        ),
+        "end_subtracted": Mistake(
+            "1 is subtracted where life is over: the target becomes discount - 1, and a probability is never negative.",
+            "without a discount, 1 - terminal is right; with it the bracket is needed.",
+            (lambda is_last, is_terminal, discount: discount - is_terminal.float(),),
+        ),
+        "ends_exchanged": Mistake(
+            "the two kinds of end are exchanged: a time limit gets 0, and a death goes on.",
+            "last and not terminal is how a time limit is recognised; but it needs no case of its own.",
+            (lambda is_last, is_terminal, discount: discount * (~is_last | is_terminal).float(),),
+        ),
+        "end_carried_on": Mistake(
+            "whatever comes after an end stays at 0; but the next row begins another episode.",
+            "cumprod belongs to imagination, which ends for good; rows of a replay go on.",
+            (lambda is_last, is_terminal, discount: discount * (~is_terminal).float().cumprod(1),),
+        ),
+        "discount_by_row": Mistake(
+            "the discount is raised to the power of the row; each target holds one step's discount.",
+            "rewards far away are multiplied by its powers, and imagination makes them out of single steps.",
+            tuple(
+                lambda is_last, is_terminal, discount, first=first: (~is_terminal).float()
+                * discount ** torch.arange(first, first + is_last.shape[1])
+                for first in (0, 1)),
+        ),
+        "limit_is_death_without_discount": Mistake(
+            "every last row gets 0, time limits too, and the discount is left out.",
+            "1 - done is the target of most programs: without a discount, and with one flag for both ends.",
+            (lambda is_last, is_terminal, discount: (~is_last).float(),),
         ),
         "truncated_is_certain": Mistake(
             "rows cut off by a time limit are left at 1 without the discount.",
@@ -69,13 +99,24 @@ def right_continue_loss(logit: Tensor, target: Tensor) -> Tensor:
     return functional.softplus(logit) - target * logit
 
 
+def _of_probability(probability: Tensor, target: Tensor) -> Tensor:
+    """torch's own, which cuts off logarithms below -100."""
+    return functional.binary_cross_entropy(probability, target, reduction="none")
+
+
+def _of_logarithms(logit: Tensor, target: Tensor, log: Callable[[Tensor], Tensor]) -> Tensor:
+    """The formula as it stands in the book."""
+    probability = torch.sigmoid(logit)
+    return -(target * log(probability) + (1 - target) * log(1 - probability))
+
+
 CONTINUE_LOSS = Part(
     name="continue_loss",
     right=right_continue_loss,
     batched=("logit", "target"),
     gradient_to=("logit",),
     cases=(
-        {"logit": torch.tensor([[0.0, 2.0, -2.0]]), "target": torch.tensor([[1.0, 0.0, 0.5]])},
+        {"logit": torch.tensor([[1.0, 2.0, -2.0]]), "target": torch.tensor([[1.0, 0.0, 0.5]])},  # no kink, as at 0
         *(
             {
                 "logit": uniform(seed, *shape, dtype=dtype, low=-4, high=4),
@@ -93,25 +134,66 @@ CONTINUE_LOSS = Part(
              right_continue_loss(-logit, target)),
         ),
         "logarithm_of_nothing": Mistake(
-            "it is right until the head is certain and wrong: then a probability rounds to 0, and its logarithm is "
-            "infinite.",
+            "it is right until the head is certain and wrong: then a probability rounds to 0, or e^x to infinity, and "
+            "the logarithm is infinite.",
             "the formula is written down as it stands in the book; ln(sigmoid) must be computed in one piece.",
-            (lambda logit, target:
-             -(target * torch.sigmoid(logit).log() + (1 - target) * (1 - torch.sigmoid(logit)).log()),),
+            (lambda logit, target: _of_logarithms(logit, target, torch.log),
+             lambda logit, target: target * torch.log1p((-logit).exp()) + (1 - target) * torch.log1p(logit.exp())),
+        ),
+        "exponential_overflows": Mistake(
+            "exp of a large logit is infinite, and so is the loss, or it is no number: 0 times infinity.",
+            "ln(1 + exp(x)) is the right formula, and breaks on the way; softplus is the same in one piece.",
+            (lambda logit, target: torch.log1p(logit.exp()) - target * logit,
+             lambda logit, target: torch.log1p((-logit).exp()) + (1 - target) * logit,
+             lambda logit, target: target * (e := torch.log1p((-logit).exp())) + (1 - target) * (e + logit)),
         ),
         "probability_clamped": Mistake(
-            "a probability is clamped away from 0 and 1: the loss is finite, but a head that is certain and wrong "
-            "learns nothing.",
-            "a clamp makes the infinity go away, and with it the gradient.",
+            "a clamp, or a small number inside of the logarithm, keeps the loss finite; but a head that is certain and "
+            "wrong learns nothing.",
+            "a clamp makes the infinity go away, and with it the gradient; torch's binary_cross_entropy has one.",
+            (*(lambda logit, target, tiny=tiny: _of_probability(torch.sigmoid(logit).clamp(tiny, 1 - tiny), target)
+               for tiny in (1e-4, 1e-5, 1e-6, 1e-7)),
+             *(lambda logit, target, tiny=tiny: _of_logarithms(logit, target, lambda p: (p + tiny).log())
+               for tiny in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12)),
+             *(lambda logit, target, far=far: right_continue_loss(logit.clamp(-far, far), target)
+               for far in (5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)),
+             lambda logit, target: _of_probability(torch.sigmoid(logit), target),
+             lambda logit, target: _of_logarithms(logit, target, torch.log).nan_to_num()),
+        ),
+        "target_ignored": Mistake(
+            "the target does not enter: the loss is that of an episode that always goes on, or never does.",
+            "softplus(-x) is the whole loss where the target is 1; the other half needs a share of its own.",
+            (lambda logit, target: functional.softplus(-logit), lambda logit, target: functional.softplus(logit)),
+        ),
+        "target_rounded": Mistake(
+            "the target is taken for yes or no; it may lie between, as it does with the discount inside.",
+            "flags are yes or no, and most targets here come from them.",
             tuple(
-                lambda logit, target, tiny=tiny: functional.binary_cross_entropy(
-                    torch.sigmoid(logit).clamp(tiny, 1 - tiny), target, reduction="none")
-                for tiny in (1e-4, 1e-5, 1e-6, 1e-7)),
+                lambda logit, target, yes=yes: right_continue_loss(logit, yes(target).to(target))
+                for yes in (lambda y: y > 0.5, lambda y: y >= 0.5, lambda y: y == 1, lambda y: y > 0)),
+        ),
+        "halves_mixed": Mistake(
+            "two pieces of different formulas are added: softplus(x) goes with -target x, softplus(-x) with "
+            "(1 - target) x.",
+            "ln(1 + e^x) and ln(1 + e^-x) differ by x, which is what the other piece has to make up for.",
+            (lambda logit, target: functional.softplus(-logit) - target * logit,
+             lambda logit, target: functional.softplus(logit) + (1 - target) * logit,
+             lambda logit, target: functional.softplus(logit) + target * logit),
+        ),
+        "squared_probability": Mistake(
+            "this is the squared error of the probability: a head that is certain and wrong has no gradient.",
+            "squared errors are what the other heads have; a probability is priced by its logarithm.",
+            tuple(lambda logit, target, w=w: w * (torch.sigmoid(logit) - target) ** 2 for w in (1.0, 0.5)),
+        ),
+        "loss_arguments_swapped": Mistake(
+            "logit and target have changed places.",
+            "functions of torch take the prediction first, and libraries do not agree on that.",
+            (lambda logit, target: right_continue_loss(target, logit),),
         ),
         "second_half_missing": Mistake(
             "only -target ln(p) is there: nothing is paid for saying 1 where the answer is 0.",
             "for classes that are one-hot that half is enough; a single probability needs both.",
-            (lambda logit, target: -target * functional.logsigmoid(logit),),
+            (lambda logit, target: -target * functional.logsigmoid(logit),),  # softplus(-x) alone: target_ignored
         ),
         "loss_negative": Mistake(
             "the sign is the other one; a loss is low where the probability is right.",
@@ -121,7 +203,7 @@ CONTINUE_LOSS = Part(
         "loss_averaged": Mistake(
             "the mean is taken; each row keeps a loss of its own.",
             "the functions of torch average unless they are told not to.",
-            (lambda logit, target: right_continue_loss(logit, target).mean(),),
+            tuple(lambda *given, axis=axis: right_continue_loss(*given).mean(axis) for axis in (None, 0, -1)),
         ),
     },
 )  # fmt: skip
@@ -159,12 +241,50 @@ FALSE_DEATH_VALUE = Part(
         "limit_as_horizon": Mistake(
             "this is the sum of the first L rewards, after which nothing is counted.",
             "an agent that knows the clock would think so; this one only knows how often ends come.",
-            (lambda reward, limit, discount: reward * (1 - discount**limit) / (1 - discount),),
+            tuple(
+                lambda reward, limit, discount, more=more: reward * (1 - discount ** (limit + more)) / (1 - discount)
+                for more in (0, 1)),
+        ),
+        "clock_and_belief": Mistake(
+            "the sum stops after L steps, though each step is already believed to be the last with some probability.",
+            "who believes in ends does not know when they come: the sum has no last term.",
+            tuple(
+                lambda reward, limit, discount, more=more: right_false_death_value(reward, limit, discount)
+                * (1 - (discount * limit / (limit + 1)) ** (limit + more).floor())
+                for more in (0, 1)),
+        ),
+        "sum_cut_short": Mistake(
+            "the sum has a fixed number of terms, and what comes after them still counts.",
+            "a loop has to stop somewhere; the formula does not.",
+            tuple(
+                lambda reward, limit, discount, terms=terms: right_false_death_value(reward, limit, discount)
+                * (1 - (discount * limit / (limit + 1)) ** terms)
+                for terms in (10, 20, 50, 100, 200, 500, 1000)),
         ),
         "rows_are_steps": Mistake(
             "the believed chance to go on is (L - 1) / L; an episode of L steps has L + 1 rows, one of them the last.",
             "steps are counted, but the head is taught in rows, and the first row is one of them.",
             (lambda reward, limit, discount: reward / (1 - discount * (limit - 1) / limit),),
+        ),
+        "row_too_many": Mistake(
+            "the believed chance to go on is (L + 1) / (L + 2): one row too many is counted.",
+            "L steps have L + 1 rows, and the last one is among them.",
+            (lambda reward, limit, discount: reward / (1 - discount * (limit + 1) / (limit + 2)),),
+        ),
+        "end_for_continue": Mistake(
+            "1 / (L + 1) is the believed chance of an end; the future is multiplied by the chance to go on.",
+            "one row in L + 1 is the one that is talked about.",
+            (lambda reward, limit, discount: reward / (1 - discount / (limit + 1)),),
+        ),
+        "continue_once": Mistake(
+            "the chance to go on is multiplied once, to the whole value; it acts anew in every step.",
+            "that is what a single step would need.",
+            (lambda reward, limit, discount: reward / (1 - discount) * limit / (limit + 1),),
+        ),
+        "future_only": Mistake(
+            "V = discount c (r + V) is solved; the next reward is certain and at full weight, V = r + discount c V.",
+            "discount and continue are seen as belonging to the step, and not to what lies behind it.",
+            (lambda reward, limit, discount: right_false_death_value(reward, limit, discount) - reward,),
         ),
         "end_unpaid": Mistake(
             "a step that is believed to end the episode is not paid; but its reward arrives together with the end.",

@@ -23,22 +23,22 @@ def summed(divergence: Tensor) -> Tensor:
     return divergence.sum().expand_as(divergence)
 
 
-def q_first(divergence: Function) -> Function:
+def prior_first(divergence: Function) -> Function:
     """The divergence of two Gaussians that have changed places."""
-    return lambda mean_p, logvar_p, mean_q, logvar_q, *others: divergence(mean_q, logvar_q, mean_p, logvar_p, *others)
+    return lambda *given: divergence(*given[2:4], *given[:2], *given[4:])
 
 
 def _negative(divergence: Function) -> Function:
     return lambda *given: -divergence(*given)
 
 
-def _detached(right: Function, without_p: Function, without_q: Function) -> dict[str, Mistake]:
-    """Gradient is kept from p, from q, or from both."""
+def _detached(right: Function, without_posterior: Function, without_prior: Function) -> dict[str, Mistake]:
+    """Gradient is kept from the posterior, from the prior, or from both."""
     balanced = "balancing detaches one side at a time; that belongs around this function, not into it."
     return {
-        "kl_posterior_detached": Mistake("no gradient reaches p.", balanced, (without_p,)),
+        "kl_posterior_detached": Mistake("no gradient reaches the posterior.", balanced, (without_posterior,)),
         "kl_prior_detached": Mistake(
-            "no gradient reaches q, so the dynamics would never learn.", balanced, (without_q,)
+            "no gradient reaches the prior, so the dynamics would never learn.", balanced, (without_prior,)
         ),
         "kl_detached": Mistake(
             "no gradient flows at all: the KL is logged and never learned from.",
@@ -59,31 +59,37 @@ def _over_batch(divergence: Function) -> tuple[Function, ...]:
 
 # Gaussians ------------------------------------------------------------------------------------------------------------
 
-TWO_GAUSSIANS = ("mean_p", "logvar_p", "mean_q", "logvar_q")
+TWO_GAUSSIANS = ("posterior_mean", "posterior_logvar", "prior_mean", "prior_logvar")
 
 
 def two_gaussians(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Arguments:
-    """Means and log-variances of p and q."""
+    """Means and log-variances of posterior and prior."""
     return {name: uniform(seed + i, *shape, dtype=dtype) for i, name in enumerate(TWO_GAUSSIANS)}
 
 
-def kl_teaching_prior(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    """KL(sg(p) || q)."""
-    return right_gaussian_kl(mean_p.detach(), logvar_p.detach(), mean_q, logvar_q)
+def kl_teaching_prior(
+    posterior_mean: Tensor, posterior_logvar: Tensor, prior_mean: Tensor, prior_logvar: Tensor
+) -> Tensor:
+    """KL(sg(posterior) || prior)."""
+    return right_gaussian_kl(posterior_mean.detach(), posterior_logvar.detach(), prior_mean, prior_logvar)
 
 
-def kl_teaching_posterior(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    """KL(p || sg(q))."""
-    return right_gaussian_kl(mean_p, logvar_p, mean_q.detach(), logvar_q.detach())
+def kl_teaching_posterior(
+    posterior_mean: Tensor, posterior_logvar: Tensor, prior_mean: Tensor, prior_logvar: Tensor
+) -> Tensor:
+    """KL(posterior || sg(prior))."""
+    return right_gaussian_kl(posterior_mean, posterior_logvar, prior_mean.detach(), prior_logvar.detach())
 
 
 def kl_of_each_gaussian(*given: Tensor) -> Tensor:
-    """KL(p || q) of each latent by itself, (..., Z)."""
+    """KL(posterior || prior) of each latent by itself, (..., Z)."""
     return right_gaussian_kl(*(x.unsqueeze(-1) for x in given))
 
 
-def _mean_gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-    return kl_of_each_gaussian(mean_p, logvar_p, mean_q, logvar_q).mean(-1)
+def _mean_gaussian_kl(
+    posterior_mean: Tensor, posterior_logvar: Tensor, prior_mean: Tensor, prior_logvar: Tensor
+) -> Tensor:
+    return kl_of_each_gaussian(posterior_mean, posterior_logvar, prior_mean, prior_logvar).mean(-1)
 
 
 def _gaussian_kl(
@@ -92,13 +98,17 @@ def _gaussian_kl(
     constant: float = 1.0,
     power: int = 2,
     scale: Function = lambda variance: variance,
+    ratio: Function = lambda variances: variances,
+    square: Function | None = None,
+    logarithm: float = 1.0,
 ) -> Function:
-    """KL(p || q), with one piece of the formula exchanged."""
+    """KL(q || p) of posterior and prior, with one piece of the formula exchanged."""
 
-    def divergence(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
-        log_p, log_q = log_std_of(logvar_p), log_std_of(logvar_q)
-        distance = (mean_p - mean_q) ** power / scale((2 * log_q).exp())
-        each: Tensor = 2 * (log_q - log_p) + (2 * (log_p - log_q)).exp() + distance - constant
+    def divergence(mean_q: Tensor, logvar_q: Tensor, mean_p: Tensor, logvar_p: Tensor) -> Tensor:
+        log_q, log_p = log_std_of(logvar_q), log_std_of(logvar_p)
+        distance = square(mean_q - mean_p) if square else (mean_q - mean_p) ** power
+        widths = logarithm * 2 * (log_p - log_q) + ratio((2 * (log_q - log_p)).exp())
+        each: Tensor = widths + distance / scale((2 * log_p).exp()) - constant
         return half * each.sum(-1)
 
     return divergence
@@ -111,8 +121,10 @@ GAUSSIAN_KL = Part(
     gradient_to=TWO_GAUSSIANS,
     cases=(
         {
-            "mean_p": torch.tensor([[0.0, 1.0], [2.0, 0.0]]), "logvar_p": torch.tensor([[0.0, 1.0], [-1.0, 0.5]]),
-            "mean_q": torch.tensor([[1.0, 1.0], [0.0, 0.0]]), "logvar_q": torch.tensor([[0.0, 0.0], [1.0, 1.0]]),
+            "posterior_mean": torch.tensor([[0.0, 1.0], [2.0, 0.0]]),
+            "posterior_logvar": torch.tensor([[0.0, 1.0], [-1.0, 0.5]]),
+            "prior_mean": torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
+            "prior_logvar": torch.tensor([[0.0, 0.0], [1.0, 1.0]]),
         },
         *(two_gaussians(*variation) for variation in variations()),
         two_gaussians(99, (2, 3, 4), torch.float64),
@@ -129,19 +141,79 @@ GAUSSIAN_KL = Part(
             (_gaussian_kl(log_std_of=lambda logvar: logvar),),
         ),
         "kl_std_for_variance": Mistake(
-            "the squared distance is divided by the standard deviation of q, not by its variance.",
+            "the squared distance is divided by the standard deviation of the prior, not by its variance.",
             "exp(0.5 * logvar) is at hand from the sample.",
             (_gaussian_kl(scale=torch.sqrt),),
         ),
         "kl_distance_unscaled": Mistake(
-            "the squared distance of the means is not divided by the variance of q.",
-            "the formula for a standard normal q has no such division: its variance is 1.",
+            "the squared distance of the means is not divided by the variance of the prior.",
+            "the formula for a standard normal prior has no such division: its variance is 1.",
             (_gaussian_kl(scale=torch.ones_like),),
         ),
         "kl_distance_not_squared": Mistake(
             "the distance of the means is not squared.",
             "the square is one small 2 in a long formula.",
-            (_gaussian_kl(power=1),),
+            (_gaussian_kl(power=1), _gaussian_kl(square=torch.abs)),
+        ),
+        "kl_distance_unhalved": Mistake(
+            "the squared distance is not halved.",
+            "the bracket behind the 1/2 was closed too early.",
+            (_gaussian_kl(square=lambda distance: 2 * distance**2),),
+        ),
+        "kl_distance_multiplied": Mistake(
+            "the squared distance is multiplied by the variance of the prior; it is divided by it.",
+            "exp(-logvar) divides, and the minus is easily lost.",
+            (_gaussian_kl(scale=torch.reciprocal),),
+        ),
+        "kl_distance_by_posterior": Mistake(
+            "the squared distance is divided by the variance of the posterior; the miss is measured by the width of "
+            "what was expected.",
+            "two variances stand in the formula, and both have names that end alike.",
+            (lambda *given: _gaussian_kl(square=torch.zeros_like)(*given)
+             + 0.5 * ((given[0] - given[2]) ** 2 / given[1].exp()).sum(-1),),
+        ),
+        "kl_log_unhalved": Mistake(
+            "the difference of the log-variances is not halved: each is twice the logarithm of a standard deviation.",
+            "ln(sigma_p / sigma_q) became logvar_p - logvar_q without its 1/2.",
+            (_gaussian_kl(logarithm=2.0),),
+        ),
+        "kl_log_sign": Mistake(
+            "the logarithm of the widths has the other sign, so that a broad prior is paid for being broad.",
+            "sigma_p / sigma_q stands in one place of the formula, and sigma_q / sigma_p in the other.",
+            (_gaussian_kl(logarithm=-1.0),),
+        ),
+        "kl_ratio_inverted": Mistake(
+            "the ratio of the variances stands on its head; the posterior's is divided by the prior's.",
+            "sigma_p / sigma_q stands in one place of the formula, and sigma_q / sigma_p in the other.",
+            (_gaussian_kl(ratio=torch.reciprocal),),
+        ),
+        "kl_ratio_of_deviations": Mistake(
+            "the ratio of the standard deviations is there, and not that of the variances.",
+            "the deviations were computed first, and their squares are one small 2 each.",
+            (_gaussian_kl(ratio=torch.sqrt), _gaussian_kl(ratio=torch.sqrt, scale=torch.sqrt)),
+        ),
+        "kl_constant_once": Mistake(
+            "the constant is subtracted once; each latent has one of its own.",
+            "it stands at the end of the formula, behind the bracket that is summed.",
+            tuple(lambda *given, c=c: _gaussian_kl(constant=0.0)(*given) - c for c in (0.5, 1.0)),
+        ),
+        "kl_logvar_for_variance": Mistake(
+            "the log-variances are used as if they were variances.",
+            "the formula has variances; exp turns a log-variance into one, and any number into something positive.",
+            (lambda mean_q, var_q, mean_p, var_p:
+             0.5 * ((var_p / var_q).log() + (var_q + (mean_q - mean_p) ** 2) / var_p - 1).sum(-1),
+             lambda mean_q, var_q, mean_p, var_p:
+             0.5 * (var_p.log() - var_q.log() + (var_q + (mean_q - mean_p) ** 2) / var_p - 1).sum(-1)),
+        ),
+        "kl_arguments_in_pairs": Mistake(
+            "the arguments are read as two means and two log-variances; they come as posterior and prior.",
+            "formulas are written down by kinds, distributions are handed over one by one.",
+            (lambda mean_q, mean_p, logvar_q, logvar_p: right_gaussian_kl(mean_q, logvar_q, mean_p, logvar_p),),
+        ),
+        "kl_over_states": Mistake(
+            "the sum runs over the first axis, the batch; it must run over the last, the latents.",
+            "the batch has the first axis in most losses.",
+            (lambda *given: kl_of_each_gaussian(*given).sum(0),),
         ),
         "kl_constant_missing": Mistake(
             "the -1 is missing: two equal distributions must have divergence 0.",
@@ -149,9 +221,9 @@ GAUSSIAN_KL = Part(
             (_gaussian_kl(constant=0.0),),
         ),
         "kl_prior_ignored": Mistake(
-            "the divergence is that from a standard normal, whatever q is.",
+            "the divergence is that from a standard normal, whatever the prior is.",
             "that is the formula of the variational autoencoder; here the prior is predicted.",
-            (lambda mean_p, logvar_p, mean_q, logvar_q: _gaussian_kl()(mean_p, logvar_p, 0 * mean_q, 0 * logvar_q),),
+            (lambda *given: right_gaussian_kl(*given[:2], *(0 * x for x in given[2:])),),
         ),
         "kl_not_summed": Mistake(
             "every latent has a number of its own: the sum over the last axis is missing.",
@@ -166,13 +238,13 @@ GAUSSIAN_KL = Part(
 # Categoricals ---------------------------------------------------------------------------------------------------------
 
 
-def kl_of_each_categorical(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) of each variable by itself: log-probabilities (..., S, K) -> (..., S)."""
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+def kl_of_each_categorical(log_posterior: Tensor, log_prior: Tensor) -> Tensor:
+    """KL(posterior || prior) of each variable by itself: log-probabilities (..., S, K) -> (..., S)."""
+    return (log_posterior.exp() * (log_posterior - log_prior)).sum(-1)
 
 
-def _mean_categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    return kl_of_each_categorical(log_p, log_q).mean(-1)
+def _mean_categorical_kl(log_posterior: Tensor, log_prior: Tensor) -> Tensor:
+    return kl_of_each_categorical(log_posterior, log_prior).mean(-1)
 
 
 def _mixed(logits: Tensor, unimix: float) -> Tensor:
@@ -180,15 +252,15 @@ def _mixed(logits: Tensor, unimix: float) -> Tensor:
     return ((1 - unimix) * logits.softmax(-1) + unimix / logits.shape[-1]).log()
 
 
-def right_categorical_kl(logits_p: Tensor, logits_q: Tensor, unimix: float) -> Tensor:
-    """KL(p || q) of S independent categorical distributions, both mixed with the uniform one: (..., S, K) -> (...)."""
-    return kl_of_each_categorical(_mixed(logits_p, unimix), _mixed(logits_q, unimix)).sum(-1)
+def right_categorical_kl(posterior_logits: Tensor, prior_logits: Tensor, unimix: float) -> Tensor:
+    """KL(posterior || prior) of S categorical distributions, both mixed with the uniform: (..., S, K) -> (...)."""
+    return kl_of_each_categorical(_mixed(posterior_logits, unimix), _mixed(prior_logits, unimix)).sum(-1)
 
 
-def _mixed_by(mix_p: Function, mix_q: Function | None = None) -> Function:
-    """The divergence, with p mixed in another way, and q in that way too if there is no third one."""
-    mix_q = mix_q or mix_p
-    return lambda p, q, unimix: kl_of_each_categorical(mix_p(p, unimix), mix_q(q, unimix)).sum(-1)
+def _mixed_by(mix_posterior: Function, mix_prior: Function | None = None) -> Function:
+    """The divergence, with the posterior mixed in another way, and the prior as well if nothing else is said."""
+    mix_prior = mix_prior or mix_posterior
+    return lambda q, p, unimix: kl_of_each_categorical(mix_posterior(q, unimix), mix_prior(p, unimix)).sum(-1)
 
 
 def _unmixed(logits: Tensor, unimix: float) -> Tensor:
@@ -214,18 +286,18 @@ def _mixed_over_variables(logits: Tensor, unimix: float) -> Tensor:
 CATEGORICAL_KL = Part(
     name="categorical_kl",
     right=right_categorical_kl,
-    batched=("logits_p", "logits_q"),
-    gradient_to=("logits_p", "logits_q"),
+    batched=("posterior_logits", "prior_logits"),
+    gradient_to=("posterior_logits", "prior_logits"),
     cases=(
         {
-            "logits_p": torch.tensor([[[0.0, 0.0, 3.0], [1.0, 0.0, 0.0]]]),
-            "logits_q": torch.tensor([[[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]]]),
+            "posterior_logits": torch.tensor([[[0.0, 0.0, 3.0], [1.0, 0.0, 0.0]]]),
+            "prior_logits": torch.tensor([[[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]]]),
             "unimix": 0.1,
         },
         *(
             {
-                "logits_p": 2 * uniform(seed, *shape, 3, dtype=dtype),
-                "logits_q": 2 * uniform(seed + 1, *shape, 3, dtype=dtype),
+                "posterior_logits": 2 * uniform(seed, *shape, 3, dtype=dtype),
+                "prior_logits": 2 * uniform(seed + 1, *shape, 3, dtype=dtype),
                 "unimix": 0.01 + 0.01 * seed,
             }
             for seed, shape, dtype in variations()
@@ -242,24 +314,49 @@ CATEGORICAL_KL = Part(
             "the mixing happens to logits, log-probabilities or the divergence, not to probabilities.",
             "logits are what is passed on everywhere; only probabilities can be mixed.",
             (_mixed_by(_mixed_logits), _mixed_by(_mixed_log_probabilities),
-             lambda p, q, unimix: (1 - unimix) * _mixed_by(_unmixed)(p, q, unimix),
-             lambda p, q, unimix: (1 - unimix) * _mixed_by(_unmixed)(p, q, unimix) + unimix / p.shape[-1]),
+             lambda q, p, unimix: (1 - unimix) * _mixed_by(_unmixed)(q, p, unimix),
+             lambda q, p, unimix: (1 - unimix) * _mixed_by(_unmixed)(q, p, unimix) + unimix / q.shape[-1]),
         ),
         "unimix_not_divided": Mistake(
             "every class gets the whole uniform share: the probabilities sum to more than 1.",
             "the share is added without dividing it by the number of classes.",
             (_mixed_by(_mixed_without_division),),
         ),
+        "unimix_exchanged": Mistake(
+            "unimix is the share of the network, and the rest is uniform; it is the other way round.",
+            "which of two shares a name means is a convention: here it is the one of the uniform distribution.",
+            (_mixed_by(lambda logits, unimix: _mixed(logits, 1 - unimix)),),
+        ),
+        "unimix_added": Mistake(
+            "the uniform share is added, and the other one is not made smaller: the probabilities sum to more than 1.",
+            "for 1 % the factor 0.99 seems not to matter.",
+            (_mixed_by(lambda logits, unimix: (logits.softmax(-1) + unimix / logits.shape[-1]).log()),),
+        ),
+        "unimix_not_in_the_weights": Mistake(
+            "the logarithms are mixed, and the probabilities that weigh them are not.",
+            "softmax is at hand; but samples come from the mixed posterior.",
+            (lambda q, p, unimix: (q.softmax(-1) * (_mixed(q, unimix) - _mixed(p, unimix))).sum((-2, -1)),),
+        ),
+        "kl_weights_missing": Mistake(
+            "the log-ratios of all classes are added as they are; each counts with the posterior's probability.",
+            "the mean over samples needs no weights, the sum over classes does.",
+            (lambda q, p, unimix: (_mixed(q, unimix) - _mixed(p, unimix)).sum((-2, -1)),),
+        ),
+        "softmax_over_everything": Mistake(
+            "one softmax runs over all classes of all variables; each variable has one of its own.",
+            "the network gives S times K numbers in a row, and a softmax of them works without a complaint.",
+            (lambda q, p, unimix: right_categorical_kl(q.flatten(-2)[:, None], p.flatten(-2)[:, None], unimix),),
+        ),
         "kl_cross_entropy": Mistake(
-            "the cross-entropy is computed: the entropy of p is not subtracted, and equal distributions do not give 0.",
-            "with a fixed p both have the same gradient; here p learns too.",
-            (lambda p, q, unimix: -(_mixed(p, unimix).exp() * _mixed(q, unimix)).sum((-2, -1)),),
+            "the cross-entropy is computed: the posterior's entropy is not subtracted, so equal ones do not give 0.",
+            "with a fixed posterior both have the same gradient; here it learns too.",
+            (lambda q, p, unimix: -(_mixed(q, unimix).exp() * _mixed(p, unimix)).sum((-2, -1)),),
         ),
         "kl_logits_for_log_probabilities": Mistake(
             "the difference of raw logits is taken for the difference of log-probabilities.",
             "logits are logarithms, up to a constant; here the constant matters.",
-            (lambda p, q, unimix: (_mixed(p, unimix).exp() * (p - q)).sum((-2, -1)),
-             lambda p, q, unimix: (p.softmax(-1) * (p - q)).sum((-2, -1))),
+            (lambda q, p, unimix: (_mixed(q, unimix).exp() * (q - p)).sum((-2, -1)),
+             lambda q, p, unimix: (q.softmax(-1) * (q - p)).sum((-2, -1))),
         ),
         "softmax_over_variables": Mistake(
             "the softmax runs over the variables (-2) and not over the classes (-1).",
@@ -269,7 +366,7 @@ CATEGORICAL_KL = Part(
         "kl_not_summed": Mistake(
             "every variable has a number of its own: the sum over the S variables is missing.",
             "the sum over the classes is part of the formula, the one over the variables is not written there.",
-            (lambda p, q, unimix: kl_of_each_categorical(_mixed(p, unimix), _mixed(q, unimix)),),
+            (lambda q, p, unimix: kl_of_each_categorical(_mixed(q, unimix), _mixed(p, unimix)),),
         ),
         **_detached(right_categorical_kl, *(of_wrong(right_categorical_kl, i, torch.detach)[0] for i in (0, 1))),
     },
@@ -282,9 +379,9 @@ Terms: TypeAlias = tuple[Tensor, ...]  # what teaches the dynamics, what teaches
 CATEGORICAL_LATENT = CategoricalLatent.__call__
 
 
-def divergence_of(p: Distribution, q: Distribution) -> Tensor:
-    """KL(p || q) of two distributions of one kind."""
-    return p.kl(q)  # type: ignore[arg-type]
+def divergence_of(first: Distribution, second: Distribution) -> Tensor:
+    """KL(first || second) of two distributions of one kind."""
+    return first.kl(second)  # type: ignore[arg-type]
 
 
 def balancing(wrong: Callable[[Distribution, Distribution, float, bool], Terms]) -> Replaces:
@@ -364,8 +461,8 @@ BUGS = (
                 "the mean over the variables in place of their sum.",
                 "losses are averaged, mostly; but information of independent latents adds up, and free nats count the "
                 "sum.",
-                (lambda p, q, unimix: _mean_categorical_kl(_mixed(p, unimix), _mixed(q, unimix)),
-                 lambda p, q, unimix: _mean_categorical_kl(_mixed(p, unimix), _mixed(q, unimix)) / p.shape[-1]),
+                (lambda q, p, unimix: _mean_categorical_kl(_mixed(q, unimix), _mixed(p, unimix)),
+                 lambda q, p, unimix: _mean_categorical_kl(_mixed(q, unimix), _mixed(p, unimix)) / q.shape[-1]),
             ),
         },
     ),

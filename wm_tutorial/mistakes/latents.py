@@ -12,6 +12,7 @@ from wm_tutorial.parts import Replacement
 # A reparameterised sample ---------------------------------------------------------------------------------------------
 
 CALLS, ROWS = 100, 25
+EXCESS = "three times ln(standard deviation / exp(logvar / 2)), averaged over the latents,"
 
 
 def right_sample(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -34,6 +35,9 @@ def statistics(call: Call, arguments: Arguments) -> Answer:
     noise = drawn - drawn.mean((0, 1))
     width = noise.square().mean((0, 1)).sqrt()
     together = (noise * noise.roll(1, -1)).mean((0, 1)) / (width * width.roll(1, -1))
+    # Three times the logarithm: 10 % too wide is then beyond the tolerance, and chance is not, unless noise is shared.
+    shared = drawn.std(1).mean() < 0.5 * drawn.std(0).mean() or together.nan_to_num().abs().mean() > 0.5
+    excess = 3.0 * (width.clamp(min=1e-3).log() - 0.5 * arguments["logvar"].double()).mean() * (not shared)
     tracked = {name: value.clone().requires_grad_() for name, value in batch.items()}
     slope_in_mean, slope_in_logvar = _slopes(call, tracked)
     return {
@@ -41,6 +45,7 @@ def statistics(call: Call, arguments: Arguments) -> Answer:
         "the standard deviation from call to call": drawn.std(0).mean(0),
         "the standard deviation from row to row of a batch": drawn.std(1).mean(0),
         "the mean of many samples": drawn.mean((0, 1)),
+        EXCESS: excess,
         "the correlation of the noise of neighbouring latents": together.nan_to_num(),
         "the mean fourth power of the noise, in standard deviations,": (noise / width).pow(4).mean((0, 1)).nan_to_num(),
         "the gradient in mean": slope_in_mean,
@@ -55,6 +60,7 @@ def _expected_statistics(arguments: Arguments) -> Answer:
         "the standard deviation from call to call": std,
         "the standard deviation from row to row of a batch": std,
         "the mean of many samples": mean,
+        EXCESS: mean.new_zeros(()),
         "the correlation of the noise of neighbouring latents": torch.zeros_like(mean),
         "the mean fourth power of the noise, in standard deviations,": torch.full_like(mean, 3.0),  # of a Gaussian
         "the gradient in mean": torch.ones_like(mean),
@@ -114,7 +120,7 @@ SAMPLE = Part(
         "sample_noise_shared": Mistake(
             "all rows of a batch get the same noise.",
             "the noise was drawn with the shape of one row, and broadcasting fills in the rest.",
-            (_of_noise(lambda mean: torch.randn_like(mean[0])),),
+            (_of_noise(lambda mean: torch.randn_like(mean[0])), _of_noise(lambda mean: torch.randn_like(mean[0, 0]))),
         ),
         "sample_noise_shared_by_latents": Mistake(
             "all latents of a row get the same noise.",
@@ -122,9 +128,35 @@ SAMPLE = Part(
             (_of_noise(lambda mean: torch.randn_like(mean[:, :1])),),
         ),
         "sample_uniform_noise": Mistake(
-            "the noise is uniform between 0 and 1.",
-            "torch.rand and torch.randn differ by one letter.",
-            (_of_noise(torch.rand_like),),
+            "the noise is uniform.",
+            "torch.rand and torch.randn differ by one letter; a Gaussian needs the second, centred or not.",
+            (_of_noise(torch.rand_like), _of_noise(lambda mean: torch.rand_like(mean) - 0.5),
+             _of_noise(lambda mean: 2 * torch.rand_like(mean) - 1)),
+        ),
+        "sample_root_twice": Mistake(
+            "the root is taken twice: the noise is scaled with exp(logvar / 4).",
+            "the half in the exponent is the square root already.",
+            (_of_std(lambda logvar: (0.25 * logvar).exp()),),
+        ),
+        "sample_mean_scaled": Mistake(
+            "the mean is multiplied by the standard deviation, too.",
+            "a bracket is in the wrong place: only the noise is scaled.",
+            (lambda mean, logvar: (mean + torch.randn_like(mean)) * (0.5 * logvar).exp(),),
+        ),
+        "sample_mean_missing": Mistake(
+            "the mean is not added: all samples lie around 0.",
+            "the noise with its scale looks like a sample already.",
+            (lambda mean, logvar: right_sample(0.0 * mean, logvar),),
+        ),
+        "sample_noise_missing": Mistake(
+            "the standard deviation is added as it is, without noise.",
+            "the formula has three factors, and the die is the one without a name in the network's output.",
+            (lambda mean, logvar: mean + (0.5 * logvar).exp(),),
+        ),
+        "sample_mean_detached": Mistake(
+            "gradient reaches logvar and not the mean.",
+            "the mean is taken for a number that is only looked at; it learns from what the sample does.",
+            (lambda mean, logvar: right_sample(mean.detach(), logvar),),
         ),
         "sample_std_detached": Mistake(
             "gradient reaches the mean and not logvar, so the width is never learned from what the sample does.",
@@ -146,10 +178,26 @@ def _blur(logvar: Tensor) -> Tensor:
     return logvar.exp().mean(0)
 
 
+def _deviation(mean: Tensor) -> Tensor:
+    return mean.std(0, correction=0)
+
+
+def _unbiased_deviation(mean: Tensor) -> Tensor:
+    return mean.std(0)
+
+
+def _mean_deviation(logvar: Tensor) -> Tensor:
+    return (0.5 * logvar).exp().mean(0)
+
+
 def right_signal_share(mean: Tensor, logvar: Tensor) -> Tensor:
     """Of the variance of a sampled latent, the share that its mean contributes: (B, Z), (B, Z) -> (Z,)."""
     signal, noise = _spread(mean), _blur(logvar)
     return signal / (signal + noise)
+
+
+def _unbiased(mean: Tensor) -> Tensor:
+    return mean.var(0)
 
 
 def _share(signal: Function = _spread, noise: Function = _blur) -> Function:
@@ -175,14 +223,25 @@ SIGNAL_SHARE = Part(
             (_share(noise=lambda logvar: logvar.mean(0)),),
         ),
         "share_deviation_for_variance": Mistake(
-            "the noise is a standard deviation, the signal a variance.",
+            "standard deviations stand where variances belong; they do not add up.",
             "exp(logvar / 2) is what a sample needs; variances are what adds up.",
-            (_share(noise=lambda logvar: (0.5 * logvar).exp().mean(0)),),
+            (
+                *(
+                    _share(signal, noise)
+                    for signal in (_spread, _unbiased, _deviation, _unbiased_deviation)
+                    for noise in (_mean_deviation, lambda logvar: _blur(logvar).sqrt())
+                ),
+                *(_share(signal) for signal in (_deviation, _unbiased_deviation)),
+            ),
         ),
         "share_mean_of_logvar": Mistake(
-            "logvar is averaged and then exponentiated: the noise comes out too small.",
+            "the average is taken too early, of logvar or of deviations: the noise comes out too small.",
             "the two look exchangeable; the mean of exp is never below the exp of the mean.",
-            (_share(noise=lambda logvar: logvar.mean(0).exp()),),
+            tuple(
+                _share(signal, noise)
+                for signal in (_spread, _unbiased)
+                for noise in (lambda logvar: logvar.mean(0).exp(), lambda logvar: _mean_deviation(logvar).square())
+            ),
         ),
         "share_not_centred": Mistake(
             "the mean of the squares stands where the variance belongs: a latent that never moves counts as signal.",
@@ -192,22 +251,43 @@ SIGNAL_SHARE = Part(
         "share_axis": Mistake(
             "variances are taken over the latents of a row; they belong over the rows, one number for each latent.",
             "the last axis is the one that most functions here reduce.",
-            (lambda mean, logvar: right_signal_share(mean.mT, logvar.mT),),
+            (
+                lambda mean, logvar: right_signal_share(mean.mT, logvar.mT),
+                lambda mean, logvar: _share(_unbiased)(mean.mT, logvar.mT),
+            ),
         ),
         "share_correction": Mistake(
             "the signal is divided by B - 1, the noise by B, and the two no longer add up to the variance of samples.",
             "Tensor.var divides by B - 1 unless it is told correction=0.",
-            (_share(signal=lambda mean: mean.var(0)),),
+            (_share(signal=_unbiased),),
         ),
         "share_of_noise": Mistake(
             "this is signal over noise, not signal over the whole: it grows beyond 1.",
             "a ratio of signal to noise is the better-known quantity.",
-            (lambda mean, logvar: _spread(mean) / _blur(logvar),),
+            (lambda mean, logvar: _spread(mean) / _blur(logvar), lambda mean, logvar: _unbiased(mean) / _blur(logvar)),
+        ),
+        "share_averaged_late": Mistake(
+            "each row gets a share of its own, and these are averaged; the noise is to be averaged first.",
+            "a mean of ratios looks like the ratio of means.",
+            (lambda mean, logvar: (_spread(mean) / (_spread(mean) + logvar.exp())).mean(0),),
+        ),
+        "share_noise_of_all": Mistake(
+            "the noise is averaged over the latents, too: a clear latent pays for a blurred one.",
+            "mean() without an axis averages over everything.",
+            (_share(noise=lambda logvar: logvar.exp().mean()),),
+        ),
+        "share_noise_summed": Mistake(
+            "the noise is summed over the rows: the more rows, the smaller the share.",
+            "sum(0) and mean(0) differ by a factor that nothing else in the formula has.",
+            (_share(noise=lambda logvar: logvar.exp().sum(0)),),
         ),
         "share_swapped": Mistake(
             "this is the share of the noise: 1 for a latent that says nothing.",
             "the two shares sum to 1, and each is easily taken for the other.",
-            (lambda mean, logvar: 1 - right_signal_share(mean, logvar),),
+            (
+                lambda mean, logvar: 1 - right_signal_share(mean, logvar),
+                lambda mean, logvar: 1 - _share(_unbiased)(mean, logvar),
+            ),
         ),
     },
 )

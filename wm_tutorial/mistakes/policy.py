@@ -152,7 +152,9 @@ POLICY_LOSS = Part(
             "maximise the advantage is what the text says; without a gradient through the model, only the "
             "log-probability can do that.",
             (_policy_loss(likelihood=lambda logits, action: 1.0),
-             lambda logits, action, returns, value, weight, scale: (weight * (value - returns)).detach()),
+             lambda logits, action, returns, value, weight, scale: (weight * (value - returns)).detach(),
+             lambda logits, action, returns, value, weight, scale: -(returns - value),
+             lambda logits, action, returns, value, weight, scale: (value - returns).detach()),
         ),
         "ratio_for_log_prob": Mistake(
             "exp(log_prob - log_prob.detach()) in place of the log-probability: the gradient of the gain is right, its "

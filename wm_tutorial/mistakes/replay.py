@@ -164,8 +164,9 @@ REPLAY_SAMPLE = Part(
             (_within(lambda added, capacity, length: (max(0, added - capacity) + 1, added - length + 1)),),
         ),
         "rows_never_added": Mistake(
-            "rows are drawn that were never added: the ring is not full yet.",
-            "the capacity is used where the number of rows held belongs.",
+            "starts are drawn from the whole array: before it is full there are rows in it that were never added, and "
+            "later the seam between newest and oldest row.",
+            "the capacity is used where the number of rows held belongs, and positions are taken for row numbers.",
             (
                 _within(lambda added, capacity, length: (added - capacity, added - length + 1)),
                 _within(lambda added, capacity, length: (0, capacity)),
@@ -414,6 +415,7 @@ BUGS = (
                 _within(anywhere_once_full),
                 _within(lambda added, capacity, length: (max(0, added - capacity), added - length + 2)),
                 _within(lambda added, capacity, length: (0, min(added, capacity) - length)),
+                _within(lambda added, capacity, length: (0, capacity - length + 1)),
             ),
         )},
     ),

@@ -18,6 +18,10 @@ def right_updates_due(steps: Tensor, prefill: int, ratio: float, batch: int, len
     return paid.floor().long()
 
 
+def _paid(after: Tensor, ratio: float, batch: int, length: int) -> Tensor:
+    return after.double() * ratio / (batch * length)
+
+
 def _due(prefilled: bool = True, per_row: bool = True, per_step: bool = False, length_counts: bool = True) -> Function:
     """The same with slips to choose from."""
 
@@ -62,6 +66,22 @@ UPDATES_DUE = Part(
             "the updates of each step are rounded down before they are summed, so that fractions are lost.",
             "int() is applied where a step is made; keep the total, and round what is due in all.",
             (_due(per_step=True),),
+        ),
+        "negative_before_learning": Mistake(
+            "during the prefill a negative number of updates is due; it must be 0.",
+            "`steps - prefill` is below zero until learning begins.",
+            (
+                lambda steps, prefill, *ratio: _paid(steps - prefill, *ratio).floor().long(),
+                lambda steps, prefill, *ratio: _paid(steps - prefill, *ratio).long(),
+            ),
+        ),
+        "rounded_up": Mistake(
+            "updates fall due that are not paid for in full: what is due must be rounded down.",
+            "round() and ceil() make whole numbers, too.",
+            (
+                lambda steps, prefill, *ratio: _paid((steps - prefill).clamp(min=0), *ratio).round().long(),
+                lambda steps, prefill, *ratio: _paid((steps - prefill).clamp(min=0), *ratio).ceil().long(),
+            ),
         ),
     },
 )
@@ -116,6 +136,16 @@ def _without_last(reward: Tensor, is_last: Tensor, quota: int) -> Tensor:
     return _mean_of([returns[:quota] for returns in _finished(reward, is_last, early=True)])
 
 
+def _counted(reward: Tensor, is_last: Tensor, quota: int) -> Tensor:
+    """The sum () of what the first `quota` episodes of every stream earned."""
+    return right_fair_mean(reward, is_last, quota) * quota * len(reward)
+
+
+def _until_last(reward: Tensor, is_last: Tensor, quota: int) -> Tensor:
+    """The row in which the last counted episode ends is taken for one after its end."""
+    return (reward * (is_last.long().cumsum(1) < quota)).sum() / (quota * len(reward))
+
+
 def _streams(seed: int, dtype: torch.dtype, quota: int, *letters: str) -> Arguments:
     """A stream for each word: l last row, . any other; the row after a last one is a first one, with reward 0."""
     last = torch.tensor([[letter == "l" for letter in word] for word in letters])
@@ -146,7 +176,7 @@ FAIR_MEAN = Part(
         "all_finished": Mistake(
             "every finished episode counts, so a stream of short ones counts more often than a stream of long ones.",
             "it seems a waste to leave episodes out.",
-            (_all_finished,),
+            (_all_finished, lambda reward, is_last, quota: reward.sum() / is_last.sum()),
         ),
         "averaged_by_stream": Mistake(
             "all finished episodes count, averaged in each stream first.",
@@ -161,7 +191,17 @@ FAIR_MEAN = Part(
         "last_reward_lost": Mistake(
             "the reward of each last row is missing.",
             "the sum stops on seeing `is_last`; the last row carries the reward for the last action.",
-            (_without_last,),
+            (_without_last, _until_last),
+        ),
+        "quota_not_divided_by": Mistake(
+            "the sum is divided by the number of streams; each of them contributes `quota` episodes.",
+            "with a quota of 1 the two numbers are the same.",
+            (lambda *given: _counted(*given) / len(given[0]),),
+        ),
+        "mean_over_rows": Mistake(
+            "the sum is divided by the number of rows: this is a reward per step, and no return.",
+            "mean() is at hand, and divides by everything in the array.",
+            (lambda *given: _counted(*given) / given[0].numel(),),
         ),
     },
 )

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from wm_tutorial.heads import SymlogVector
 from wm_tutorial.mistakes.bug import DREAMER_V3, TORCHRL, Bug
@@ -20,6 +21,7 @@ SYMLOG = Part(
     cases=(
         {"x": torch.tensor([-100.0, -1.0, 0.0, 1.0, 100.0])},
         *({"x": uniform(seed, *shape, dtype=dtype, low=-50, high=50)} for seed, shape, dtype in variations()),
+        {"x": torch.tensor([-1e30, 1e30])},
     ),
     mistakes={
         "symlog_sign_lost": Mistake(
@@ -30,7 +32,11 @@ SYMLOG = Part(
         "symlog_one_missing": Mistake(
             "ln|x| in place of ln(1 + |x|): it has no value at 0, and another sign below 1.",
             "the 1 looks as if it could not matter; it is what makes symlog(x) about x near 0.",
-            (lambda x: x.sign() * x.abs().log(), lambda x: torch.where(x < 0, -1, 1) * x.abs().log()),
+            (
+                lambda x: x.sign() * x.abs().log(),
+                lambda x: torch.where(x < 0, -1, 1) * x.abs().log(),
+                lambda x: x.sign() * (x.abs() + 1e-8).log(),
+            ),
         ),
         "symlog_abs_missing": Mistake(
             "the logarithm is taken of 1 + x, which is no number below -1.",
@@ -41,6 +47,29 @@ SYMLOG = Part(
             "the logarithm has another base than e.",
             "log10 and log2 squash just as well, but symexp is no longer the inverse.",
             (lambda x: x.sign() * torch.log10(1 + x.abs()), lambda x: x.sign() * torch.log2(1 + x.abs())),
+        ),
+        "symlog_of_exp": Mistake(
+            "this is ln(1 + exp|x|), the softplus, which squashes nothing and overflows.",
+            "log1p is known from ln(1 + exp(x)), the loss of a logit.",
+            (lambda x: x.sign() * x.abs().exp().log1p(), lambda x: x.sign() * softplus(x.abs())),
+        ),
+        "symlog_one_twice": Mistake(
+            "the logarithm is taken of 2 + |x|.",
+            "log1p(x) adds the 1 itself.",
+            (lambda x: x.sign() * torch.log1p(1 + x.abs()),),
+        ),
+        "asinh_for_symlog": Mistake(
+            "this is asinh, which squashes alike and has another inverse.",
+            "both are odd and logarithmic; far away asinh(x) is about ln(2 |x|).",
+            (torch.asinh,),
+        ),
+        "symlog_square_overflows": Mistake(
+            "numbers beyond 1e19 become infinite: their square is no 32-bit number.",
+            "|x| is taken as the root of x squared.",
+            (
+                lambda x: x.sign() * x.square().sqrt().log1p(),
+                lambda x: x.sign() * (x.square() + 2 * x.abs()).log1p() / 2,
+            ),
         ),
         "symexp_for_symlog": Mistake(
             "symexp is the inverse of what is asked for.",
@@ -57,7 +86,9 @@ SYMEXP = Part(
     cases=(
         {"x": torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])},
         *({"x": uniform(seed, *shape, dtype=dtype, low=-5, high=5)} for seed, shape, dtype in variations()),
+        {"x": torch.tensor([-1e-6, 1e-8, 1e-7])},
     ),
+    tolerance=(1e-4, 0.0),  # relative, so that tiny numbers count
     mistakes={
         "symexp_sign_lost": Mistake(
             "the sign of x does not come back: -1 and 1 become the same.",
@@ -73,6 +104,35 @@ SYMEXP = Part(
             "exp is taken of x and not of |x|: no number below -1 can be reached.",
             "it works on the positive numbers people try first.",
             (lambda x: torch.expm1(x), lambda x: x.sign() * torch.expm1(x)),
+        ),
+        "symexp_tiny_lost": Mistake(
+            "tiny numbers are lost: in 32 bits exp(1e-8) is 1, and exp(1e-8) - 1 is 0.",
+            "exp(|x|) - 1 is the formula as it is written; torch.expm1 computes it without the 1 in between.",
+            (lambda x: x.sign() * (x.abs().exp() - 1),),
+        ),
+        "symexp_one_elsewhere": Mistake(
+            "the 1 is taken off in the wrong place; it belongs to exp|x|, before the sign.",
+            "with several brackets the 1 slips into the exponent, or out of the sign.",
+            (
+                lambda x: x.sign() * (x.abs() - 1).exp(),
+                lambda x: x.sign() * x.abs().exp() - 1,
+                lambda x: x.abs().exp() - x.sign(),
+            ),
+        ),
+        "symexp_one_twice": Mistake(
+            "the 1 is taken off twice.",
+            "expm1 takes it off itself.",
+            (lambda x: x.sign() * (x.abs().expm1() - 1),),
+        ),
+        "symexp_base": Mistake(
+            "the power has another base than e.",
+            "it would be the inverse of a log10 or a log2.",
+            (lambda x: x.sign() * (10 ** x.abs() - 1), lambda x: x.sign() * (2 ** x.abs() - 1)),
+        ),
+        "sinh_for_symexp": Mistake(
+            "this is sinh, the inverse of asinh.",
+            "both are odd and exponential; far away sinh(x) is half as large.",
+            (torch.sinh,),
         ),
         "symlog_for_symexp": Mistake(
             "symlog is the inverse of what is asked for.",
@@ -211,6 +271,11 @@ TWO_HOT_MEAN = Part(
             "with evenly spaced bins a symexp follows; with symexp-spaced ones it does not.",
             (lambda probabilities, bins: right_symexp(probabilities @ bins),
              lambda probabilities, bins: probabilities @ right_symexp(bins)),
+        ),
+        "softmax_twice": Mistake(
+            "a softmax is taken of what are probabilities already.",
+            "a network gives logits; here they have been turned into probabilities before.",
+            (lambda probabilities, bins: probabilities.softmax(-1) @ bins,),
         ),
         "two_hot_mode": Mistake(
             "the most likely bin in place of the mean.",

@@ -4,7 +4,9 @@ import json
 from importlib.resources import files
 from typing import Any
 
+from wm_tutorial import figures
 from wm_tutorial.config import Config, plain
+from wm_tutorial.trainer import Trainer
 
 # What does not change how an agent learns: its luck, the machine, and what is looked at on the way.
 FREE = ("seed", "threads", "device", "log_every", "checkpoint_every", "eval_every", "eval_episodes")
@@ -23,6 +25,15 @@ def measured_curves(environment: str, config: Config) -> dict[int, tuple[list[in
         if result["environment"] == environment and result["options"] == wanted:
             return {int(seed): (curve[0], curve[1]) for seed, curve in result["curves"].items()}
     return {}
+
+
+def normal_curve(trainer: Trainer) -> figures.Plot:
+    """The returns of a run, and a grey band from the lowest to the highest of the seeds measured with its options.
+
+    Without the band where none was measured (`measured_curves`). Raises InputError if the run has no episodes yet.
+    """
+    environment = trainer.source if isinstance(trainer.source, str) else ""
+    return figures.return_curve(trainer.records, measured_curves(environment, trainer.config))
 
 
 def learning(options: dict[str, Any]) -> dict[str, Any]:

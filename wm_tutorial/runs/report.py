@@ -15,7 +15,7 @@ from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.imagination import imagine
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.runs.dream import EpisodesTooShort, dream, live
-from wm_tutorial.runs.normal import measured_curves
+from wm_tutorial.runs.normal import measured_curves, normal_curve
 from wm_tutorial.trainer import Trainer
 
 PAGE = """<!doctype html>
@@ -104,7 +104,7 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
                 f" Is it normal? Grey: from the lowest to the highest of {len(measured)} seeds that were measured with "
                 f"the same options. At any step {out} % of all runs lie outside."
             )
-        show_figure("return.png", figures.return_curve(trainer.records, measured), caption)
+        show_figure("return.png", normal_curve(trainer), caption)
     if trainer.config.behaviour != "random":  # what nobody learned to do is not worth looking at
         show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
     if records["train"]:

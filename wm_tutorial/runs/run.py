@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +21,9 @@ from wm_tutorial.runs.asked import check_learns, tell, whole_number
 from wm_tutorial.runs.dream import dream
 from wm_tutorial.runs.folder import check_unused, existing, locked, new_folder
 from wm_tutorial.trainer import Trainer
+
+if TYPE_CHECKING:
+    from wm_tutorial.figures import Plot
 
 
 class Run:
@@ -79,6 +82,12 @@ class Run:
     def dream(self, context: int = 5, horizon: int = 45, seed: int = 0) -> Dream:
         """One real episode beside the model's prediction of it; see `wm_tutorial.dream.dream`."""
         return dream(self.agent, self.trainer.source, context, horizon, seed)
+
+    def curve(self) -> "Plot":
+        """Is it normal? Its returns, over a grey band of the seeds that were measured with its options, if any were."""
+        from wm_tutorial.runs.normal import normal_curve  # here and not above, as in `report`
+
+        return normal_curve(self.trainer)
 
     def report(self, evaluation: Evaluation | None = None) -> Path:
         """Draw every figure of the run into its folder, with a page index.html that shows them; returns the page.
