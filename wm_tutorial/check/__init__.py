@@ -8,6 +8,7 @@ docstring of its check: `help(check.lambda_returns)`. The order of the arguments
 """
 
 from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.check.memory import block_linear, gated_update, linear_probe, observe_sequence, rssm_step
 from wm_tutorial.mistakes import PARTS, Mistake, Part
 from wm_tutorial.mistakes.alignment import ALIGNMENT
 from wm_tutorial.mistakes.balance import KL_BALANCE, SAMPLED_KL, TEACHING_SHARE
@@ -29,12 +30,12 @@ from wm_tutorial.mistakes.transforms import SYMEXP, SYMLOG, TWO_HOT, TWO_HOT_MEA
 from wm_tutorial.mistakes.weights import IMAGINED_RETURN, IMAGINED_WEIGHT
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "categorical_kl", "continue_loss",
+    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "block_linear", "categorical_kl", "continue_loss",
     "continue_target", "critic_loss", "discounted_return", "dynamics_step", "episode_returns", "fair_mean",
-    "false_death_value", "gaussian_kl", "imagination", "imagined_return", "imagined_weight", "kl_balance",
-    "lambda_returns", "lambda_weights", "n_step_return", "policy_loss", "prior_inputs", "replay_sample", "sample",
-    "sampled_kl", "signal_share", "symexp", "symlog", "teaching_share", "two_hot", "two_hot_mean", "updates_due",
-    "useful_horizon",
+    "false_death_value", "gated_update", "gaussian_kl", "imagination", "imagined_return", "imagined_weight",
+    "kl_balance", "lambda_returns", "lambda_weights", "linear_probe", "n_step_return", "observe_sequence",
+    "policy_loss", "prior_inputs", "replay_sample", "rssm_step", "sample", "sampled_kl", "signal_share", "symexp",
+    "symlog", "teaching_share", "two_hot", "two_hot_mean", "updates_due", "useful_horizon",
 ]  # fmt: skip
 
 
