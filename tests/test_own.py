@@ -24,7 +24,9 @@ OF_GUIDE = {
     "kl_balance", "imagination", "imagined_weight", "lambda_returns", "policy_loss", "critic_loss", "alignment",
     "replay_sample", "updates_due",
 }  # fmt: skip
-OF_V3 = {"two_hot", "two_hot_mean", "categorical_kl"}
+OF_V3 = {
+    "two_hot", "two_hot_mean", "categorical_kl", "categorical_sample", "straight_through", "unimix",
+}  # fmt: skip
 
 
 def learned(config: Any, updates: int = 3) -> tuple[Trainer, list[dict[str, float]]]:
@@ -76,7 +78,9 @@ def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.Captu
     assert said == told and torch.equal(weights(one), weights(other))
     assert set(own.PLACES) == OF_GUIDE | OF_V3
     # symexp is for looking at dreams, and kl_balance computes the divergence itself
-    idle = "Not asked for by this agent: symexp, two_hot, two_hot_mean, gaussian_kl, categorical_kl.\n"
+    idle = (
+        "Not asked for by this agent: symexp, two_hot, two_hot_mean, gaussian_kl, categorical_kl, straight_through.\n"
+    )
     assert capsys.readouterr().out == 2 * idle
 
 
