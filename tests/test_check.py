@@ -24,12 +24,13 @@ from wm_tutorial.check.asking import gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
 from wm_tutorial.data import Batch, Spaces, State, Trajectory
-from wm_tutorial.dynamics import FeedForward
+from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward
 from wm_tutorial.envs import Environments
 from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.mistakes.part import Answer
+from wm_tutorial.networks import BlockLinear
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
@@ -247,6 +248,74 @@ def n_step_of_package(reward: Tensor, discount: Tensor, value: Tensor, n: int) -
     return returns.lambda_returns(reward[:, :n], discount[:, :n], value[:, :n], 1.0)[:, 0]
 
 
+class Given(nn.Module):
+    """A layer that gives what it was made with, whatever it is asked."""
+
+    def __init__(self, given: Tensor) -> None:
+        super().__init__()
+        self.given = given
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.given
+
+
+def package_gated_update(memory: Tensor, reset: Tensor, candidate: Tensor, update: Tensor) -> Tensor:
+    """The gates of a unit of one block, as its network tells them."""
+    core = BlockGRU(memory.shape[-1], latent=1, action=1, hidden=1, blocks=1)
+    core.gates = Given(torch.cat([reset, candidate, update], -1).unsqueeze(-2))  # type: ignore[assignment]
+    return core.gated(memory, memory)
+
+
+def package_block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    layer = BlockLinear(*weight.shape)
+    given = {"weight": weight, "bias": bias}
+    return torch.func.functional_call(layer, given, (x.reshape(len(x), *weight.shape[:2]),)).flatten(1)
+
+
+def known_rssm(remember: Function, infer: Function) -> RSSM:
+    """An RSSM that remembers and infers as it is told."""
+    model = RSSM(BlockGRU(1, 1, 1, 1, blocks=1), 1, GaussianLatent(1), 1, hidden=1)
+    model.remember = lambda state, action: remember(state.memory, state.latent, action)  # type: ignore[method-assign]
+    model.posterior_given = lambda h, e: SimpleNamespace(sample=lambda: infer(h, e))  # type: ignore[assignment, method-assign, return-value]
+    model.prior_given = lambda memory: None  # type: ignore[assignment, method-assign, return-value]
+    return model
+
+
+def package_rssm_step(
+    memory: Tensor, latent: Tensor, action: Tensor, is_first: Tensor, embedding: Tensor, remember: Function,
+    infer: Function,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """One row of the package's loop over a sequence."""
+    state, _, _ = known_rssm(remember, infer).observe(
+        embedding[:, None], action[:, None], is_first[:, None], State(memory, latent)
+    )
+    return state.memory[:, 0], state.latent[:, 0]
+
+
+def package_observe_sequence(
+    embedding: Tensor, action: Tensor, is_first: Tensor, start: Tensor, before: Tensor, step: Function
+) -> Tensor:
+    """The whole state as the memory; the step forgets a second time, which changes nothing."""
+    rows = iter(zip(is_first.unbind(1), embedding.unbind(1), strict=True))
+
+    def remember(memory: Tensor, latent: Tensor, action: Tensor) -> Tensor:
+        return step(memory, action, *next(rows))
+
+    model = known_rssm(remember, lambda memory, embedding: memory[:, :0])
+    previous = torch.cat([before[:, None], action[:, :-1]], 1)
+    states, _, _ = model.observe(embedding, previous, is_first, State(start, start[:, :0]))
+    return states.memory
+
+
+def linear_probe_with_numpy(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
+    """By the normal equations of what is left when the means are taken away, in double precision."""
+    x, y = known.double().numpy(), wanted.double().numpy()
+    x0, y0 = x[:fitted].mean(0), y[:fitted].mean(0)
+    weights = np.linalg.solve((x[:fitted] - x0).T @ (x[:fitted] - x0), (x[:fitted] - x0).T @ (y[:fitted] - y0))
+    left = y[fitted:] - y0 - (x[fitted:] - x0) @ weights
+    return torch.from_numpy(1 - (left**2).mean(0) / y[fitted:].var(0)).to(wanted)
+
+
 @dataclass(frozen=True)
 class AlreadyDrawn(OneHot):
     """A distribution whose sample is known."""
@@ -318,6 +387,11 @@ PACKAGE = {
     "episode_returns": lambda *given: episode_returns_by_differences(*given),
     "fair_mean": lambda *given: fair_mean_in_one_pass(*given),
     "updates_due": package_updates_due,
+    "gated_update": package_gated_update,
+    "block_linear": package_block_linear,
+    "rssm_step": package_rssm_step,
+    "observe_sequence": package_observe_sequence,
+    "linear_probe": linear_probe_with_numpy,
 }
 
 
@@ -637,6 +711,42 @@ def updates_due_with_integers(steps: Tensor, prefill: int, ratio: float, batch: 
     return torch.tensor([max(0, s - prefill) * int(ratio) // (batch * length) for s in steps.tolist()])
 
 
+def block_linear_as_one_matrix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A full matrix that is zero outside of its blocks."""
+    return x @ torch.block_diag(*weight) + bias.flatten()
+
+
+def block_linear_in_a_loop(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    pieces = x.split(weight.shape[1], dim=1)
+    return torch.hstack([F.linear(p, w.T, b) for p, w, b in zip(pieces, weight, bias, strict=True)])
+
+
+def rssm_step_by_product(
+    memory: Tensor, latent: Tensor, action: Tensor, is_first: Tensor, embedding: Tensor, remember: Function,
+    infer: Function,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    keep = 1 - is_first.to(memory)[:, None]
+    h = remember(memory * keep, latent * keep, action * keep)
+    return h, infer(h, embedding)
+
+
+def observe_sequence_by_index(
+    embedding: Tensor, action: Tensor, is_first: Tensor, start: Tensor, before: Tensor, step: Function
+) -> Tensor:
+    states = [start]
+    for t in range(embedding.shape[1]):
+        taken = before if t == 0 else action[:, t - 1]
+        states.append(step(states[-1], taken, is_first[:, t], embedding[:, t]))
+    return torch.stack(states[1:], dim=1)
+
+
+def linear_probe_by_inverse(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
+    x = F.pad(known, (0, 1), value=1.0).double()
+    y = wanted.double()
+    guess = x[fitted:] @ (torch.linalg.pinv(x[:fitted]) @ y[:fitted])
+    return (1 - ((guess - y[fitted:]) ** 2).mean(0) / y[fitted:].var(0, unbiased=False)).to(wanted)
+
+
 def sample_in_a_loop(probabilities: Tensor, numbers: Tensor) -> Tensor:
     answer = torch.zeros_like(probabilities)
     for b, s in itertools.product(*map(range, numbers.shape)):
@@ -772,8 +882,28 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("episode_returns", episode_returns_by_differences),
     ("episode_returns", episode_returns_by_slices),
     ("alignment", alignment_by_index),
+    ("bandit_gradient", lambda logits, r: torch.func.grad(lambda x: (x.softmax(-1) * r).sum())(logits)),
+    ("bandit_gradient", lambda logits, r: (p := logits.softmax(-1)) * r - p * torch.einsum("ba,ba->b", p, r)[:, None]),
+    (
+        "policy_loss",
+        lambda logits, action, returns, value, w, scale: (
+            (pi := torch.distributions.Categorical(logits=logits))
+            and -w.detach() * (pi.log_prob(action.argmax(-1)) * (returns - value).detach() + scale * pi.entropy())
+        ),
+    ),
+    (
+        "critic_loss",
+        lambda v, target, w: w.detach() * torch.nn.functional.mse_loss(v[:, 0], target.detach(), reduction="none"),
+    ),
     ("fair_mean", fair_mean_in_one_pass),
     ("updates_due", updates_due_with_integers),
+    ("gated_update", lambda h, r, c, u: h + torch.sigmoid(u - 1) * ((c * r.sigmoid()).tanh() - h)),
+    ("gated_update", lambda h, r, c, u: torch.lerp(h, torch.tanh(c / (1 + torch.exp(-r))), (u - 1).sigmoid())),
+    ("block_linear", block_linear_as_one_matrix),
+    ("block_linear", block_linear_in_a_loop),
+    ("rssm_step", rssm_step_by_product),
+    ("observe_sequence", observe_sequence_by_index),
+    ("linear_probe", linear_probe_by_inverse),
 ]
 
 
@@ -975,6 +1105,60 @@ def within_episodes(is_first: np.ndarray, added: int, batch: int, length: int, r
 def prior_inputs_rolled(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     keep = (~is_first)[..., None]
     return torch.roll(latent, 1, dims=1) * keep, action * keep
+
+
+def block_linear_interleaved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    blocks = len(weight)
+    return torch.hstack([x[:, g::blocks] @ weight[g] + bias[g] for g in range(blocks)])
+
+
+def rssm_step_that_keeps_the_action(
+    memory: Tensor, latent: Tensor, action: Tensor, is_first: Tensor, embedding: Tensor, remember: Function,
+    infer: Function,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    keep = (~is_first).to(memory)[:, None]
+    h = remember(keep * memory, keep * latent, action)
+    return h, infer(h, embedding)
+
+
+def rssm_step_that_reuses_a_name(
+    memory: Tensor, latent: Tensor, action: Tensor, is_first: Tensor, embedding: Tensor, remember: Function,
+    infer: Function,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    memory, latent, action = (torch.where(is_first[:, None], 0.0, x).to(x) for x in (memory, latent, action))
+    return remember(memory, latent, action), infer(memory, embedding)
+
+
+def observe_sequence_without_shift(
+    embedding: Tensor, action: Tensor, is_first: Tensor, start: Tensor, before: Tensor, step: Function
+) -> Tensor:
+    states = []
+    for t in range(embedding.shape[1]):
+        start = step(start, action[:, t], is_first[:, t], embedding[:, t])
+        states.append(start)
+    return torch.stack(states, 1)
+
+
+def observe_sequence_appending_first(
+    embedding: Tensor, action: Tensor, is_first: Tensor, start: Tensor, before: Tensor, step: Function
+) -> Tensor:
+    states, state = [], start
+    for t in range(embedding.shape[1]):
+        states.append(state)
+        state = step(state, action[:, t - 1] if t else before, is_first[:, t], embedding[:, t])
+    return torch.stack(states, 1)
+
+
+def linear_probe_on_its_own_rows(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
+    x, y = F.pad(known[:fitted], (0, 1), value=1.0), wanted[:fitted]
+    left = y - x @ torch.linalg.lstsq(x, y).solution
+    return 1 - (left**2).mean(0) / y.var(0, unbiased=False)
+
+
+def linear_probe_through_zero(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
+    weights = torch.linalg.pinv(known[:fitted]) @ wanted[:fitted]
+    left, there = wanted[fitted:] - known[fitted:] @ weights, wanted[fitted:]
+    return 1 - (left**2).mean(0) / ((there - there.mean(0)) ** 2).mean(0)
 
 
 def prior_inputs_start_again(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
@@ -1371,6 +1555,25 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("updates_due", "negative_before_learning", lambda s, p, r, b, t: ((s - p) * r / (b * t)).floor().long()),
     ("updates_due", "rounded_up", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r / (b * t)).round().long()),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s * r / (b * t)).floor().long()),
+    (
+        "gated_update",
+        "update_inverted",
+        lambda h, r, c, u: (z := (u - 1).sigmoid()) * h + (1 - z) * (r.sigmoid() * c).tanh(),
+    ),
+    ("gated_update", "candidate_without_reset", lambda h, r, c, u: h + (u - 1).sigmoid() * (c.tanh() - h)),
+    ("block_linear", "blocks_interleaved", block_linear_interleaved),
+    (
+        "block_linear",
+        "block_transposed",
+        lambda x, w, b: torch.hstack([F.linear(p, m, c) for p, m, c in zip(x.chunk(len(w), 1), w, b, strict=True)]),
+    ),
+    ("rssm_step", "reset_missing", lambda h, z, a, first, e, remember, infer: (n := remember(h, z, a), infer(n, e))),
+    ("rssm_step", "action_not_reset", rssm_step_that_keeps_the_action),
+    ("rssm_step", "posterior_from_memory_before", rssm_step_that_reuses_a_name),
+    ("observe_sequence", "action_departing", observe_sequence_without_shift),
+    ("observe_sequence", "states_one_row_late", observe_sequence_appending_first),
+    ("linear_probe", "probe_judged_where_fitted", linear_probe_on_its_own_rows),
+    ("linear_probe", "probe_without_constant", linear_probe_through_zero),
     ("updates_due", "ratio_per_update", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r).floor().long()),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s.clamp(min=p) * r / (b * t)).long()),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: torch.where(s <= p, 0, (s * r / (b * t)).long())),

@@ -20,6 +20,8 @@ from wm_tutorial.mistakes import (
     imagination,
     kl,
     latents,
+    linear,
+    memory,
     policy,
     replay,
     returns,
@@ -34,7 +36,7 @@ __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 
 AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
-    imagination, weights, policy, critic, replay, training, acting,
+    imagination, weights, policy, critic, replay, training, acting, memory, linear,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
