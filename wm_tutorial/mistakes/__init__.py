@@ -21,6 +21,7 @@ from wm_tutorial.mistakes import (
     policy,
     replay,
     returns,
+    scale,
     training,
     transforms,
     weights,
@@ -31,8 +32,8 @@ from wm_tutorial.mistakes.part import Mistake, Part
 __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 
 AREAS = (
-    alignment, returns, episodes, kl, balance, latents, dynamics, horizon, heads, transforms, imagination, weights,
-    policy, critic, replay, training, acting,
+    alignment, returns, episodes, kl, balance, latents, dynamics, horizon, heads, transforms, scale, imagination,
+    weights, policy, critic, replay, training, acting,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
