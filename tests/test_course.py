@@ -108,6 +108,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site-packages"
 
 
+def test_a_wheel_brings_the_agents_that_chapters_open_with(installed: Path, tmp_path: Path) -> None:
+    code = "from wm_tutorial.course import story; print(story.__file__, story.show('01').as_text, sep=chr(10))"
+    where, caption, alt = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    assert Path(where).is_relative_to(installed)
+    assert caption.startswith("Broken: ") and alt.startswith("[Film of one episode")
+
+
 @pytest.mark.parametrize(("options", "says"), [([], "still to be written"), (["--solutions"], "right, in all")])
 def test_a_wheel_brings_the_course_and_its_checks_work(
     options: list[str], says: str, installed: Path, tmp_path: Path

@@ -114,6 +114,11 @@ def show_gif(gif: bytes, caption: str, alt: str) -> Shown:
     return _captioned(gif, "gif", caption, alt)
 
 
+def show_svg(svg: str, caption: str, alt: str) -> Shown:
+    """A film of `wm_tutorial.figures` that is an SVG, with its caption and alternative text."""
+    return _captioned(svg.encode(), "svg+xml", caption, alt)
+
+
 def _captioned(image: bytes, kind: str, caption: str, alt: str) -> Shown:
     if not caption.strip() or not alt.strip():
         raise InputError(

@@ -96,7 +96,7 @@ def _first_gradients(functions: Mapping[str, Function], source: str, config: Con
         numbers = torch.Generator().manual_seed(0)
         with torch.no_grad():  # last layers begin at zero, where every dreamed reward and value is zero, too
             for parameter in trainer.agent.parameters():
-                parameter += 0.02 * torch.randn(parameter.shape, generator=numbers)
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=numbers))
         trainer.train_step()
     return torch.cat([p.grad.flatten() for p in trainer.agent.parameters() if p.grad is not None])
 

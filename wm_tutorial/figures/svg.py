@@ -35,6 +35,7 @@ VEIL = 0.5  # opacity below which an area is so faint that it must be bright to 
 LINES_SEEN = 3.0  # WCAG 2.2, success criterion 1.4.11: lines against what is behind them
 
 ON_PICTURE = "on_picture_"
+MOVING = "moving_"  # artists with such a name keep it, for a stylesheet that moves them (`episode.py`)
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
 COLOR = re.compile(r"(fill|stroke): (#[0-9a-f]{6})")
@@ -208,6 +209,7 @@ def _compact(root: ElementTree.Element) -> None:
             parent.remove(child)
     names = {name for element in root.iter() for name in _references(element)}
     short = {name: f"i{number}" for number, name in enumerate(sorted(names))}
+    short |= {name: name for element in root.iter() if (name := element.get("id", "")).startswith(MOVING)}
     for element in root.iter():
         element.tail = None
         element.text = _renamed(element.text, short) if element.text and element.text.strip() else None
