@@ -431,6 +431,77 @@ def lambda_returns_as_errors(reward: Tensor, discount: Tensor, value: Tensor, la
     return answer
 
 
+def returns_solved(
+    links: Function = lambda discount: torch.diag_embed(discount[:, :-1], offset=1),
+    last: Function = lambda discount, value, lam: lam * discount * value,
+) -> Function:
+    """The returns as H equations, with what is left of the last one on the right-hand side."""
+
+    def solve(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+        known = reward + (1 - lam) * discount * value
+        known[:, -1] += last(discount[:, -1], value[:, -1], lam)
+        matrix = torch.eye(reward.shape[1], dtype=reward.dtype) - lam * links(discount)
+        return torch.linalg.inv(matrix).matmul(known[..., None]).squeeze(-1)
+
+    return solve
+
+
+def n_steps_forwards(
+    reward: Tensor, discount: Tensor, value: Tensor, n: int, then: Function = lambda worth, value, n: worth * value
+) -> Tensor:
+    total, worth = torch.zeros_like(reward[:, 0]), torch.ones_like(reward[:, 0])
+    for r, d in zip(reward.T[:n], discount.T[:n], strict=True):
+        total, worth = total + worth * r, worth * d
+    return total + then(worth, value[:, n - 1], n)
+
+
+def imagined_weight_in_a_loop(continue_: Tensor, gamma: float) -> Tensor:
+    weight = [continue_[:, 0]]
+    for column in continue_.T[1:-1]:
+        weight.append(weight[-1] * gamma * column)
+    return torch.stack(weight, 1)
+
+
+def lambda_weights_in_a_list(
+    horizon: int, lam: float, last: Function = lambda horizon, lam: lam ** (horizon - 1)
+) -> Any:
+    return torch.tensor([(1 - lam) * lam**n for n in range(horizon - 1)] + [last(horizon, lam)])
+
+
+def imagination_with(change: Function, start_again: bool = False, extra: bool = False) -> Function:
+    """The loop of a reader who writes down what `change` makes of (start, state left, state reached, reward)."""
+
+    def imagination(start: Tensor, policy: Function, step: Function, reward: Function, horizon: int) -> Any:
+        state, states, actions, rewards = start, [start], [], []
+        for _ in range(horizon):
+            action = policy(state)
+            after = step(state, action)
+            actions.append(action)
+            written, paid = change(start, state, after, reward)
+            states.append(written)
+            rewards.append(paid)
+            state = start if start_again else after
+        if extra:
+            actions.append(policy(state))
+        stacked = (torch.stack(x, dim=1) for x in (states, actions, rewards))
+        return dict(zip(("latent", "action", "reward"), stacked, strict=True))
+
+    return imagination
+
+
+def imagination_from_the_last_action(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    state, action, rows = start, policy(start), []
+    for _ in range(horizon):
+        state = step(state, action)
+        action = policy(state)
+        rows.append((state, action, reward(state)))
+    states, actions, rewards = zip(*rows, strict=True)
+    stacked = [torch.stack(x, 1) for x in ((start, *states), actions, rewards)]
+    return dict(zip(("latent", "action", "reward"), stacked, strict=True))
+
+
 def policy_loss_with_distribution(
     logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
 ) -> Tensor:
@@ -581,6 +652,19 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("imagination", imagination_in_place),
     ("lambda_returns", lambda_returns_with_numbers),
     ("lambda_returns", lambda_returns_as_errors),
+    ("lambda_returns", returns_solved()),
+    ("n_step_return", n_steps_forwards),
+    ("n_step_return", lambda r, d, v, n: returns.lambda_returns(r[:, :n], d[:, :n], v[:, :n], 1.0)[:, 0]),
+    ("lambda_weights", lambda_weights_in_a_list),
+    ("lambda_weights", lambda h, lam: lambda_weights_in_a_list(h, lam, lambda h, lam: 1 - (1 - lam ** (h - 1)))),
+    ("imagination", imagination_with(lambda start, state, after, reward: (after, reward(after)))),
+    ("imagined_weight", imagined_weight_in_a_loop),
+    ("imagined_weight", lambda c, g: c[:, :-1].cumprod(1) * g ** torch.arange(c.shape[1] - 1, dtype=c.dtype)),
+    ("imagined_return", lambda r, c: (imagined_weight_in_a_loop(c, 1.0) * r).sum(1)),
+    (
+        "imagined_return",
+        lambda r, c: functools.reduce(lambda x, t: c[:, t] * (r[:, t] + x), range(r.shape[1])[::-1], 0),
+    ),
     ("policy_loss", policy_loss_with_distribution),
     ("critic_loss", critic_loss_of_torch),
     ("replay_sample", replay_sample_in_a_loop),
@@ -694,6 +778,18 @@ def returns_never_turned_round(reward: Tensor, discount: Tensor, value: Tensor, 
         last = reward[:, t] + discount[:, t] * ((1 - lam) * value[:, t] + lam * last)
         out.append(last)
     return torch.stack(out, dim=1)
+
+
+def backwards_with(mix: Function, column: int = -1) -> Function:
+    """A reader's loop with a slip in its one line; it begins with a column of the values."""
+
+    def loop(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+        following, out = value[:, column], torch.empty_like(reward)
+        for t in range(reward.shape[1] - 1, -1, -1):
+            following = out[:, t] = mix(reward[:, t], discount[:, t], value[:, t], lam, following)
+        return out
+
+    return loop
 
 
 def returns_into_zeros(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
@@ -898,6 +994,128 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("lambda_returns", "value_one_too_far", returns_one_column_on),
     ("lambda_returns", "time_reversed", returns_never_turned_round),
     ("lambda_returns", "bootstrap_missing", returns_into_zeros),
+    (
+        "imagination",
+        "reward_of_one_state",
+        imagination_with(lambda start, state, after, reward: (after, reward(start))),
+    ),
+    ("imagination", "states_one_late", imagination_with(lambda start, state, after, reward: (state, reward(after)))),
+    (
+        "imagination",
+        "state_not_carried",
+        imagination_with(lambda start, state, after, reward: (after, reward(after)), start_again=True),
+    ),
+    (
+        "imagination",
+        "one_action_too_many",
+        imagination_with(lambda start, state, after, reward: (after, reward(after)), extra=True),
+    ),
+    ("imagination", "policy_sees_next_state", imagination_from_the_last_action),
+    (
+        "imagination",
+        "reward_summed",
+        lambda *given: (x := imagination_in_place(*given)) | {"reward": x["reward"].cumsum(1)},
+    ),
+    ("imagined_weight", "weight_arriving", lambda c, g: c[:, 1:].cumprod(1)),
+    ("imagined_weight", "last_column_kept", lambda c, g: torch.hstack([c[:, :1], g * c[:, 1:]]).cumprod(1)),
+    ("imagined_weight", "discounted_once", lambda c, g: g * imagined_weight_in_a_loop(c, 1.0)),
+    ("imagined_weight", "not_cumulative", lambda c, g: c[:, :-1] * g ** torch.arange(c.shape[1] - 1, dtype=c.dtype)),
+    ("imagined_weight", "end_one_step_late", lambda c, g: torch.hstack([c[:, :1] ** 0, g * c[:, :-2]]).cumprod(1)),
+    ("imagined_weight", "continue_rounded", lambda c, g: imagined_weight_in_a_loop(torch.round(c), g)),
+    ("imagined_weight", "summed", lambda c, g: torch.hstack([c[:, :1], g * c[:, 1:-1]]).cumsum(1)),
+    ("imagined_return", "start_always_counts", lambda r, c: r[:, 0] + (c[:, 1:-1].cumprod(1) * r[:, 1:]).sum(1)),
+    (
+        "imagined_return",
+        "end_one_step_late",
+        lambda r, c: (torch.hstack([1 + 0 * c[:, :1], c]).cumprod(1)[:, :-2] * r).sum(1),
+    ),
+    ("imagined_return", "paid_at_the_end_only", lambda r, c: r.sum(1) * c[:, :-1].prod(1)),
+    ("imagined_return", "averaged", lambda r, c: (imagined_weight_in_a_loop(c, 1.0) * r).mean(1)),
+    ("imagined_return", "continue_rounded", lambda r, c: ((c[:, :-1] >= 0.5).cumprod(1) * r).sum(1)),
+    ("imagined_return", "product_over_batch", lambda r, c: (c.cumprod(0)[:, :-1] * r).sum(1)),
+    (
+        "n_step_return",
+        "value_one_too_far",
+        lambda r, d, v, n: n_steps_forwards(r, d, 0 * v, n) + d[:, :n].prod(1) * v[:, n],
+    ),
+    (
+        "n_step_return",
+        "value_one_too_far",
+        lambda r, d, v, n: n_steps_forwards(r, d, torch.hstack([v, v[:, -1:]])[:, 1:], n),
+    ),
+    (
+        "n_step_return",
+        "value_undiscounted",
+        lambda *given: n_steps_forwards(*given, then=lambda worth, value, n: value),
+    ),
+    (
+        "n_step_return",
+        "value_discounted_too_little",
+        lambda r, d, v, n: n_steps_forwards(r, d, v, n, then=lambda worth, value, n: d[:, : n - 1].prod(1) * value),
+    ),
+    (
+        "n_step_return",
+        "rewards_undiscounted",
+        lambda r, d, v, n: r[:, :n].sum(1) + n_steps_forwards(0 * r, d, v, n),
+    ),
+    ("n_step_return", "last_value", lambda r, d, v, n: n_steps_forwards(r, d, v[:, -1:].repeat(1, n), n)),
+    ("n_step_return", "n_ignored", lambda r, d, v, n: n_steps_forwards(r, d, v, r.shape[1])),
+    (
+        "n_step_return",
+        "not_cumulative",
+        lambda r, d, v, n: sum(d[:, t - 1] * r[:, t] for t in range(1, n)) + r[:, 0] + d[:, n - 1] * v[:, n - 1],
+    ),
+    (
+        "n_step_return",
+        "loop_forwards",
+        lambda r, d, v, n: functools.reduce(lambda total, t: r[:, t] + d[:, t] * total, range(n), v[:, n - 1]),
+    ),
+    ("lambda_weights", "last_power_too_high", lambda h, lam: lambda_weights_in_a_list(h, lam, lambda h, lam: lam**h)),
+    ("lambda_weights", "rest_in_the_wrong_amount", lambda h, lam: lambda_weights_in_a_list(h, lam, lambda h, lam: 1.0)),
+    ("lambda_weights", "rest_as_one_more", lambda h, lam: lambda_weights_in_a_list(h + 1, lam)),
+    (
+        "lambda_weights",
+        "lambda_swapped",
+        lambda h, lam: lambda_weights_in_a_list(h, 1 - lam, lambda h, lam: (1 - lam) * lam ** (h - 1)),
+    ),
+    ("lambda_returns", "link_discount_shifted", returns_solved(lambda d: torch.diag_embed(d[:, 1:], offset=1))),
+    ("lambda_returns", "links_on_the_diagonal", returns_solved(torch.diag_embed)),
+    ("lambda_returns", "links_below_the_diagonal", returns_solved(lambda d: torch.diag_embed(d[:, :-1], offset=-1))),
+    ("lambda_returns", "links_added", returns_solved(lambda d: -torch.diag_embed(d[:, :-1], offset=1))),
+    ("lambda_returns", "bootstrap_missing", returns_solved(last=lambda d, v, lam: 0.0)),
+    ("lambda_returns", "last_value_in_part", returns_solved(last=lambda d, v, lam: d * v)),
+    ("lambda_returns", "last_value_in_part", returns_solved(last=lambda d, v, lam: lam * v)),
+    (
+        "lambda_returns",
+        "one_share_undiscounted",
+        backwards_with(lambda r, d, v, lam, R: r + (1 - lam) * v + lam * d * R),
+    ),
+    ("lambda_returns", "share_missing", backwards_with(lambda r, d, v, lam, R: r + d * (v + lam * R))),
+    (
+        "lambda_returns",
+        "reward_of_one_share",
+        backwards_with(lambda r, d, v, lam, R: (1 - lam) * (r + d * v) + d * lam * R),
+    ),
+    (
+        "lambda_returns",
+        "bootstrap_from_the_front",
+        backwards_with(lambda r, d, v, lam, R: r + d * ((1 - lam) * v + lam * R), column=0),
+    ),
+    (
+        "lambda_returns",
+        "bootstrap_discounted",
+        returns_solved(last=lambda d, v, lam: lam * d * d * v),
+    ),
+    (
+        "lambda_returns",
+        "discount_cumulative",
+        lambda r, d, v, lam: lambda_returns_with_numbers(r, d.cumprod(1), v, lam),
+    ),
+    (
+        "lambda_returns",
+        "continue_ignored",
+        lambda r, d, v, lam: lambda_returns_with_numbers(r, d[:, :1] + 0 * d, v, lam),
+    ),
     ("policy_loss", "advantage_not_detached", reinforce_without_detach),
     ("policy_loss", "log_prob_of_another_action", reinforce_of_the_favourite),
     ("policy_loss", "ratio_for_log_prob", reinforce_of_the_ratio),
@@ -1077,6 +1295,19 @@ WRITTEN: list[tuple[str, str, Function]] = [
         (a := given - v) - a.mean()) / (a.std() + 1e-8)),
     ("scaled_advantage", "low_end_subtracted", lambda given, v, ends, floor: (
         given - ends[0]) / max(floor, ends.diff()) - v),
+    ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s.clamp(min=p) * r / (b * t)).long()),
+    ("updates_due", "prefill_counted", lambda s, p, r, b, t: torch.where(s <= p, 0, (s * r / (b * t)).long())),
+    ("fair_mean", "one_episode_more", lambda r, last, q: (r * (last.cumsum(1) - last.int() <= q)).sum() / (q * len(r))),
+    ("fair_mean", "quota_of_one", lambda r, last, q: (r * (last.cumsum(1) == last.int())).sum() / len(r)),
+    ("fair_mean", "quota_of_one", lambda r, last, q: (r * (last.cumsum(1) == last.int())).sum() / (q * len(r))),
+    ("fair_mean", "streams_not_divided_by", lambda r, last, q: (r * (last.cumsum(1) - last.int() < q)).sum() / q),
+    ("fair_mean", "streams_not_divided_by", lambda r, last, q: (r * (last.cumsum(1) - last.int() < q)).sum()),
+    (
+        "fair_mean",
+        "counted_over_streams",
+        lambda r, last, q: (r * (last.cumsum(0) - last.int() < q)).sum() / (q * len(r)),
+    ),
+    ("replay_sample", "rows_one_by_one", lambda f, n, b, t, rng: rng.integers(max(0, n - len(f)), n, (b, t)) % len(f)),
 ]  # fmt: skip
 
 
@@ -1371,6 +1602,8 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
         "is_last is float32; here it must be bool.\n",
     ),
     "list of positions": ("replay_sample", lambda *g: package_replay_sample(*g).tolist(), "it must return an array of"),
+    "parts of updates": ("updates_due", lambda s, p, r, b, t: (s - p).clamp(0) * r / (b * t), "has fractions, and"),
+    "whole floats": ("updates_due", lambda *g: package_updates_due(*g).float(), "holds floats, and no part of an"),
     "float positions": ("replay_sample", lambda *g: package_replay_sample(*g) * 1.0, "is float64; here it must be"),
     "in place": ("lambda_returns", changes_its_input, "it changes its input value in place"),
     "sample in place": ("sample", lambda mean, logvar: mean.add_(torch.randn_like(mean)), "changes its input mean"),

@@ -123,6 +123,22 @@ def test_finished_parts_compare_bit_for_bit_and_other_right_ones_within_rounding
     assert 0.0 < own.compare({"lambda_returns": backwards}, "CartPole-v1", GUIDE) < 1e-5
 
 
+def test_right_functions_that_draw_in_another_order_compare_as_equal() -> None:
+    def sample(mean: torch.Tensor, logvar: torch.Tensor) -> Any:
+        return mean + (0.5 * logvar).exp() * torch.randn(mean.shape[::-1]).T
+
+    def imagination(start: torch.Tensor, policy: Any, step: Any, reward: Any, horizon: int) -> Any:
+        return PARTS["imagination"].right(
+            start, lambda latent: (policy(latent), policy(latent))[1], step, reward, horizon
+        )
+
+    def rows(is_first: Any, added: int, batch: int, length: int, rng: Any) -> Any:
+        return same_rows(is_first, added, batch, length, rng)[::-1]
+
+    for name, mine in {"sample": sample, "imagination": imagination, "replay_sample": rows}.items():
+        assert own.compare({name: mine}, "CartPole-v1", GUIDE) < 1e-5, name
+
+
 def test_parts_that_do_something_else_in_the_agent_compare_as_different() -> None:
     def mine(reward: torch.Tensor, *given: Any) -> Any:
         return PARTS["lambda_returns"].right(reward, *given) + 1.0 * reward.sum() * (reward.shape[1] == GUIDE.horizon)
@@ -164,6 +180,20 @@ def test_a_cell_that_a_reader_has_begun_does_no_harm(tmp_path: Path) -> None:
     notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": ["if so:\n"], "outputs": []})
     path.write_text(json.dumps(notebook))
     assert set(own.written(tmp_path)) == {"lambda_weights"}
+
+
+@pytest.mark.parametrize("begun", ["def lambda_weights(horizon, lam):\n    # how?", "my_weights = 1 / 0", "x = 1"])
+def test_an_exercise_that_does_not_run_is_named(begun: str, tmp_path: Path) -> None:
+    fill(tmp_path, lambda name: name == "lambda_weights")
+    path = tmp_path / "06_lambda_returns.ipynb"
+    notebook = read(path)
+    (cell,) = (cell for cell in notebook.cells if has(cell, "exercise") and "NotImplementedError" not in cell.source)
+    cell.source = begun
+    write(notebook, path)
+    with pytest.raises(
+        InputError, match=r"06_lambda_returns\.ipynb: the cell before check\.lambda_weights does not give"
+    ):
+        own.written(tmp_path)
 
 
 def fill(folder: Path, wanted: Callable[[str], bool]) -> list[str]:

@@ -19,10 +19,11 @@ from wm_tutorial.mistakes.horizon import USEFUL_HORIZON
 from wm_tutorial.mistakes.imagination import IMAGINATION
 from wm_tutorial.mistakes.kl import CATEGORICAL_KL, GAUSSIAN_KL
 from wm_tutorial.mistakes.latents import SAMPLE, SIGNAL_SHARE
+from wm_tutorial.mistakes.n_steps import LAMBDA_WEIGHTS, N_STEP_RETURN
 from wm_tutorial.mistakes.part import Function
 from wm_tutorial.mistakes.policy import BANDIT_GRADIENT, POLICY_LOSS
 from wm_tutorial.mistakes.replay import REPLAY_SAMPLE
-from wm_tutorial.mistakes.returns import LAMBDA_RETURNS, LAMBDA_WEIGHTS, N_STEP_RETURN
+from wm_tutorial.mistakes.returns import LAMBDA_RETURNS
 from wm_tutorial.mistakes.scale import RETURN_RANGE, SCALED_ADVANTAGE, TWO_HOT_SLOPE
 from wm_tutorial.mistakes.training import FAIR_MEAN, UPDATES_DUE
 from wm_tutorial.mistakes.transforms import SYMEXP, SYMLOG, TWO_HOT, TWO_HOT_MEAN

@@ -337,7 +337,10 @@ def _draw_threshold(axes: Axes, threshold: float | None, means: Sequence[Array])
     if threshold is None:
         return ""
     axes.axhline(threshold, color=INK, lw=1, ls=(0, (5, 4)))
-    axes.text(0.01, threshold, f"threshold {short(threshold)}", transform=axes.get_yaxis_transform(), va="bottom")
+    axes.annotate(  # on the right and below the line: what has learned is above it by then
+        f"threshold {short(threshold)}", (1, threshold), (-4, -3), axes.get_yaxis_transform(),
+        textcoords="offset points", ha="right", va="top",
+    )  # fmt: skip
     reached = sum(bool((own >= threshold).any()) for own in means)
     return f" {reached} of {len(means)} seeds reached the threshold of {short(threshold)} at least once."
 

@@ -1,5 +1,6 @@
 """Imagination: the policy acts inside of the model."""
 
+import functools
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from wm_tutorial.data import Trajectory
 from wm_tutorial.latents import OneHot
 from wm_tutorial.mistakes.alignment import later
 from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, NAVIX, Bug, Replaces, in_the_place_of
-from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.inputs import LATER, uniform, variations
+from wm_tutorial.mistakes.n_steps import REWARD
 from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Rule, of_wrong
-from wm_tutorial.mistakes.returns import LAMBDA_RETURNS, LATER, REWARD
+from wm_tutorial.mistakes.returns import LAMBDA_RETURNS
 from wm_tutorial.world_model import WorldModel
 
 
@@ -57,6 +59,10 @@ def _actions(policy: Function, latent: Tensor) -> Tensor:
     return torch.stack([policy(z) for z in latent.unbind(1)], 1)
 
 
+def _reward_of(number: int, right: dict[str, Tensor], policy: Function, reward: Function) -> dict[str, Tensor]:
+    return {"reward": reward(right["latent"][:, number])[:, None].expand_as(right["reward"])}
+
+
 def _late_action(first: Function) -> Function:
     return _edited(lambda right, policy, reward: {
         "action": torch.cat([first(right["action"][:, :1]), right["action"][:, :-1]], 1)})  # fmt: skip
@@ -66,6 +72,17 @@ def _acting_on_what_follows(
     start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
 ) -> dict[str, Tensor]:
     latents, actions, action = [start], [], torch.zeros_like(policy(start))
+    for _ in range(horizon):
+        latents.append(step(latents[-1], action))
+        action = policy(latents[-1])
+        actions.append(action)
+    return _trajectory(latents, actions, reward)
+
+
+def _acting_one_behind(
+    start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
+) -> dict[str, Tensor]:
+    latents, actions, action = [start], [], policy(start)
     for _ in range(horizon):
         latents.append(step(latents[-1], action))
         action = policy(latents[-1])
@@ -170,7 +187,30 @@ IMAGINATION = Part(
             "the action is chosen in the state that follows: a_t is the policy's answer to s_{t+1}.",
             "the step comes before the policy in the loop.",
             (_edited(lambda right, policy, reward: {"action": _actions(policy, right["latent"][:, 1:])}),
-             _acting_on_what_follows),
+             _acting_on_what_follows, _acting_one_behind),
+        ),
+        "one_action_too_many": Mistake(
+            "there are H + 1 actions; the last state is only arrived at, and nothing leads to the start.",
+            "arrays of one length are convenient; but there is one more state than there are actions.",
+            (_edited(lambda right, policy, reward: {"action": _actions(policy, right["latent"])}),
+             _edited(lambda right, policy, reward: {
+                 "action": torch.cat([torch.zeros_like(right["action"][:, :1]), right["action"]], 1)})),
+        ),
+        "states_one_late": Mistake(
+            "the state that was left is written down again, and the last one reached is lost.",
+            "the loop appends the old variable and not the new one.",
+            (_edited(lambda right, policy, reward: {
+                "latent": torch.cat([right["latent"][:, :1], right["latent"][:, :-1]], 1)}),),
+        ),
+        "reward_of_one_state": Mistake(
+            "every step is paid as the same state; r_{t+1} is the reward of s_{t+1}.",
+            "the reward is asked of `start`, or of the last state after the loop.",
+            tuple(_edited(functools.partial(_reward_of, number)) for number in (0, -1)),
+        ),
+        "reward_summed": Mistake(
+            "the rewards are summed up on the way; each step has its own.",
+            "a return is a sum; it is made of these later.",
+            (_edited(lambda right, policy, reward: {"reward": right["reward"].cumsum(1)}),),
         ),
         "policy_sees_start_only": Mistake(
             "the policy is asked about the start at every step.",
@@ -181,7 +221,9 @@ IMAGINATION = Part(
             "every step begins at the start again.",
             "the loop calls step on `start` and not on the state it has reached.",
             (lambda start, policy, step, *rest:
-             right_imagination(start, policy, lambda _, action: step(start, action), *rest),),
+             right_imagination(start, policy, lambda _, action: step(start, action), *rest),
+             lambda start, policy, step, *rest:
+             right_imagination(start, lambda _: policy(start), lambda _, action: step(start, action), *rest)),
         ),
     },
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Inputs to try a function on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -18,3 +18,24 @@ def variations() -> Iterator[tuple[int, tuple[int, int], torch.dtype]]:
     for seed, shape in enumerate(SHAPES):
         for dtype in (torch.float32, torch.float64):
             yield 10 * seed, shape, dtype
+
+
+def one_later(fill: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Every column one step later: column t becomes what t - 1 was."""
+    return lambda x: torch.cat([fill(x[:, :1]), x[:, :-1]], 1)
+
+
+def one_sooner(fill: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Every column one step sooner: column t becomes what t + 1 was."""
+    return lambda x: torch.cat([x[:, 1:], fill(x[:, -1:])], 1)
+
+
+LATER = (one_later(torch.clone), one_later(torch.zeros_like))
+SOONER = (one_sooner(torch.clone), one_sooner(torch.zeros_like))
+
+
+def going_on(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """1, or 0 at an end; the first step is none."""
+    goes_on = (uniform(seed, *shape, dtype=dtype) < 1.2).to(dtype)
+    goes_on[:, 0] = 1.0
+    return goes_on

@@ -108,6 +108,12 @@ def _unwrapped(is_first: Array, added: int, batch: int, length: int, rng: np.ran
     return numbers
 
 
+def _one_by_one(is_first: Array, added: int, batch: int, length: int, rng: np.random.Generator) -> Array:
+    """Any rows that are held."""
+    rows: Array = rng.integers(max(0, added - len(is_first)), added, size=(batch, length)) % len(is_first)
+    return rows
+
+
 def _among(allowed: Function) -> Function:
     """Starts that are chosen by where episodes begin; all, if there are none of the kind."""
 
@@ -175,6 +181,11 @@ REPLAY_SAMPLE = Part(
             "positions lie beyond the end of the array: row n is at position n % capacity.",
             "row numbers and positions are the same until the ring is full for the first time.",
             (_unwrapped,),
+        ),
+        "rows_one_by_one": Mistake(
+            "every row is drawn by itself, so that they do not follow one another.",
+            "single transitions are enough for other methods; a world model needs sequences: draw where they start.",
+            (_one_by_one,),
         ),
         "whole_episode_bias": Mistake(
             "starts are not equally likely: where episodes begin and end decides.",

@@ -1,4 +1,4 @@
-"""Returns: R_t = r_{t+1} + d_{t+1} ((1 - lambda) v_{t+1} + lambda R_{t+1}), n steps, and the weights of lambda."""
+"""Returns: R_t = r_{t+1} + d_{t+1} ((1 - lambda) v_{t+1} + lambda R_{t+1})."""
 
 from typing import Any
 
@@ -9,39 +9,25 @@ from wm_tutorial import returns
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.data import Trajectory
 from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, Bug, Replaces, in_the_place_of
-from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.inputs import LATER, SOONER, going_on, uniform, variations
+from wm_tutorial.mistakes.n_steps import (
+    DISCOUNT,
+    LAM,
+    LAMBDA_WEIGHTS,
+    N_STEP_RETURN,
+    REWARD,
+    VALUE,
+    geometric,
+    right_lambda_weights,
+    right_n_step_return,
+)
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, of_wrong
 from wm_tutorial.returns import lambda_returns as right_lambda_returns
-
-# Whatever the return is: (reward, discount, value, lam or n) ----------------------------------------------------------
-
-REWARD, DISCOUNT, VALUE, LAM = range(4)
-
-
-def one_later(fill: Function) -> Function:
-    """Every column one step later: column t becomes what t - 1 was."""
-    return lambda x: torch.cat([fill(x[:, :1]), x[:, :-1]], 1)
-
-
-def one_sooner(fill: Function) -> Function:
-    """Every column one step sooner: column t becomes what t + 1 was."""
-    return lambda x: torch.cat([x[:, 1:], fill(x[:, -1:])], 1)
 
 
 def _ending(x: Tensor, last: Tensor) -> Tensor:
     """Another last column."""
     return torch.cat([x[:, :-1], last], 1)
-
-
-LATER = (one_later(torch.clone), one_later(torch.zeros_like))
-SOONER = (one_sooner(torch.clone), one_sooner(torch.zeros_like))
-
-
-def _going_on(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """1, or 0 at an end; the first step is none."""
-    going_on = (uniform(seed, *shape, dtype=dtype) < 1.2).to(dtype)
-    going_on[:, 0] = 1.0
-    return going_on
 
 
 # Lambda returns -------------------------------------------------------------------------------------------------------
@@ -81,10 +67,23 @@ def _reversed(returns: Function) -> Function:
     return lambda *given: returns(*given).flip(1)
 
 
+def _solved(links: Function, last: Function = lambda d, v, lam: lam * d * v) -> Function:
+    """The returns as a linear system: `links` makes the matrix of lam d, `last` adds what is known of R_H."""
+
+    def returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+        known = reward + (1 - lam) * discount * value
+        known = _ending(known, known[:, -1:] + last(discount[:, -1:], value[:, -1:], lam))
+        one = torch.eye(reward.shape[1], dtype=reward.dtype)
+        solution: Tensor = torch.linalg.solve(one - links(lam * discount), known)
+        return solution
+
+    return returns
+
+
 def _returns_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
     return {
         "reward": uniform(seed, *shape, dtype=dtype),
-        "discount": 0.9 * _going_on(seed + 2, shape, dtype) * uniform(seed + 3, *shape, dtype=dtype, low=0.5, high=1.0),
+        "discount": 0.9 * going_on(seed + 2, shape, dtype) * uniform(seed + 3, *shape, dtype=dtype, low=0.5, high=1.0),
         "value": uniform(seed + 1, *shape, dtype=dtype, low=-5.0, high=5.0),
         "lam": 0.95 - 0.02 * seed,
     }
@@ -135,112 +134,64 @@ LAMBDA_RETURNS = Part(
             "one of the two ends of the mix is what other algorithms use.",
             of_wrong(right_lambda_returns, LAM, lambda lam: 0.0, lambda lam: 1.0),
         ),
-    },
-)  # fmt: skip
-
-
-# n-step returns -------------------------------------------------------------------------------------------------------
-
-
-def right_n_step_return(reward: Tensor, discount: Tensor, value: Tensor, n: int) -> Tensor:
-    """G_0^(n) (B,): n rewards, then the value of the state arrived at; arrays (B, H) of the arriving states."""
-    total = value[:, n - 1]
-    for j in reversed(range(n)):
-        total = reward[:, j] + discount[:, j] * total
-    return total
-
-
-def _n_step_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
-    return {
-        "reward": uniform(seed, *shape, dtype=dtype),
-        "discount": 0.9 * _going_on(seed + 2, shape, dtype),
-        "value": uniform(seed + 1, *shape, dtype=dtype),
-        "n": (shape[1] + 1) // 2,
-    }
-
-
-N_STEP_RETURN = Part(
-    name="n_step_return",
-    right=right_n_step_return,
-    batched=("reward", "discount", "value"),
-    cases=(
-        {
-            "reward": torch.tensor([[2.0, 8.0, 4.0, 6.0]]),
-            "discount": torch.tensor([[0.5, 0.5, 0.25, 0.5]]),
-            "value": torch.tensor([[4.0, 12.0, 16.0, 10.0]]),
-            "n": 3,
-        },
-        *(_n_step_case(seed, shape, dtype) for seed, shape, dtype in variations()),
-    ),
-    mistakes={
-        "one_step_short": Mistake(
-            "one reward too few is summed.",
-            "range(1, n) ends before n.",
-            (lambda r, d, v, n: right_n_step_return(r, d, v, n - 1) if n > 1 else v[:, 0],),
+        "link_discount_shifted": Mistake(
+            "R_{t+1} is linked to R_t by d_{t+2}; all that follows r_{t+1} is discounted by d_{t+1}.",
+            "of H discounts only H - 1 stand above the diagonal; the one to leave out is the last, not the first.",
+            (_solved(lambda links: torch.diag_embed(links[:, 1:], offset=1)),),
         ),
-        "continue_missing": Mistake(
-            "the first discount is used for all steps, so rewards after an end count.",
-            "gamma ** k is the formula of an endless task; here each step brings its own factor, 0 at an end.",
-            of_wrong(right_n_step_return, DISCOUNT, lambda d: d[:, :1].expand_as(d)),
+        "links_on_the_diagonal": Mistake(
+            "each return is linked to itself and not to the next one.",
+            "diag_embed without an offset fills the diagonal itself.",
+            (_solved(torch.diag_embed),),
         ),
-        "discounted_from_the_first": Mistake(
-            "the first reward is discounted too, and every later one once too often or with the next step's factor.",
-            "cumprod(discount) begins with d_1; but r_1 is multiplied by nothing, r_2 by d_1, r_3 by d_1 d_2.",
-            (lambda r, d, v, n: d[:, 0] * right_n_step_return(r, SOONER[0](d), v, n),
-             lambda r, d, v, n: (r[:, :n] * d[:, :n].cumprod(1)).sum(1) + d[:, :n].prod(1) * v[:, n - 1]),
+        "links_below_the_diagonal": Mistake(
+            "each return leans on the one before it: the links are below the diagonal, or the matrix is transposed.",
+            "rows are equations, columns are unknowns: R_{t+1} in the equation of R_t is right of the diagonal.",
+            (_solved(lambda links: torch.diag_embed(links[:, :-1], offset=-1)),
+             _solved(lambda links: torch.diag_embed(links[:, 1:], offset=-1))),
         ),
-    },
-)  # fmt: skip
-
-
-# The weights of lambda ------------------------------------------------------------------------------------------------
-
-
-def right_lambda_weights(horizon: int, lam: float) -> Tensor:
-    """How much the 1-step .. H-step returns count in the lambda return, (H,); they sum to 1."""
-    weights = (1.0 - lam) * lam ** torch.arange(horizon, dtype=torch.float32)
-    weights[-1] = lam ** (horizon - 1)
-    return weights
-
-
-def _geometric(first: float, horizon: int, lam: float) -> Tensor:
-    return first * lam ** torch.arange(horizon, dtype=torch.float32)
-
-
-LAMBDA_WEIGHTS = Part(
-    name="lambda_weights",
-    right=right_lambda_weights,
-    cases=(
-        {"horizon": 4, "lam": 0.5},
-        *({"horizon": horizon, "lam": lam} for horizon, lam in ((5, 0.95), (15, 0.8), (3, 0.0), (3, 1.0), (1, 0.7))),
-    ),
-    mistakes={
-        "rest_missing": Mistake(
-            "the longest return has too little weight, so the weights do not sum to 1.",
-            "(1 - lam) lam^(n-1) is the formula of an endless sum; at the horizon, all that is left goes to the last.",
-            (lambda horizon, lam: _geometric(1.0 - lam, horizon, lam),),
+        "links_added": Mistake(
+            "the links have the other sign: what follows is taken away from a return.",
+            "on one side of the equation with R_t, the term of R_{t+1} is negative.",
+            (_solved(lambda links: -torch.diag_embed(links[:, :-1], offset=1)),),
         ),
-        "normalised": Mistake(
-            "the weights are divided by their sum; what is left over belongs to the longest return alone.",
-            "dividing by the sum is the usual way to make weights sum to 1.",
-            (lambda horizon, lam: _geometric(1.0, horizon, lam) / _geometric(1.0, horizon, lam).sum(),),
+        "last_value_in_part": Mistake(
+            "what v_H adds to the last return is not lam d v_H.",
+            "R_H = v_H is known, but in the last equation it keeps its factors lam and d.",
+            (_solved(lambda links: torch.diag_embed(links[:, :-1], offset=1), lambda d, v, lam: d * v),
+             _solved(lambda links: torch.diag_embed(links[:, :-1], offset=1), lambda d, v, lam: lam * v)),
+        ),
+        "one_share_undiscounted": Mistake(
+            "only one of the two shares is discounted; d stands before the whole bracket.",
+            "the bracket is multiplied out, and d is forgotten in one of its terms.",
+            (_backwards(lambda r, d, v, lam, following: r + (1 - lam) * v + lam * d * following),
+             _backwards(lambda r, d, v, lam, following: r + d * (1 - lam) * v + lam * following)),
         ),
         "share_missing": Mistake(
-            "the factor 1 - lam is missing, so the weights sum to more than 1.",
-            "lam^(n-1) alone says how fast the weights fall.",
-            (lambda horizon, lam: _geometric(1.0, horizon, lam),),
+            "the value counts fully: its factor 1 - lam is missing, so the shares sum to more than 1.",
+            "r + d v is the target of one step, and what lam adds is put on top of it.",
+            (_backwards(lambda r, d, v, lam, following: r + d * (v + lam * following)),
+             _backwards(lambda r, d, v, lam, following: r + d * (v + lam * following), lambda v: 0 * v[:, -1])),
         ),
-        "one_power_too_many": Mistake(
-            "the powers begin with lam^1; the one-step return has the weight 1 - lam.",
-            "n is counted from 1, its power from 0.",
-            (lambda horizon, lam: _geometric((1.0 - lam) * lam, horizon, lam),
-             lambda horizon, lam: torch.cat([_geometric((1.0 - lam) * lam, horizon - 1, lam),
-                                             torch.tensor([lam**horizon])])),
+        "reward_of_one_share": Mistake(
+            "only the share 1 - lam of each reward counts.",
+            "the one-step target r + d v is multiplied by 1 - lam as a whole; both shares are paid r.",
+            (_backwards(lambda r, d, v, lam, following: (1 - lam) * (r + d * v) + lam * d * following),),
         ),
-        "reversed": Mistake(
-            "the weights are in the other order: the first is that of the one-step return.",
-            "the recursion runs from the end, and lists that were filled on the way lie the wrong way round.",
-            (lambda horizon, lam: right_lambda_weights(horizon, lam).flip(0),),
+        "bootstrap_discounted": Mistake(
+            "the recursion begins with d v_H; it is v_H, and the first step back discounts it.",
+            "what comes later is worth less, but that is already in the formula.",
+            (lambda r, d, v, lam: _backwards(bootstrap=lambda v: d[:, -1] * v[:, -1])(r, d, v, lam),),
+        ),
+        "bootstrap_from_the_front": Mistake(
+            "the recursion begins with the first value, and it must be the last.",
+            "value[:, 0] is the first that is at hand; the loop runs from the end.",
+            (_backwards(bootstrap=lambda value: value[:, 0]),),
+        ),
+        "discount_cumulative": Mistake(
+            "the discounts are multiplied up before the recursion, which does so itself.",
+            "a sum of rewards needs d_1 d_2 ..; the recursion gathers one factor in each step.",
+            of_wrong(right_lambda_returns, DISCOUNT, lambda d: d.cumprod(1)),
         ),
     },
 )  # fmt: skip
@@ -401,7 +352,8 @@ BUGS = (
             LAMBDA_WEIGHTS: Mistake(
                 "lam and 1 - lam have changed places: the one-step return has the weight lam.",
                 "which of the two trusts the critic is a convention; here lam = 0 does.",
-                (lambda horizon, lam: right_lambda_weights(horizon, 1.0 - lam),),
+                (lambda horizon, lam: right_lambda_weights(horizon, 1.0 - lam),
+                 lambda horizon, lam: geometric(lam, horizon, 1.0 - lam)),
             ),
         },
     ),

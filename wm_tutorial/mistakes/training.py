@@ -1,5 +1,6 @@
 """How often to learn, and how to measure what was learned."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.mistakes.inputs import uniform
-from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
+from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Unusable
 
 # Train ratio ----------------------------------------------------------------------------------------------------------
 
@@ -33,6 +34,16 @@ def _due(prefilled: bool = True, per_row: bool = True, per_step: bool = False, l
     return updates_due
 
 
+def whole(call: Call, arguments: Arguments) -> Answer:
+    """The updates; those that are no whole numbers yet cannot be made."""
+    answer = call(arguments)
+    (due,) = answer.values()
+    if due.is_floating_point():
+        slip = "has fractions" if (due != due.floor()).any() else "holds floats"
+        raise Unusable(f"the answer {slip}, and no part of an update can be made: round down, then .long().")
+    return answer
+
+
 def _steps(*steps: int, prefill: int, ratio: float, batch: int, length: int) -> Arguments:
     return {"steps": torch.tensor(steps), "prefill": prefill, "ratio": ratio, "batch": batch, "length": length}
 
@@ -40,6 +51,7 @@ def _steps(*steps: int, prefill: int, ratio: float, batch: int, length: int) -> 
 UPDATES_DUE = Part(
     name="updates_due",
     right=right_updates_due,
+    measure=whole,
     cases=(
         _steps(0, 4, 8, 12, 13, 16, 40, prefill=8, ratio=16, batch=4, length=16),
         _steps(0, 999, 1000, 1004, 5000, 15000, prefill=1000, ratio=128, batch=16, length=32),
@@ -50,7 +62,11 @@ UPDATES_DUE = Part(
         "prefill_counted": Mistake(
             "the steps of the prefill are paid for, too: they all fall due at once when learning begins.",
             "the count of steps starts at 0, and learning does not.",
-            (_due(prefilled=False),),
+            (
+                _due(prefilled=False),
+                lambda steps, prefill, *ratio: _paid(steps.clamp(min=prefill), *ratio).long(),
+                lambda steps, prefill, *ratio: _paid(steps.where(steps > prefill, 0), *ratio).long(),
+            ),
         ),
         "ratio_per_update": Mistake(
             "the ratio is taken for updates per step; it counts replayed rows per step.",
@@ -141,6 +157,16 @@ def _counted(reward: Tensor, is_last: Tensor, quota: int) -> Tensor:
     return right_fair_mean(reward, is_last, quota) * quota * len(reward)
 
 
+def _where(counts: Callable[[Tensor, int], Tensor], dim: int = 1) -> Function:
+    """Rows count by how many episodes ended before them, along `dim`."""
+
+    def fair_mean(reward: Tensor, is_last: Tensor, quota: int) -> Tensor:
+        ended = is_last.long().cumsum(dim) - is_last.long()
+        return (reward * counts(ended, quota)).sum() / (quota * len(reward))
+
+    return fair_mean
+
+
 def _until_last(reward: Tensor, is_last: Tensor, quota: int) -> Tensor:
     """The row in which the last counted episode ends is taken for one after its end."""
     return (reward * (is_last.long().cumsum(1) < quota)).sum() / (quota * len(reward))
@@ -197,6 +223,29 @@ FAIR_MEAN = Part(
             "the sum is divided by the number of streams; each of them contributes `quota` episodes.",
             "with a quota of 1 the two numbers are the same.",
             (lambda *given: _counted(*given) / len(given[0]),),
+        ),
+        "streams_not_divided_by": Mistake(
+            "the sum is not divided by the number of streams.",
+            "the quota is what the task speaks of; every stream contributes as many episodes.",
+            (lambda *given: _counted(*given) / given[2], _counted),
+        ),
+        "one_episode_more": Mistake(
+            "each stream contributes one episode more than its quota.",
+            "the count of ends begins at 0, so `<=` lets in the rows before which `quota` episodes have ended.",
+            (_where(lambda ended, quota: ended <= quota),),
+        ),
+        "quota_of_one": Mistake(
+            "each stream contributes its first episode alone, whatever the quota.",
+            "it is right for a quota of 1.",
+            (
+                _where(lambda ended, quota: ended == 0),
+                lambda reward, is_last, quota: right_fair_mean(reward, is_last, 1),
+            ),
+        ),
+        "counted_over_streams": Mistake(
+            "ends are counted from stream to stream; time is axis 1.",
+            "cumsum(0) runs over the first axis, and that is not time here.",
+            (_where(lambda ended, quota: ended < quota, dim=0),),
         ),
         "mean_over_rows": Mistake(
             "the sum is divided by the number of rows: this is a reward per step, and no return.",

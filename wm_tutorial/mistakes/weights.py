@@ -8,10 +8,11 @@ from wm_tutorial.data import Trajectory
 from wm_tutorial.mistakes.bug import GUIDE, TORCHRL, Bug, Replaces
 from wm_tutorial.mistakes.critic import CRITIC_LOSS
 from wm_tutorial.mistakes.heads import CONTINUE_TARGET, FALSE_DEATH_VALUE
-from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.inputs import LATER, one_later, uniform, variations
+from wm_tutorial.mistakes.n_steps import DISCOUNT, N_STEP_RETURN
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, of_wrong
 from wm_tutorial.mistakes.policy import POLICY_LOSS
-from wm_tutorial.mistakes.returns import CRITICS, DISCOUNT, LAMBDA_RETURNS, LATER, N_STEP_RETURN, one_later
+from wm_tutorial.mistakes.returns import CRITICS, LAMBDA_RETURNS
 
 # The weight of imagined steps -----------------------------------------------------------------------------------------
 
@@ -54,7 +55,38 @@ IMAGINED_WEIGHT = Part(
             "each step is weighed by its own continue alone, so the dead rise one step later.",
             "the weight looks like a number of each state; it is one of all the states before it, too.",
             (lambda c, gamma: torch.cat([c[:, :1], gamma * c[:, 1:-1]], 1), lambda c, gamma: c[:, :-1] * gamma,
-             lambda c, gamma: c[:, :-1]),
+             lambda c, gamma: c[:, :-1],
+             lambda c, gamma: c[:, :-1] * gamma ** torch.arange(c.shape[1] - 1).to(c)),
+        ),
+        "last_column_kept": Mistake(
+            "there are H + 1 weights, one for s_H too; nothing is decided there.",
+            "c_H is at hand; drop the last column before the product, or after it.",
+            (lambda c, gamma: torch.cumprod(torch.cat([c[:, :1], gamma * c[:, 1:]], 1), 1),
+             lambda c, gamma: torch.cumprod(gamma * c, 1), lambda c, gamma: torch.cumprod(c, 1)),
+        ),
+        "discounted_once": Mistake(
+            "gamma is multiplied in once; each step after the start brings another factor.",
+            "gamma * cumprod(c) looks like cumprod(gamma * c).",
+            (lambda c, gamma: gamma * torch.cumprod(c[:, :-1], 1),
+             lambda c, gamma: torch.cat([c[:, :1], gamma * torch.cumprod(c[:, :-1], 1)[:, 1:]], 1)),
+        ),
+        "summed": Mistake(
+            "the factors are added up; that all of these steps are survived is their product.",
+            "cumsum and cumprod are neighbours.",
+            (lambda c, gamma: torch.cumsum(torch.cat([c[:, :1], gamma * c[:, 1:-1]], 1), 1),),
+        ),
+        "end_one_step_late": Mistake(
+            "the weight of s_t leaves out c_t, so the first state after an end still counts.",
+            "a product that begins with 1 is one column behind; c_t tells whether the episode still runs in s_t.",
+            (lambda c, gamma: one_later(torch.ones_like)(torch.cumprod(gamma * c[:, :-1], 1)),
+             lambda c, gamma: one_later(torch.ones_like)(right_imagined_weight(c, gamma)),
+             lambda c, gamma: one_later(torch.ones_like)(torch.cumprod(c[:, :-1], 1))),
+        ),
+        "continue_rounded": Mistake(
+            "continue is made yes or no; it is a probability, and counts as such.",
+            "an end is something that happens or not; but the model only knows how likely it is.",
+            (lambda c, gamma: right_imagined_weight(c.round(), gamma),
+             lambda c, gamma: right_imagined_weight((c >= 0.5).to(c), gamma)),
         ),
     },
 )  # fmt: skip
@@ -103,6 +135,37 @@ IMAGINED_RETURN = Part(
             "only the state just before counts, so rewards come back one step after an end.",
             "continue looks like a number of each state; whether the dream still runs depends on all before it.",
             (_paid(lambda c: c[:, :-1]), _paid(lambda c: c[:, 1:])),
+        ),
+        "start_always_counts": Mistake(
+            "c_0 is left out; a dream that starts after an end pays nothing.",
+            "the first reward looks certain; but starts come from real sequences, and some of these rows are the last.",
+            (_paid(lambda c: torch.cat([torch.ones_like(c[:, :1]), c[:, 1:-1]], 1).cumprod(1)),),
+        ),
+        "end_one_step_late": Mistake(
+            "r_{t+1} is paid as if c_t were unknown, so one reward after an end still counts.",
+            "a product that begins with 1 is one column behind; c_t tells whether the episode still runs in s_t.",
+            (_paid(lambda c: one_later(torch.ones_like)(c[:, :-1].cumprod(1))),),
+        ),
+        "paid_at_the_end_only": Mistake(
+            "all rewards are multiplied by the chance to come through to the end.",
+            "one product for the whole dream is shorter; but what was earned before an end is kept.",
+            (_paid(lambda c: c[:, :-1].prod(1, keepdim=True)), _paid(lambda c: c.prod(1, keepdim=True))),
+        ),
+        "averaged": Mistake(
+            "it is the mean over the steps; a return is a sum.",
+            "losses are averaged; what is earned adds up.",
+            (lambda reward, continue_: right_imagined_return(reward, continue_) / reward.shape[1],),
+        ),
+        "continue_rounded": Mistake(
+            "continue is made yes or no; it is a probability, and counts as such.",
+            "an end is something that happens or not; but the model only knows how likely it is.",
+            (lambda reward, c: right_imagined_return(reward, c.round()),
+             lambda reward, c: right_imagined_return(reward, (c >= 0.5).to(c))),
+        ),
+        "product_over_batch": Mistake(
+            "the product runs along the batch and not along time.",
+            "axis 0 is time wherever tensors are time first; here it is the batch.",
+            (_paid(lambda c: c[:, :-1].cumprod(0)),),
         ),
     },
 )  # fmt: skip
@@ -204,7 +267,7 @@ BUGS = (
         forms={LAMBDA_RETURNS: Mistake(
             "the discount is the same everywhere, so a future counts that comes after an end.",
             "a constant gamma is what the formula of an endless task has; here d = gamma * continue, 0 at an end.",
-            of_wrong(LAMBDA_RETURNS.right, DISCOUNT, lambda d: d.amax().expand_as(d)),
+            of_wrong(LAMBDA_RETURNS.right, DISCOUNT, lambda d: d.amax().expand_as(d), lambda d: d[:, :1].expand_as(d)),
         )},
     ),
     Bug(
@@ -231,7 +294,8 @@ BUGS = (
         forms={IMAGINED_WEIGHT: Mistake(
             "column t is the weight of s_{t+1}; it must be that of s_t, in which the action was taken.",
             "rewards and discounts belong to arriving states; losses belong to the states that are left.",
-            (_weight_arriving, lambda c, gamma: c[:, :1] * _weight_arriving(c, gamma)),
+            (_weight_arriving, lambda c, gamma: c[:, :1] * _weight_arriving(c, gamma),
+             lambda c, gamma: torch.cumprod(c[:, 1:], 1)),
         )},
     ),
     Bug(
