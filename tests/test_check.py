@@ -1273,7 +1273,8 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("two_hot_slope", "slope_without_softmax", lambda logits, x, bins: logits - two_hot_in_a_loop(x, bins)),
     ("two_hot_slope", "slope_to_nearest_bin", lambda logits, x, bins: logits.softmax(1) - F.one_hot(
         (x[:, None] - bins).abs().min(1).indices, len(bins))),
-    ("two_hot_slope", "slope_averaged", lambda logits, x, bins: (logits.softmax(1) - two_hot_as_hats(x, bins)) / 7),
+    ("two_hot_slope", "slope_averaged", lambda logits, x, bins: torch.autograd.functional.jacobian(
+        lambda given: F.cross_entropy(given, two_hot_as_hats(x, bins)), logits) / 1.0),
     ("return_range", "decay_reversed", lambda old, given, decay: (1 - decay) * old + decay * torch.quantile(
         given.detach(), torch.tensor([0.05, 0.95]).to(given))),
     ("return_range", "range_max_min", lambda old, given, decay: decay * old + (1 - decay) * torch.stack(
