@@ -22,8 +22,8 @@ MEMORY = make_config("guide", memory="rssm", prefill=100, sequence_length=8, bat
 # The parts that each agent has a place for.
 OF_GUIDE = {
     "symlog", "symexp", "sample", "dynamics_step", "prior_inputs", "continue_loss", "continue_target", "gaussian_kl",
-    "kl_balance", "imagination", "imagined_weight", "lambda_returns", "policy_loss", "critic_loss", "alignment",
-    "replay_sample", "updates_due",
+    "kl_balance", "imagination", "imagined_weight", "lambda_returns", "return_range", "scaled_advantage", "policy_loss",
+    "critic_loss", "alignment", "replay_sample", "updates_due",
 }  # fmt: skip
 OF_V3 = {
     "two_hot", "two_hot_mean", "categorical_kl", "categorical_sample", "straight_through", "unimix",

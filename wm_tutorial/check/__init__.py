@@ -32,18 +32,20 @@ from wm_tutorial.mistakes.part import Function
 from wm_tutorial.mistakes.policy import BANDIT_GRADIENT, POLICY_LOSS
 from wm_tutorial.mistakes.replay import REPLAY_SAMPLE
 from wm_tutorial.mistakes.returns import LAMBDA_RETURNS
+from wm_tutorial.mistakes.scale import RETURN_RANGE, SCALED_ADVANTAGE, TWO_HOT_SLOPE
 from wm_tutorial.mistakes.training import FAIR_MEAN, UPDATES_DUE
 from wm_tutorial.mistakes.transforms import SYMEXP, SYMLOG, TWO_HOT, TWO_HOT_MEAN
 from wm_tutorial.mistakes.weights import IMAGINED_RETURN, IMAGINED_WEIGHT
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "block_linear", "categorical_kl",
-    "categorical_sample", "continue_loss", "continue_target", "critic_loss", "discounted_return", "dynamics_step",
-    "episode_returns", "expected_gradient", "fair_mean", "false_death_value", "gated_update", "gaussian_kl",
-    "imagination", "imagined_return", "imagined_weight", "kl_balance", "lambda_returns", "lambda_weights",
-    "linear_probe", "n_step_return", "observe_sequence", "policy_loss", "price_of_independence", "prior_inputs",
-    "replay_sample", "rssm_step", "sample", "sampled_kl", "signal_share", "straight_through", "symexp", "symlog",
-    "teaching_share", "two_hot", "two_hot_mean", "unimix", "updates_due", "useful_horizon",
+    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "block_linear", "categorical_kl", "categorical_sample",
+    "continue_loss", "continue_target", "critic_loss", "discounted_return", "dynamics_step", "episode_returns",
+    "expected_gradient", "fair_mean", "false_death_value", "gated_update", "gaussian_kl", "imagination",
+    "imagined_return", "imagined_weight", "kl_balance", "lambda_returns", "lambda_weights", "linear_probe",
+    "n_step_return", "observe_sequence", "policy_loss", "price_of_independence", "prior_inputs", "replay_sample",
+    "return_range", "rssm_step", "sample", "sampled_kl", "scaled_advantage", "signal_share", "straight_through",
+    "symexp", "symlog", "teaching_share", "two_hot", "two_hot_mean", "two_hot_slope", "unimix", "updates_due",
+    "useful_horizon",
 ]  # fmt: skip
 
 
@@ -465,3 +467,43 @@ def fair_mean(function: Function) -> bool:
     check.fair_mean(my_fair_mean)
     """
     return examine(FAIR_MEAN, function)
+
+
+def two_hot_slope(function: Function) -> bool:
+    """Check `two_hot_slope(logits, x, bins)`: the slope of a two-hot loss, without autograd.
+
+    logits  (B, K) as a network gives them
+    x       (B,) numbers to be predicted, some of them beyond the last bins
+    bins    (K,) rising
+    ->      (B, K) the slope of the cross-entropy of each number in its logits
+
+    check.two_hot_slope(my_two_hot_slope)
+    """
+    return examine(TWO_HOT_SLOPE, function)
+
+
+def return_range(function: Function) -> bool:
+    """Check `return_range(range_, returns, decay)`: the range of returns, after one more batch.
+
+    range_   (2,) the 5th and the 95th percentile, as tracked so far
+    returns  (N, H) of the batch
+    decay    the share of the range that stays, in 0..1
+    ->       (2,) the range with the percentiles of all N H returns taken in, without gradient
+
+    check.return_range(my_return_range)
+    """
+    return examine(RETURN_RANGE, function)
+
+
+def scaled_advantage(function: Function) -> bool:
+    """Check `scaled_advantage(returns, value, range_, floor)`: how much better than expected, in units of the range.
+
+    returns  (N, H) R_0 .. R_{H-1}
+    value    (N, H) v_0 .. v_{H-1}
+    range_   (2,) low and high end of the returns
+    floor    the least that is divided by
+    ->       (N, H) (returns - value) / max(floor, high - low)
+
+    check.scaled_advantage(my_scaled_advantage)
+    """
+    return examine(SCALED_ADVANTAGE, function)
