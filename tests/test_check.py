@@ -2,11 +2,13 @@
 
 import functools
 import itertools
+import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import gymnasium as gym
 import numpy as np
@@ -314,7 +316,45 @@ def linear_probe_with_numpy(known: Tensor, wanted: Tensor, fitted: int) -> Tenso
     return torch.from_numpy(1 - (left**2).mean(0) / y[fitted:].var(0)).to(wanted)
 
 
+@dataclass(frozen=True)
+class AlreadyDrawn(OneHot):
+    """A distribution whose sample is known."""
+
+    drawn: Tensor
+
+    def sample(self) -> Tensor:
+        return self.drawn
+
+
+def package_categorical_sample(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    with mock.patch.object(torch, "rand_like", return_value=numbers.unsqueeze(-1)):
+        return OneHot(probabilities).sample()
+
+
+def gradient_of_table(logits: Tensor, function: Function) -> Tensor:
+    """The expectation as a table of all choices, one axis for each variable, that is summed axis by axis."""
+    rows, variables, classes = logits.shape
+    leaf = logits.clone().requires_grad_()
+    grids = torch.meshgrid(*[torch.arange(classes)] * variables, indexing="ij")
+    choices = F.one_hot(torch.stack(grids, -1), classes).to(logits).reshape(-1, 1, variables, classes)
+    table = torch.stack([function(z.expand_as(logits)) for z in choices], 1).reshape(rows, *[classes] * variables)
+    for s in reversed(range(variables)):
+        table = (table * leaf[:, s].softmax(-1).reshape(rows, *[1] * s, classes)).sum(-1)
+    return torch.autograd.grad(table.sum(), leaf)[0]
+
+
+def price_as_mutual_information(joint: Tensor) -> Tensor:
+    """Only over what happens: joint ln(joint / product)."""
+    product = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True)
+    return torch.where(joint > 0, joint * (joint / product.clamp(min=1e-30)).clamp(min=1e-30).log(), 0.0).sum((1, 2))
+
+
 PACKAGE = {
+    "categorical_sample": package_categorical_sample,
+    "straight_through": lambda probabilities, drawn: AlreadyDrawn(probabilities, drawn).rsample(),
+    "unimix": lambda logits, share: OneHot.mixed(logits, share).probabilities,
+    "expected_gradient": gradient_of_table,
+    "price_of_independence": price_as_mutual_information,
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
     "two_hot": package_two_hot,
@@ -707,7 +747,66 @@ def linear_probe_by_inverse(known: Tensor, wanted: Tensor, fitted: int) -> Tenso
     return (1 - ((guess - y[fitted:]) ** 2).mean(0) / y[fitted:].var(0, unbiased=False)).to(wanted)
 
 
+def sample_in_a_loop(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    answer = torch.zeros_like(probabilities)
+    for b, s in itertools.product(*map(range, numbers.shape)):
+        k, above = 0, probabilities[b, s, 0].item()
+        while above <= numbers[b, s] and k < probabilities.shape[2] - 1:
+            k += 1
+            above += probabilities[b, s, k].item()
+        answer[b, s, k] = 1
+    return answer
+
+
+def sample_by_search(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    found = torch.searchsorted(probabilities.cumsum(-1), numbers.unsqueeze(-1), right=True)
+    classes = probabilities.shape[-1]
+    return torch.eye(classes, dtype=probabilities.dtype)[found.squeeze(-1).clamp(max=classes - 1)]
+
+
+class StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, drawn: Tensor) -> Tensor:
+        return drawn.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slope: Tensor) -> Any:
+        return slope[0], None
+
+
+def gradient_in_a_loop(logits: Tensor, function: Function) -> Tensor:
+    leaf, total = logits.clone().requires_grad_(), torch.zeros(())
+    rows, variables, classes = logits.shape
+    for choice in itertools.product(range(classes), repeat=variables):
+        z, chance = torch.zeros_like(logits), torch.ones(rows, dtype=logits.dtype)
+        for s, k in enumerate(choice):
+            z[:, s, k] = 1
+            chance = chance * F.softmax(leaf[:, s], -1)[:, k]
+        total = total + (chance * function(z)).sum()
+    total.backward()
+    assert leaf.grad is not None
+    return leaf.grad
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
+    ("categorical_sample", sample_in_a_loop),
+    ("categorical_sample", sample_by_search),
+    ("straight_through", lambda p, z: (z - p).detach() + p),
+    ("straight_through", StraightThrough.apply),
+    ("unimix", lambda x, share: torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), share)),
+    ("unimix", lambda x, share: x.softmax(-1) + share * (torch.ones_like(x) / x.shape[2] - x.softmax(-1))),
+    ("expected_gradient", gradient_in_a_loop),
+    (
+        "price_of_independence",
+        lambda joint: torch.stack(
+            [
+                sum(
+                    x * math.log(x / (t.sum(1)[i] * t.sum(0)[j])) for i, r in enumerate(t) for j, x in enumerate(r) if x
+                )
+                for t in joint.double()
+            ]
+        ).to(joint),
+    ),
     ("symlog", lambda x: torch.sign(x) * torch.log(1 + torch.abs(x))),
     ("symlog", lambda x: torch.where(x > 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))),
     ("symlog", lambda x: torch.asinh(x / 2 / (1 + abs(x)).sqrt()) * 2),
@@ -783,6 +882,19 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("episode_returns", episode_returns_by_differences),
     ("episode_returns", episode_returns_by_slices),
     ("alignment", alignment_by_index),
+    ("bandit_gradient", lambda logits, r: torch.func.grad(lambda x: (x.softmax(-1) * r).sum())(logits)),
+    ("bandit_gradient", lambda logits, r: (p := logits.softmax(-1)) * r - p * torch.einsum("ba,ba->b", p, r)[:, None]),
+    (
+        "policy_loss",
+        lambda logits, action, returns, value, w, scale: (
+            (pi := torch.distributions.Categorical(logits=logits))
+            and -w.detach() * (pi.log_prob(action.argmax(-1)) * (returns - value).detach() + scale * pi.entropy())
+        ),
+    ),
+    (
+        "critic_loss",
+        lambda v, target, w: w.detach() * torch.nn.functional.mse_loss(v[:, 0], target.detach(), reduction="none"),
+    ),
     ("fair_mean", fair_mean_in_one_pass),
     ("updates_due", updates_due_with_integers),
     ("gated_update", lambda h, r, c, u: h + torch.sigmoid(u - 1) * ((c * r.sigmoid()).tanh() - h)),
@@ -1086,7 +1198,55 @@ def step_by_rule(rule: Function) -> Function:
     return lambda z, a, net: rule(*net(torch.hstack([z, a])).tensor_split(2, dim=1))
 
 
+def gradient_of_samples_that_agree(logits: Tensor, function: Function) -> Tensor:
+    leaf, total = logits.clone().requires_grad_(), torch.zeros(())
+    for k in range(logits.shape[-1]):
+        z = torch.zeros_like(logits)
+        z[..., k] = 1
+        total = total + (leaf.softmax(-1)[..., k].prod(-1) * function(z)).sum()
+    return torch.autograd.grad(total, leaf)[0]
+
+
+def gradient_at_probabilities(logits: Tensor, function: Function) -> Tensor:
+    leaf = logits.clone().requires_grad_()
+    function(F.softmax(leaf, dim=-1)).sum().backward()
+    assert leaf.grad is not None
+    return leaf.grad
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
+    ("categorical_sample", "mode_for_sample", lambda p, u: F.one_hot(p.max(-1).indices, p.shape[-1]).to(p.dtype)),
+    (
+        "categorical_sample",
+        "sample_over_variables",
+        lambda p, u: F.one_hot((p.cumsum(1) <= u[:, :, None]).sum(2).clamp(max=2), 3).to(p.dtype),
+    ),
+    ("categorical_sample", "sample_all_from_there", lambda p, u: 1.0 * (p.cumsum(-1) > u[..., None]).to(p.dtype)),
+    ("straight_through", "sample_without_gradient", lambda p, z: z.detach() + (p - p)),
+    ("straight_through", "straight_through_wrong_side", lambda p, z: p + (z - z.detach())),
+    ("straight_through", "straight_through_sign", lambda p, z: z - (p - p.detach())),
+    ("unimix", "unimix_after", lambda x, share: F.softmax((1 - share) * x + share / x.shape[-1], -1)),
+    (
+        "unimix",
+        "unimix_detached",
+        lambda x, share: 0.0 * x + (F.softmax(x, -1).lerp(torch.full_like(x, 1 / x.shape[-1]), share)).detach(),
+    ),
+    ("unimix", "softmax_over_variables", lambda x, share: F.softmax(x, 1) * (1 - share) + share / x.shape[2]),
+    ("expected_gradient", "gradient_of_equal_choices", gradient_of_samples_that_agree),
+    ("expected_gradient", "gradient_of_the_middle", gradient_at_probabilities),
+    (
+        "price_of_independence",
+        "price_log_of_zero",
+        lambda joint: (joint * (joint.log() - joint.sum(1)[:, None].log() - joint.sum(2)[..., None].log())).sum((1, 2)),
+    ),
+    (
+        "price_of_independence",
+        "price_in_bits",
+        lambda joint: (
+            torch.xlogy(joint, joint / joint.sum(1)[:, None] / joint.sum(2)[..., None]).nan_to_num().sum((1, 2))
+            / math.log(2)
+        ),
+    ),
     ("symlog", "symlog_abs_missing", lambda x: torch.log(1 + x)),
     ("symlog", "symlog_sign_lost", lambda x: torch.log(1 + torch.abs(x))),
     ("symexp", "symexp_one_missing", lambda x: torch.exp(x.abs()) * x.sign()),

@@ -200,6 +200,31 @@ def _categorical_kl(mine: Function) -> list[Replacement]:
     return [Replacement(kl, "categorical_kl", categorical_kl)]
 
 
+def _categorical_sample(mine: Function) -> list[Replacement]:
+    def sample(self: OneHot) -> Any:
+        probabilities, _ = flatten_leading(self.probabilities.detach(), keep=2)
+        numbers = torch.rand_like(self.probabilities[..., :1])  # as many as the package draws
+        return mine(probabilities, numbers.reshape(probabilities.shape[:2])).reshape(self.probabilities.shape)
+
+    return [Replacement(OneHot, "sample", sample)]
+
+
+def _straight_through(mine: Function) -> list[Replacement]:
+    def rsample(self: OneHot) -> Any:
+        (probabilities, _), (drawn, _) = (flatten_leading(x, keep=2) for x in (self.probabilities, self.sample()))
+        return mine(probabilities, drawn).reshape(self.probabilities.shape)
+
+    return [Replacement(OneHot, "rsample", rsample)]
+
+
+def _unimix(mine: Function) -> list[Replacement]:
+    def mixed(cls: type[OneHot], logits: Tensor, unimix: float) -> OneHot:
+        given, _ = flatten_leading(logits, keep=2)
+        return cls(mine(given, unimix).reshape(logits.shape))
+
+    return [Replacement(OneHot, "mixed", classmethod(mixed))]
+
+
 def _kl_balance(mine: Function) -> list[Replacement]:
     package = kl.balanced_kl
 
@@ -429,6 +454,9 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "two_hot_mean": _two_hot_mean,
     "gaussian_kl": lambda mine: [Replacement(kl, "gaussian_kl", mine)],
     "categorical_kl": _categorical_kl,
+    "categorical_sample": _categorical_sample,
+    "straight_through": _straight_through,
+    "unimix": _unimix,
     "kl_balance": _kl_balance,
     "imagination": _imagination,
     "imagined_weight": _imagined_weight,
