@@ -33,6 +33,7 @@ SEEDS = (100, 101, 102, 103, 104)
 NEW = (200, 201, 202, 203, 204)
 NEWER = (500, 501, 502, 503, 504)
 NEWEST = (800, 801, 802, 803, 804)
+OF_MEMORY = (900, 901, 902, 903, 904)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "cartpole-v3-20k": Experiment("CartPole-v1", f"{V3} --steps 20000", "475 still at 20,000", NEWEST),
     "position-only-v3": Experiment(POSITION_ONLY, f"{V3} --steps 20000", "450 in 30,000", NEWEST),
     "position-only-guide": Experiment(POSITION_ONLY, "--steps 20000", "below 200"),
+    "position-only-memory": Experiment(POSITION_ONLY, "--steps 20000 --memory rssm", "450 in 20,000", OF_MEMORY),
     "pendulum-v3": Experiment("Pendulum-v1", f"{V3} --steps 15000", "-200 in 20,000", NEWEST),
     "acrobot-v3": Experiment("Acrobot-v1", f"{INSIDE} --steps 50000 --updates-per-step 0.1", "-90 in 50,000"),
     "catch-in-the-dark-v3": Experiment(

@@ -79,6 +79,7 @@ UNPRINTED: dict[str, dict[str, str]] = {
         "0.5001": "two probabilities that nearly agree, as an example",
         "0.4999": "two probabilities that nearly agree, as an example",
     },
+    "10": {"1,500": "updates of a longer run, of which the text says what it gave"},
 }
 
 MACHINE = re.compile(r"(?<![\w/.])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S*|[A-Z]:\\\S+|0x[0-9a-f]{8,}")

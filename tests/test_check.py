@@ -2,11 +2,13 @@
 
 import functools
 import itertools
+import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import gymnasium as gym
 import numpy as np
@@ -22,12 +24,13 @@ from wm_tutorial.check.asking import gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
 from wm_tutorial.data import Batch, Spaces, State, Trajectory
-from wm_tutorial.dynamics import FeedForward
+from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward
 from wm_tutorial.envs import Environments
 from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.mistakes.part import Answer
+from wm_tutorial.networks import BlockLinear
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
@@ -263,7 +266,113 @@ def n_step_of_package(reward: Tensor, discount: Tensor, value: Tensor, n: int) -
     return returns.lambda_returns(reward[:, :n], discount[:, :n], value[:, :n], 1.0)[:, 0]
 
 
+class Given(nn.Module):
+    """A layer that gives what it was made with, whatever it is asked."""
+
+    def __init__(self, given: Tensor) -> None:
+        super().__init__()
+        self.given = given
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.given
+
+
+def package_gated_update(memory: Tensor, reset: Tensor, candidate: Tensor, update: Tensor) -> Tensor:
+    """The gates of a unit of one block, as its network tells them."""
+    core = BlockGRU(memory.shape[-1], latent=1, action=1, hidden=1, blocks=1)
+    core.gates = Given(torch.cat([reset, candidate, update], -1).unsqueeze(-2))  # type: ignore[assignment]
+    return core.gated(memory, memory)
+
+
+def package_block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    layer = BlockLinear(*weight.shape)
+    given = {"weight": weight, "bias": bias}
+    return torch.func.functional_call(layer, given, (x.reshape(len(x), *weight.shape[:2]),)).flatten(1)
+
+
+def known_rssm(remember: Function, infer: Function) -> RSSM:
+    """An RSSM that remembers and infers as it is told."""
+    model = RSSM(BlockGRU(1, 1, 1, 1, blocks=1), 1, GaussianLatent(1), 1, hidden=1)
+    model.remember = lambda state, action: remember(state.memory, state.latent, action)  # type: ignore[method-assign]
+    model.posterior_given = lambda h, e: SimpleNamespace(sample=lambda: infer(h, e))  # type: ignore[assignment, method-assign, return-value]
+    model.prior_given = lambda memory: None  # type: ignore[assignment, method-assign, return-value]
+    return model
+
+
+def package_rssm_step(
+    memory: Tensor, latent: Tensor, action: Tensor, is_first: Tensor, embedding: Tensor, remember: Function,
+    infer: Function,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """One row of the package's loop over a sequence."""
+    state, _, _ = known_rssm(remember, infer).observe(
+        embedding[:, None], action[:, None], is_first[:, None], State(memory, latent)
+    )
+    return state.memory[:, 0], state.latent[:, 0]
+
+
+def package_observe_sequence(
+    embedding: Tensor, action: Tensor, is_first: Tensor, start: Tensor, before: Tensor, step: Function
+) -> Tensor:
+    """The whole state as the memory; the step forgets a second time, which changes nothing."""
+    rows = iter(zip(is_first.unbind(1), embedding.unbind(1), strict=True))
+
+    def remember(memory: Tensor, latent: Tensor, action: Tensor) -> Tensor:
+        return step(memory, action, *next(rows))
+
+    model = known_rssm(remember, lambda memory, embedding: memory[:, :0])
+    previous = torch.cat([before[:, None], action[:, :-1]], 1)
+    states, _, _ = model.observe(embedding, previous, is_first, State(start, start[:, :0]))
+    return states.memory
+
+
+def linear_probe_with_numpy(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
+    """By the normal equations of what is left when the means are taken away, in double precision."""
+    x, y = known.double().numpy(), wanted.double().numpy()
+    x0, y0 = x[:fitted].mean(0), y[:fitted].mean(0)
+    weights = np.linalg.solve((x[:fitted] - x0).T @ (x[:fitted] - x0), (x[:fitted] - x0).T @ (y[:fitted] - y0))
+    left = y[fitted:] - y0 - (x[fitted:] - x0) @ weights
+    return torch.from_numpy(1 - (left**2).mean(0) / y[fitted:].var(0)).to(wanted)
+
+
+@dataclass(frozen=True)
+class AlreadyDrawn(OneHot):
+    """A distribution whose sample is known."""
+
+    drawn: Tensor
+
+    def sample(self) -> Tensor:
+        return self.drawn
+
+
+def package_categorical_sample(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    with mock.patch.object(torch, "rand_like", return_value=numbers.unsqueeze(-1)):
+        return OneHot(probabilities).sample()
+
+
+def gradient_of_table(logits: Tensor, function: Function) -> Tensor:
+    """The expectation as a table of all choices, one axis for each variable, that is summed axis by axis."""
+    rows, variables, classes = logits.shape
+    leaf = logits.clone().requires_grad_()
+    grids = torch.meshgrid(*[torch.arange(classes)] * variables, indexing="ij")
+    choices = F.one_hot(torch.stack(grids, -1), classes).to(logits).reshape(-1, 1, variables, classes)
+    table = torch.stack([function(z.expand_as(logits)) for z in choices], 1).reshape(rows, *[classes] * variables)
+    for s in reversed(range(variables)):
+        table = (table * leaf[:, s].softmax(-1).reshape(rows, *[1] * s, classes)).sum(-1)
+    return torch.autograd.grad(table.sum(), leaf)[0]
+
+
+def price_as_mutual_information(joint: Tensor) -> Tensor:
+    """Only over what happens: joint ln(joint / product)."""
+    product = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True)
+    return torch.where(joint > 0, joint * (joint / product.clamp(min=1e-30)).clamp(min=1e-30).log(), 0.0).sum((1, 2))
+
+
 PACKAGE = {
+    "categorical_sample": package_categorical_sample,
+    "straight_through": lambda probabilities, drawn: AlreadyDrawn(probabilities, drawn).rsample(),
+    "unimix": lambda logits, share: OneHot.mixed(logits, share).probabilities,
+    "expected_gradient": gradient_of_table,
+    "price_of_independence": price_as_mutual_information,
     "symlog": transforms.symlog,
     "symexp": transforms.symexp,
     "two_hot": package_two_hot,
@@ -299,6 +408,11 @@ PACKAGE = {
     "episode_returns": lambda *given: episode_returns_by_differences(*given),
     "fair_mean": lambda *given: fair_mean_in_one_pass(*given),
     "updates_due": package_updates_due,
+    "gated_update": package_gated_update,
+    "block_linear": package_block_linear,
+    "rssm_step": package_rssm_step,
+    "observe_sequence": package_observe_sequence,
+    "linear_probe": linear_probe_with_numpy,
 }
 
 
@@ -618,6 +732,83 @@ def updates_due_with_integers(steps: Tensor, prefill: int, ratio: float, batch: 
     return torch.tensor([max(0, s - prefill) * int(ratio) // (batch * length) for s in steps.tolist()])
 
 
+def block_linear_as_one_matrix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A full matrix that is zero outside of its blocks."""
+    return x @ torch.block_diag(*weight) + bias.flatten()
+
+
+def block_linear_in_a_loop(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    pieces = x.split(weight.shape[1], dim=1)
+    return torch.hstack([F.linear(p, w.T, b) for p, w, b in zip(pieces, weight, bias, strict=True)])
+
+
+def rssm_step_by_product(
+    memory: Tensor, latent: Tensor, action: Tensor, is_first: Tensor, embedding: Tensor, remember: Function,
+    infer: Function,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    keep = 1 - is_first.to(memory)[:, None]
+    h = remember(memory * keep, latent * keep, action * keep)
+    return h, infer(h, embedding)
+
+
+def observe_sequence_by_index(
+    embedding: Tensor, action: Tensor, is_first: Tensor, start: Tensor, before: Tensor, step: Function
+) -> Tensor:
+    states = [start]
+    for t in range(embedding.shape[1]):
+        taken = before if t == 0 else action[:, t - 1]
+        states.append(step(states[-1], taken, is_first[:, t], embedding[:, t]))
+    return torch.stack(states[1:], dim=1)
+
+
+def linear_probe_by_inverse(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
+    x = F.pad(known, (0, 1), value=1.0).double()
+    y = wanted.double()
+    guess = x[fitted:] @ (torch.linalg.pinv(x[:fitted]) @ y[:fitted])
+    return (1 - ((guess - y[fitted:]) ** 2).mean(0) / y[fitted:].var(0, unbiased=False)).to(wanted)
+
+
+def sample_in_a_loop(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    answer = torch.zeros_like(probabilities)
+    for b, s in itertools.product(*map(range, numbers.shape)):
+        k, above = 0, probabilities[b, s, 0].item()
+        while above <= numbers[b, s] and k < probabilities.shape[2] - 1:
+            k += 1
+            above += probabilities[b, s, k].item()
+        answer[b, s, k] = 1
+    return answer
+
+
+def sample_by_search(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    found = torch.searchsorted(probabilities.cumsum(-1), numbers.unsqueeze(-1), right=True)
+    classes = probabilities.shape[-1]
+    return torch.eye(classes, dtype=probabilities.dtype)[found.squeeze(-1).clamp(max=classes - 1)]
+
+
+class StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, drawn: Tensor) -> Tensor:
+        return drawn.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slope: Tensor) -> Any:
+        return slope[0], None
+
+
+def gradient_in_a_loop(logits: Tensor, function: Function) -> Tensor:
+    leaf, total = logits.clone().requires_grad_(), torch.zeros(())
+    rows, variables, classes = logits.shape
+    for choice in itertools.product(range(classes), repeat=variables):
+        z, chance = torch.zeros_like(logits), torch.ones(rows, dtype=logits.dtype)
+        for s, k in enumerate(choice):
+            z[:, s, k] = 1
+            chance = chance * F.softmax(leaf[:, s], -1)[:, k]
+        total = total + (chance * function(z)).sum()
+    total.backward()
+    assert leaf.grad is not None
+    return leaf.grad
+
+
 def return_range_sorted(range_: Tensor, given: Tensor, decay: float) -> Tensor:
     """Percentiles by hand: the place between two of the sorted returns."""
     in_order = sorted(given.flatten().tolist())
@@ -630,6 +821,24 @@ def return_range_sorted(range_: Tensor, given: Tensor, decay: float) -> Tensor:
 
 
 EQUIVALENT: list[tuple[str, Function]] = [
+    ("categorical_sample", sample_in_a_loop),
+    ("categorical_sample", sample_by_search),
+    ("straight_through", lambda p, z: (z - p).detach() + p),
+    ("straight_through", StraightThrough.apply),
+    ("unimix", lambda x, share: torch.lerp(x.softmax(-1), torch.full_like(x, 1 / x.shape[-1]), share)),
+    ("unimix", lambda x, share: x.softmax(-1) + share * (torch.ones_like(x) / x.shape[2] - x.softmax(-1))),
+    ("expected_gradient", gradient_in_a_loop),
+    (
+        "price_of_independence",
+        lambda joint: torch.stack(
+            [
+                sum(
+                    x * math.log(x / (t.sum(1)[i] * t.sum(0)[j])) for i, r in enumerate(t) for j, x in enumerate(r) if x
+                )
+                for t in joint.double()
+            ]
+        ).to(joint),
+    ),
     ("symlog", lambda x: torch.sign(x) * torch.log(1 + torch.abs(x))),
     ("symlog", lambda x: torch.where(x > 0, torch.log1p(x.clamp(min=0)), -torch.log1p((-x).clamp(min=0)))),
     ("symlog", lambda x: torch.asinh(x / 2 / (1 + abs(x)).sqrt()) * 2),
@@ -705,8 +914,28 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("episode_returns", episode_returns_by_differences),
     ("episode_returns", episode_returns_by_slices),
     ("alignment", alignment_by_index),
+    ("bandit_gradient", lambda logits, r: torch.func.grad(lambda x: (x.softmax(-1) * r).sum())(logits)),
+    ("bandit_gradient", lambda logits, r: (p := logits.softmax(-1)) * r - p * torch.einsum("ba,ba->b", p, r)[:, None]),
+    (
+        "policy_loss",
+        lambda logits, action, returns, value, w, scale: (
+            (pi := torch.distributions.Categorical(logits=logits))
+            and -w.detach() * (pi.log_prob(action.argmax(-1)) * (returns - value).detach() + scale * pi.entropy())
+        ),
+    ),
+    (
+        "critic_loss",
+        lambda v, target, w: w.detach() * torch.nn.functional.mse_loss(v[:, 0], target.detach(), reduction="none"),
+    ),
     ("fair_mean", fair_mean_in_one_pass),
     ("updates_due", updates_due_with_integers),
+    ("gated_update", lambda h, r, c, u: h + torch.sigmoid(u - 1) * ((c * r.sigmoid()).tanh() - h)),
+    ("gated_update", lambda h, r, c, u: torch.lerp(h, torch.tanh(c / (1 + torch.exp(-r))), (u - 1).sigmoid())),
+    ("block_linear", block_linear_as_one_matrix),
+    ("block_linear", block_linear_in_a_loop),
+    ("rssm_step", rssm_step_by_product),
+    ("observe_sequence", observe_sequence_by_index),
+    ("linear_probe", linear_probe_by_inverse),
     ("two_hot_slope", lambda logits, x, bins: torch.softmax(logits, 1) - two_hot_as_hats(x, bins)),
     ("two_hot_slope", lambda logits, x, bins: logits.exp() / logits.exp().sum(1, True) - two_hot_in_a_loop(x, bins)),
     ("return_range", return_range_sorted),
@@ -920,6 +1149,60 @@ def prior_inputs_rolled(latent: Tensor, action: Tensor, is_first: Tensor, start:
     return torch.roll(latent, 1, dims=1) * keep, action * keep
 
 
+def block_linear_interleaved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    blocks = len(weight)
+    return torch.hstack([x[:, g::blocks] @ weight[g] + bias[g] for g in range(blocks)])
+
+
+def rssm_step_that_keeps_the_action(
+    memory: Tensor, latent: Tensor, action: Tensor, is_first: Tensor, embedding: Tensor, remember: Function,
+    infer: Function,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    keep = (~is_first).to(memory)[:, None]
+    h = remember(keep * memory, keep * latent, action)
+    return h, infer(h, embedding)
+
+
+def rssm_step_that_reuses_a_name(
+    memory: Tensor, latent: Tensor, action: Tensor, is_first: Tensor, embedding: Tensor, remember: Function,
+    infer: Function,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    memory, latent, action = (torch.where(is_first[:, None], 0.0, x).to(x) for x in (memory, latent, action))
+    return remember(memory, latent, action), infer(memory, embedding)
+
+
+def observe_sequence_without_shift(
+    embedding: Tensor, action: Tensor, is_first: Tensor, start: Tensor, before: Tensor, step: Function
+) -> Tensor:
+    states = []
+    for t in range(embedding.shape[1]):
+        start = step(start, action[:, t], is_first[:, t], embedding[:, t])
+        states.append(start)
+    return torch.stack(states, 1)
+
+
+def observe_sequence_appending_first(
+    embedding: Tensor, action: Tensor, is_first: Tensor, start: Tensor, before: Tensor, step: Function
+) -> Tensor:
+    states, state = [], start
+    for t in range(embedding.shape[1]):
+        states.append(state)
+        state = step(state, action[:, t - 1] if t else before, is_first[:, t], embedding[:, t])
+    return torch.stack(states, 1)
+
+
+def linear_probe_on_its_own_rows(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
+    x, y = F.pad(known[:fitted], (0, 1), value=1.0), wanted[:fitted]
+    left = y - x @ torch.linalg.lstsq(x, y).solution
+    return 1 - (left**2).mean(0) / y.var(0, unbiased=False)
+
+
+def linear_probe_through_zero(known: Tensor, wanted: Tensor, fitted: int) -> Tensor:
+    weights = torch.linalg.pinv(known[:fitted]) @ wanted[:fitted]
+    left, there = wanted[fitted:] - known[fitted:] @ weights, wanted[fitted:]
+    return 1 - (left**2).mean(0) / ((there - there.mean(0)) ** 2).mean(0)
+
+
 def prior_inputs_start_again(latent: Tensor, action: Tensor, is_first: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """A loop over rows in which `start` stands for the beginning of an episode."""
     state, states = start, []
@@ -957,7 +1240,55 @@ def step_by_rule(rule: Function) -> Function:
     return lambda z, a, net: rule(*net(torch.hstack([z, a])).tensor_split(2, dim=1))
 
 
+def gradient_of_samples_that_agree(logits: Tensor, function: Function) -> Tensor:
+    leaf, total = logits.clone().requires_grad_(), torch.zeros(())
+    for k in range(logits.shape[-1]):
+        z = torch.zeros_like(logits)
+        z[..., k] = 1
+        total = total + (leaf.softmax(-1)[..., k].prod(-1) * function(z)).sum()
+    return torch.autograd.grad(total, leaf)[0]
+
+
+def gradient_at_probabilities(logits: Tensor, function: Function) -> Tensor:
+    leaf = logits.clone().requires_grad_()
+    function(F.softmax(leaf, dim=-1)).sum().backward()
+    assert leaf.grad is not None
+    return leaf.grad
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
+    ("categorical_sample", "mode_for_sample", lambda p, u: F.one_hot(p.max(-1).indices, p.shape[-1]).to(p.dtype)),
+    (
+        "categorical_sample",
+        "sample_over_variables",
+        lambda p, u: F.one_hot((p.cumsum(1) <= u[:, :, None]).sum(2).clamp(max=2), 3).to(p.dtype),
+    ),
+    ("categorical_sample", "sample_all_from_there", lambda p, u: 1.0 * (p.cumsum(-1) > u[..., None]).to(p.dtype)),
+    ("straight_through", "sample_without_gradient", lambda p, z: z.detach() + (p - p)),
+    ("straight_through", "straight_through_wrong_side", lambda p, z: p + (z - z.detach())),
+    ("straight_through", "straight_through_sign", lambda p, z: z - (p - p.detach())),
+    ("unimix", "unimix_after", lambda x, share: F.softmax((1 - share) * x + share / x.shape[-1], -1)),
+    (
+        "unimix",
+        "unimix_detached",
+        lambda x, share: 0.0 * x + (F.softmax(x, -1).lerp(torch.full_like(x, 1 / x.shape[-1]), share)).detach(),
+    ),
+    ("unimix", "softmax_over_variables", lambda x, share: F.softmax(x, 1) * (1 - share) + share / x.shape[2]),
+    ("expected_gradient", "gradient_of_equal_choices", gradient_of_samples_that_agree),
+    ("expected_gradient", "gradient_of_the_middle", gradient_at_probabilities),
+    (
+        "price_of_independence",
+        "price_log_of_zero",
+        lambda joint: (joint * (joint.log() - joint.sum(1)[:, None].log() - joint.sum(2)[..., None].log())).sum((1, 2)),
+    ),
+    (
+        "price_of_independence",
+        "price_in_bits",
+        lambda joint: (
+            torch.xlogy(joint, joint / joint.sum(1)[:, None] / joint.sum(2)[..., None]).nan_to_num().sum((1, 2))
+            / math.log(2)
+        ),
+    ),
     ("symlog", "symlog_abs_missing", lambda x: torch.log(1 + x)),
     ("symlog", "symlog_sign_lost", lambda x: torch.log(1 + torch.abs(x))),
     ("symexp", "symexp_one_missing", lambda x: torch.exp(x.abs()) * x.sign()),
@@ -1266,6 +1597,25 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("updates_due", "negative_before_learning", lambda s, p, r, b, t: ((s - p) * r / (b * t)).floor().long()),
     ("updates_due", "rounded_up", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r / (b * t)).round().long()),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s * r / (b * t)).floor().long()),
+    (
+        "gated_update",
+        "update_inverted",
+        lambda h, r, c, u: (z := (u - 1).sigmoid()) * h + (1 - z) * (r.sigmoid() * c).tanh(),
+    ),
+    ("gated_update", "candidate_without_reset", lambda h, r, c, u: h + (u - 1).sigmoid() * (c.tanh() - h)),
+    ("block_linear", "blocks_interleaved", block_linear_interleaved),
+    (
+        "block_linear",
+        "block_transposed",
+        lambda x, w, b: torch.hstack([F.linear(p, m, c) for p, m, c in zip(x.chunk(len(w), 1), w, b, strict=True)]),
+    ),
+    ("rssm_step", "reset_missing", lambda h, z, a, first, e, remember, infer: (n := remember(h, z, a), infer(n, e))),
+    ("rssm_step", "action_not_reset", rssm_step_that_keeps_the_action),
+    ("rssm_step", "posterior_from_memory_before", rssm_step_that_reuses_a_name),
+    ("observe_sequence", "action_departing", observe_sequence_without_shift),
+    ("observe_sequence", "states_one_row_late", observe_sequence_appending_first),
+    ("linear_probe", "probe_judged_where_fitted", linear_probe_on_its_own_rows),
+    ("linear_probe", "probe_without_constant", linear_probe_through_zero),
     ("updates_due", "ratio_per_update", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r).floor().long()),
     ("two_hot_slope", "slope_reversed", lambda logits, x, bins: two_hot_as_hats(x, bins) - logits.softmax(1)),
     ("two_hot_slope", "slope_in_two_bins", lambda logits, x, bins: torch.where(

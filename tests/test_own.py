@@ -18,13 +18,16 @@ from wm_tutorial.trainer import Trainer
 
 GUIDE = make_config("guide", prefill=100, sequence_length=8, batch_size=4, steps=1000)
 V3 = make_config("dreamer_v3", "nano", prefill=100, sequence_length=8, batch_size=4, bins=15, steps=1000)
+MEMORY = make_config("guide", memory="rssm", prefill=100, sequence_length=8, batch_size=4, steps=1000)
 # The parts that each agent has a place for.
 OF_GUIDE = {
     "symlog", "symexp", "sample", "dynamics_step", "prior_inputs", "continue_loss", "continue_target", "gaussian_kl",
     "kl_balance", "imagination", "imagined_weight", "lambda_returns", "return_range", "scaled_advantage", "policy_loss",
     "critic_loss", "alignment", "replay_sample", "updates_due",
 }  # fmt: skip
-OF_V3 = {"two_hot", "two_hot_mean", "categorical_kl"}
+OF_V3 = {"two_hot", "two_hot_mean", "categorical_kl", "categorical_sample", "straight_through", "unimix"}
+OF_MEMORY = {"gated_update", "block_linear", "rssm_step", "observe_sequence"}
+ALL = OF_GUIDE | OF_V3 | OF_MEMORY
 
 
 def learned(config: Any, updates: int = 3) -> tuple[Trainer, list[dict[str, float]]]:
@@ -40,10 +43,10 @@ def weights(trainer: Trainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.agent.parameters()])
 
 
-@pytest.mark.parametrize("name", sorted(OF_GUIDE | OF_V3))
+@pytest.mark.parametrize("name", sorted(ALL))
 def test_a_finished_part_makes_the_same_first_update_as_the_packages(name: str) -> None:
     """Same rows, same losses, and after one update parameters that differ by rounding only."""
-    config = V3 if name in OF_V3 else GUIDE
+    config = V3 if name in OF_V3 else MEMORY if name in OF_MEMORY else GUIDE
     function = PARTS[name].right if name != "replay_sample" else same_rows
     with own.parts(imagined_weight=PARTS["imagined_weight"].right):  # the readable path, for both
         theirs, told = learned(config, updates=1)
@@ -68,16 +71,33 @@ def same_rows(is_first: Any, added: int, batch: int, length: int, rng: Any) -> A
 
 
 def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.CaptureFixture[str]) -> None:
-    runs = []
-    for _ in range(2):
-        with own.parts(**own.finished()):
-            runs.append(learned(GUIDE))
-    (one, said), (other, told) = runs
-    assert said == told and torch.equal(weights(one), weights(other))
-    assert set(own.PLACES) == OF_GUIDE | OF_V3
-    # symexp is for looking at dreams, and kl_balance computes the divergence itself
-    idle = "Not asked for by this agent: symexp, two_hot, two_hot_mean, gaussian_kl, categorical_kl.\n"
-    assert capsys.readouterr().out == 2 * idle
+    for config, of_memory in ((GUIDE, OF_MEMORY), (MEMORY, {"dynamics_step", "prior_inputs"})):
+        runs = []
+        for _ in range(2):
+            with own.parts(**own.finished()):
+                runs.append(learned(config))
+        (one, said), (other, told) = runs
+        assert said == told and torch.equal(weights(one), weights(other))
+        # symexp is for looking at dreams, and kl_balance computes the divergence itself
+        idle = {"symexp", "two_hot", "two_hot_mean", "gaussian_kl", "categorical_kl", "straight_through"} | of_memory
+        named = ", ".join(name for name in own.PLACES if name in idle)
+        assert capsys.readouterr().out == 2 * f"Not asked for by this agent: {named}.\n"
+    assert set(own.PLACES) == ALL
+
+
+def test_a_step_and_a_sequence_of_ones_own_work_together_in_whatever_order_they_are_given() -> None:
+    """The sequence goes through the step, neither is idle, and the losses are the package's."""
+    mine = {name: own.Counted(PARTS[name].right) for name in ("observe_sequence", "rssm_step")}
+    with own.parts(imagined_weight=PARTS["imagined_weight"].right):  # the readable path
+        trainer, told = learned(MEMORY, updates=1)
+    with own.parts(imagined_weight=PARTS["imagined_weight"].right, **mine):
+        checked = {name: counted.calls for name, counted in mine.items()}
+        _, said = learned(MEMORY, updates=1)
+    asked = {name: counted.calls - checked[name] for name, counted in mine.items()}
+    collected = trainer.replay.added
+    assert asked == {"observe_sequence": 1, "rssm_step": MEMORY.sequence_length + collected}  # while acting, too
+    for metric, value in told[0].items():
+        assert said[0][metric] == pytest.approx(value, rel=1e-4, abs=1e-5), metric
 
 
 def test_what_a_reader_changes_is_what_the_agent_does() -> None:

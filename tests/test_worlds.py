@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from wm_tutorial.errors import InputError
 from wm_tutorial.worlds import (
     Corridor,
+    Fork,
     LinearGaussian,
     LinearSystem,
     fixed_point,
@@ -31,6 +32,8 @@ WORLDS: list[tuple[str, dict[str, Any]]] = [
     ("wm_tutorial/LinearGaussian-v0", {"hidden_velocity": True}),
     ("wm_tutorial/Corridor-v0", {}),
     ("wm_tutorial/Corridor-v0", {"length": 3, "slip": 0.0}),
+    ("wm_tutorial/Fork-v0", {}),
+    ("wm_tutorial/Fork-v0", {"right": 0.9}),
 ]
 STANDARD_ERRORS = 4.0  # seeds are fixed, so a test that passes once passes always
 
@@ -596,3 +599,51 @@ def test_tables_that_do_not_fit_are_refused(change: dict[str, Any], words: str) 
         arguments.pop("policy")
         with pytest.raises(InputError, match=words):
             value_iteration(**arguments)
+
+
+# --- The fork ---------------------------------------------------------------------------------------------------------
+
+
+def roads(right: float, episodes: int = 2000) -> Array:
+    """The side in every row of many episodes, each with its own seed and its own actions: (episodes, 6)."""
+    env = Fork(right)
+    env.reset(seed=4)
+    env.action_space.seed(0)
+    sides = np.zeros((episodes, Fork.ROWS))
+    for i in range(episodes):
+        rows = [env.reset()[0]]
+        while len(rows) < Fork.ROWS:
+            observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            rows.append(observation)
+            assert not truncated and terminated == (len(rows) == Fork.ROWS)
+            assert reward == (terminated and observation[1] == 1)
+        np.testing.assert_allclose(np.stack(rows)[:, 0], np.arange(Fork.ROWS) / (Fork.ROWS - 1), atol=1e-6)
+        sides[i] = np.stack(rows)[:, 1]
+    return sides
+
+
+@pytest.mark.parametrize("right", [0.0, 0.5, 0.9])
+def test_the_road_forks_once_and_nobody_is_in_the_middle(right: float) -> None:
+    sides = roads(right)
+    assert not sides[:, : Fork.FORKED].any()
+    assert (np.abs(sides[:, Fork.FORKED :]) == 1).all() and (sides[:, Fork.FORKED :].std(1) == 0).all()
+    error = np.sqrt(right * (1 - right) / len(sides))
+    assert abs((sides[:, -1] == 1).mean() - right) <= STANDARD_ERRORS * error
+
+
+@pytest.mark.parametrize(("right", "news"), [(0.5, np.log(2)), (0.9, 0.3250829733914482), (1.0, 0.0)])
+def test_the_news_of_the_fork_is_the_entropy_of_its_coin(right: float, news: float) -> None:
+    assert Fork(right).news == pytest.approx(news)
+
+
+@pytest.mark.parametrize("right", [-0.1, 1.1, float("nan")])
+def test_a_fork_needs_a_probability(right: float) -> None:
+    with pytest.raises(InputError, match=r"it is a probability, from 0 \(never\) to 1 \(always\)"):
+        Fork(right)
+
+
+def test_a_fork_has_two_actions() -> None:
+    env = Fork()
+    env.reset(seed=0)
+    with pytest.raises(InputError, match="it must be the integer 0 or 1"):
+        env.step(np.int64(2))

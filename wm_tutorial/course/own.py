@@ -29,15 +29,15 @@ from wm_tutorial import actor_critic, imagination, kl, returns, transforms
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import Config
-from wm_tutorial.data import Array, Batch, Row, State, Trajectory
-from wm_tutorial.dynamics import FeedForward, executed
+from wm_tutorial.data import Array, Batch, Row, State, Trajectory, stack
+from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
 from wm_tutorial.envs import Environments
 from wm_tutorial.errors import InputError
 from wm_tutorial.heads import Bernoulli, SquaredError
 from wm_tutorial.latents import Distribution, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.part import Function
-from wm_tutorial.networks import flatten_leading
+from wm_tutorial.networks import BlockLinear, flatten_leading
 from wm_tutorial.parts import Replacement, replaced
 from wm_tutorial.replay import Replay
 from wm_tutorial.returns import ReturnNormalizer
@@ -58,9 +58,10 @@ def parts(**functions: Function) -> Iterator[None]:
     """
     used = {name: Counted(function) for name, function in functions.items()}
     replacements = []
-    for name, function in functions.items():
-        if name not in PLACES:
-            raise InputError(f"{name!r} has no place in the agent; these parts have one: {', '.join(PLACES)}.")
+    if unknown := [name for name in functions if name not in PLACES]:
+        raise InputError(f"{unknown[0]!r} has no place in the agent; these parts have one: {', '.join(PLACES)}.")
+    for name in (name for name in PLACES if name in functions):  # a sequence stands over the step that it takes
+        function = functions[name]
         with contextlib.redirect_stdout(io.StringIO()) as said:
             right = examine(PARTS[name], function)
         if not right:
@@ -198,6 +199,31 @@ def _categorical_kl(mine: Function) -> list[Replacement]:
         return mine(posterior, prior, 0.0).reshape(leading)
 
     return [Replacement(kl, "categorical_kl", categorical_kl)]
+
+
+def _categorical_sample(mine: Function) -> list[Replacement]:
+    def sample(self: OneHot) -> Any:
+        probabilities, _ = flatten_leading(self.probabilities.detach(), keep=2)
+        numbers = torch.rand_like(self.probabilities[..., :1])  # as many as the package draws
+        return mine(probabilities, numbers.reshape(probabilities.shape[:2])).reshape(self.probabilities.shape)
+
+    return [Replacement(OneHot, "sample", sample)]
+
+
+def _straight_through(mine: Function) -> list[Replacement]:
+    def rsample(self: OneHot) -> Any:
+        (probabilities, _), (drawn, _) = (flatten_leading(x, keep=2) for x in (self.probabilities, self.sample()))
+        return mine(probabilities, drawn).reshape(self.probabilities.shape)
+
+    return [Replacement(OneHot, "rsample", rsample)]
+
+
+def _unimix(mine: Function) -> list[Replacement]:
+    def mixed(cls: type[OneHot], logits: Tensor, unimix: float) -> OneHot:
+        given, _ = flatten_leading(logits, keep=2)
+        return cls(mine(given, unimix).reshape(logits.shape))
+
+    return [Replacement(OneHot, "mixed", classmethod(mixed))]
 
 
 def _kl_balance(mine: Function) -> list[Replacement]:
@@ -374,6 +400,67 @@ def _updates_due(mine: Function) -> list[Replacement]:
     return [Replacement(Trainer, "updates_due", property(updates_due))]
 
 
+def _gated_update(mine: Function) -> list[Replacement]:
+    def gated(self: BlockGRU, memory: Tensor, mixed: Tensor) -> Any:
+        told = self.gates(self.split(mixed)).chunk(3, dim=-1)  # each (B, blocks, D / blocks)
+        return mine(memory, *(gate.flatten(-2) for gate in told))
+
+    return [Replacement(BlockGRU, "gated", gated)]
+
+
+def _block_linear(mine: Function) -> list[Replacement]:
+    def forward(self: BlockLinear, x: Tensor) -> Any:
+        flat, leading = flatten_leading(x, keep=2)
+        return mine(flat.flatten(-2), self.weight, self.bias).reshape(*leading, *self.bias.shape)
+
+    return [Replacement(BlockLinear, "forward", forward)]
+
+
+def _rssm_step(mine: Function) -> list[Replacement]:
+    def step(
+        self: RSSM, state: State, action: Tensor, is_first: Tensor, embedding: Tensor, greedy: bool = False
+    ) -> State:
+        def remember(memory: Tensor, latent: Tensor, action: Tensor) -> Tensor:
+            return self.remember(State(memory, latent), action)
+
+        def infer(memory: Tensor, embedding: Tensor) -> Tensor:
+            posterior = self.posterior_given(memory, embedding)
+            return posterior.mode if greedy else posterior.sample()
+
+        return State(*mine(state.memory, state.latent, action, is_first, embedding, remember, infer))
+
+    def observe(
+        self: RSSM, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
+    ) -> tuple[State, Distribution, Distribution]:
+        state, states = start, []
+        for t in range(embedding.shape[1]):
+            state = self.step(state, action[:, t], is_first[:, t], embedding[:, t])
+            states.append(state)
+        return _with_beliefs(self, stack(states, dim=1), embedding)
+
+    return [Replacement(RSSM, "step", step), Replacement(RSSM, "observe", observe)]
+
+
+def _with_beliefs(self: RSSM, states: State, embedding: Tensor) -> tuple[State, Distribution, Distribution]:
+    """States (B, T) with the posterior and the prior of each."""
+    return states, self.posterior_given(states.memory, embedding), self.prior_given(states.memory)
+
+
+def _observe_sequence(mine: Function) -> list[Replacement]:
+    def observe(
+        self: RSSM, embedding: Tensor, action: Tensor, is_first: Tensor, start: State
+    ) -> tuple[State, Distribution, Distribution]:
+        def step(feature: Tensor, previous: Tensor, first: Tensor, embedded: Tensor) -> Tensor:
+            return self.step(State.split(feature, self.memory_size), previous, first, embedded).feature
+
+        # column t of `action` is a_{t-1}; what was chosen in the last row has not led anywhere yet
+        chosen = torch.cat([action[:, 1:], torch.zeros_like(action[:, :1])], 1)
+        features = mine(embedding, chosen, is_first, start.feature, action[:, 0], step)
+        return _with_beliefs(self, State.split(features, self.memory_size), embedding)
+
+    return [Replacement(RSSM, "observe", observe)]
+
+
 PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "symlog": lambda mine: [Replacement(transforms, "symlog", mine)],
     "symexp": lambda mine: [Replacement(transforms, "symexp", mine)],
@@ -386,6 +473,9 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "two_hot_mean": _two_hot_mean,
     "gaussian_kl": lambda mine: [Replacement(kl, "gaussian_kl", mine)],
     "categorical_kl": _categorical_kl,
+    "categorical_sample": _categorical_sample,
+    "straight_through": _straight_through,
+    "unimix": _unimix,
     "kl_balance": _kl_balance,
     "imagination": _imagination,
     "imagined_weight": _imagined_weight,
@@ -397,5 +487,9 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "alignment": _alignment,
     "replay_sample": _replay_sample,
     "updates_due": _updates_due,
+    "gated_update": _gated_update,
+    "block_linear": _block_linear,
+    "rssm_step": _rssm_step,
+    "observe_sequence": _observe_sequence,
 }
 DRAWS = ("replay_sample", "sample", "imagination")

@@ -10,14 +10,18 @@ from wm_tutorial.mistakes import (
     acting,
     alignment,
     balance,
+    categorical,
     critic,
     dynamics,
+    enumeration,
     episodes,
     heads,
     horizon,
     imagination,
     kl,
     latents,
+    linear,
+    memory,
     policy,
     replay,
     returns,
@@ -32,8 +36,8 @@ from wm_tutorial.mistakes.part import Mistake, Part
 __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 
 AREAS = (
-    alignment, returns, episodes, kl, balance, latents, dynamics, horizon, heads, transforms, scale, imagination,
-    weights, policy, critic, replay, training, acting,
+    alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
+    scale, imagination, weights, policy, critic, replay, training, acting, memory, linear,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}

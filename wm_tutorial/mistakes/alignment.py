@@ -12,6 +12,7 @@ from wm_tutorial.data import Batch, State
 from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, NAVIX, Bug, Replaces
 from wm_tutorial.mistakes.heads import CONTINUE_TARGET
 from wm_tutorial.mistakes.inputs import uniform
+from wm_tutorial.mistakes.memory import OBSERVE_SEQUENCE, observe_departing
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, of_wrong
 from wm_tutorial.world_model import WorldModel
 
@@ -322,11 +323,18 @@ BUGS = (
         source="https://github.com/danijar/dreamer/issues/8", breaks="world_model.WorldModel.observe, a_{t-1}",
         caught_by=(EXPECTS, "test_world_model.py::test_no_loss_uses_the_action_that_has_not_led_anywhere_yet"),
         replaces=observing(ACTION_DEPARTING),
-        forms={ALIGNMENT: Mistake(
-            "previous_action is the action chosen in this row; it must be the one that led to it.",
-            "the two columns hold the same numbers, one row apart.",
-            (edited(ACTION_DEPARTING),),
-        )},
+        forms={
+            ALIGNMENT: Mistake(
+                "previous_action is the action chosen in this row; it must be the one that led to it.",
+                "the two columns hold the same numbers, one row apart.",
+                (edited(ACTION_DEPARTING),),
+            ),
+            OBSERVE_SEQUENCE: Mistake(
+                "row t is given a_t, which was chosen after seeing it; a_{t-1} led to it.",
+                "both stand in row t of what is stored; only one of them can have caused what the row shows.",
+                (observe_departing,),
+            ),
+        },
     ),
     Bug(
         name="action_late",

@@ -77,6 +77,24 @@ CRITIC_LOSS = Part(
             "many texts do, so that the derivative has no 2; here it is left out, to compare numbers.",
             (_critic_loss(lambda error: 0.5 * error**2),),
         ),
+        "error_clipped": Mistake(
+            "large errors count linearly (Huber's loss): the critic learns something between mean and median.",
+            "DQN clips errors so, and Huber's loss is known to be robust; a return is to be met on average.",
+            (lambda value, target, weight: weight.detach() * torch.nn.functional.smooth_l1_loss(
+                value.squeeze(-1), target.detach(), reduction="none"),
+             lambda value, target, weight: 2.0 * weight.detach() * torch.nn.functional.huber_loss(
+                value.squeeze(-1), target.detach(), reduction="none")),
+        ),
+        "minus_forgotten": Mistake(
+            "the sign is the other one: the critic is driven away from the returns.",
+            "the actor's loss begins with a minus; the critic's is an error, to be made small.",
+            (lambda *given: -right_critic_loss(*given),),
+        ),
+        "averaged_too_early": Mistake(
+            "the squared errors are averaged before they are weighted.",
+            "mse_loss averages unless it is told reduction='none'.",
+            (lambda value, target, weight: weight.detach() * ((value.squeeze(-1) - target.detach()) ** 2).mean(),),
+        ),
         "value_detached": Mistake(
             "no gradient reaches the value: the critic never learns.",
             "the wrong side was detached.",

@@ -12,6 +12,7 @@ from wm_tutorial.kl import balanced_kl as right_balanced_kl
 from wm_tutorial.kl import gaussian_kl as right_gaussian_kl
 from wm_tutorial.latents import CategoricalLatent, Categoricals, Distribution
 from wm_tutorial.mistakes.bug import GUIDE, TORCHRL, Bug, Replaces, in_the_place_of
+from wm_tutorial.mistakes.categorical import UNIMIX, without_share
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, of_wrong
 
@@ -478,6 +479,10 @@ BUGS = (
             "no share of the uniform distribution is mixed in.",
             "softmax already gives probabilities; but one that reaches 0 makes the divergence infinite.",
             (_mixed_by(_unmixed),),
+        ), UNIMIX: Mistake(
+            "no share of the uniform distribution is mixed in.",
+            "softmax already gives probabilities; but one that reaches 0 makes the divergence infinite.",
+            (without_share,),
         )},
     ),
 )  # fmt: skip

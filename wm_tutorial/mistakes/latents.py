@@ -5,6 +5,13 @@ from torch import Tensor
 
 from wm_tutorial.latents import Categoricals, Gaussian
 from wm_tutorial.mistakes.bug import DREAMER_V3, Bug
+from wm_tutorial.mistakes.categorical import (
+    CATEGORICAL_SAMPLE,
+    STRAIGHT_THROUGH,
+    favourite,
+    right_straight_through,
+    without_gradient,
+)
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, differentiate
 from wm_tutorial.parts import Replacement
@@ -340,6 +347,10 @@ BUGS = (
             "the sample carries no gradient, so decoder and rewards teach the encoder nothing.",
             "torch.normal and Normal.sample() draw without gradient; mean + std * noise, or rsample(), keeps it.",
             (_detached_sample, lambda mean, logvar: torch.normal(mean, torch.exp(0.5 * logvar))),
+        ), STRAIGHT_THROUGH: Mistake(
+            "the sample carries no gradient, so decoder and rewards teach the encoder nothing.",
+            "a drawn class has no slope; its gradient has to be lent to it, and that loan was lost, or cancelled.",
+            (without_gradient, lambda p, z: right_straight_through(p, z).detach(), lambda p, z: z + p - p),
         )},
     ),
     Bug(
@@ -355,6 +366,10 @@ BUGS = (
             "the mean is returned, without noise.",
             "the mean predicts best; but a model that never sees noise need not make its latents robust to it.",
             (_mean, lambda mean, logvar: mean + 0.0 * logvar),
+        ), CATEGORICAL_SAMPLE: Mistake(
+            "the most likely class is chosen, whatever the number is.",
+            "argmax is at hand, and predicts best; but then the rare class never happens in a dream.",
+            (favourite,),
         )},
     ),
     Bug(

@@ -57,6 +57,38 @@ BANDIT_GRADIENT = Part(
             "the expected reward is linear in the probabilities, with slope r.",
             (lambda logits, reward: reward,),
         ),
+        "mean_of_shares": Mistake(
+            "the expected reward is the sum of p r over the actions, and not their mean.",
+            "the probabilities are the weights already; dividing by A counts them twice.",
+            (lambda logits, reward: (p := logits.softmax(-1)) * (reward - (p * reward).mean(-1, keepdim=True)),),
+        ),
+        "expected_over_batch": Mistake(
+            "the expected reward is summed over all bandits; each has its own.",
+            "sum() without an axis is a number, and a number fits everywhere.",
+            (lambda logits, reward: (p := logits.softmax(-1)) * (reward - (p * reward).sum()),
+             lambda logits, reward: (p := logits.softmax(-1)) * (reward - (p * reward).sum(-1).mean())),
+        ),
+        "softmax_over_batch": Mistake(
+            "the softmax runs over the bandits of the batch, and not over the actions of one.",
+            "axis 0 is the first that comes to mind; here it is the batch.",
+            (lambda logits, reward: (p := logits.softmax(0)) * (reward - (p * reward).sum(-1, keepdim=True)),),
+        ),
+        "own_logit_only": Mistake(
+            "only the action's own share of the slope is there, p (1 - p) r; the others' shares are missing.",
+            "p (1 - p) is the slope of p in its own logit; the others fall, by p times their p.",
+            (lambda logits, reward: (p := logits.softmax(-1)) * (1 - p) * reward,),
+        ),
+        "log_for_probability": Mistake(
+            "the log-probability stands where the probability belongs.",
+            "policy gradients speak of log p; its slope is taken there, and the average over actions leaves p.",
+            (lambda logits, reward: logits.log_softmax(-1)
+             * (reward - (logits.softmax(-1) * reward).sum(-1, keepdim=True)),),
+        ),
+        "mean_over_batch": Mistake(
+            "it is divided by the size of the batch: the slope of the mean over bandits.",
+            "losses are averaged at the end; here each row has the slope of its own expected reward.",
+            (lambda logits, reward: right_bandit_gradient(logits, reward) / len(logits),),
+        ),
     },
 )  # fmt: skip
 
@@ -118,6 +150,13 @@ def _drawn_by_torch(logits: Tensor) -> Tensor:
     return _one_hot(index, logits)
 
 
+def _policy_loss_of_surprise(
+    logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
+) -> Tensor:
+    log_prob = _log_prob(logits, action)
+    return ACTOR_LOSS(log_prob, -log_prob, returns - value, weight, entropy_scale)
+
+
 def _policy_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
     logits = uniform(seed, *shape, 3, dtype=dtype)
     return {
@@ -172,6 +211,27 @@ POLICY_LOSS = Part(
             "the raw logit of the action is taken for its log-probability.",
             "logits are logarithms, up to a constant; the constant is what lowers the other actions.",
             (_policy_loss(likelihood=lambda logits, action: (logits * action).sum(-1)),),
+        ),
+        "softmax_over_time": Mistake(
+            "the softmax runs over the steps of a dream, and not over the actions of a step.",
+            "of (B, H, A), axis 1 looks like the one beside the batch.",
+            (_policy_loss(likelihood=lambda logits, action: (logits.log_softmax(1) * action).sum(-1)),),
+        ),
+        "log_prob_averaged": Mistake(
+            "log-probabilities times the one-hot action are averaged over the actions; their sum picks the one taken.",
+            "mean stands where sum belongs; then it is an A-th of the log-probability.",
+            (_policy_loss(likelihood=lambda logits, action: (logits.log_softmax(-1) * action).mean(-1)),),
+        ),
+        "surprise_for_entropy": Mistake(
+            "-log p of the action taken stands for the entropy, which is its average over all actions.",
+            "sampled, it is right on average in its number; but its slope is zero on average.",
+            (_policy_loss_of_surprise,),
+        ),
+        "scale_on_both": Mistake(
+            "the entropy's scale multiplies the gain, too: a bracket too many.",
+            "in -w s (log p A + H) one bracket is in the wrong place.",
+            (lambda logits, action, returns, value, weight, scale:
+             right_policy_loss(logits, action, scale * returns, scale * value, weight, scale),),
         ),
         "minus_forgotten": Mistake(
             "the sign of the whole loss is the other one: the policy learns to do badly.",

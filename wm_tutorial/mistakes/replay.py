@@ -26,6 +26,7 @@ from wm_tutorial.mistakes.alignment import (
 from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, TORCHRL, Bug
 from wm_tutorial.mistakes.dynamics import PRIOR_INPUTS, inputs_of, keep_all
 from wm_tutorial.mistakes.heads import CONTINUE_TARGET
+from wm_tutorial.mistakes.memory import RSSM_STEP, step_of
 from wm_tutorial.mistakes.part import Answer, Arguments, Call, Function, Mistake, Part, Unusable, of_wrong
 from wm_tutorial.replay import Replay
 from wm_tutorial.world_model import WorldModel
@@ -365,11 +366,18 @@ BUGS = (
         breaks="dynamics.RSSM.observe and dynamics.FeedForward.observe, is_first",
         caught_by=(FORGETS, FROM_NOTHING),
         replaces=tuple((model, "observe", without_reset(model.observe)) for model in (FeedForward, RSSM)),
-        forms={PRIOR_INPUTS: Mistake(
-            "nothing is forgotten where an episode begins: its first row is predicted from the end of another one.",
-            "a batch of sequences looks like a batch of episodes, and most rows are no first ones.",
-            (without_reset(PRIOR_INPUTS.right),),
-        )},
+        forms={
+            PRIOR_INPUTS: Mistake(
+                "nothing is forgotten where an episode begins: its first row is predicted from the end of another one.",
+                "a batch of sequences looks like a batch of episodes, and most rows are no first ones.",
+                (without_reset(PRIOR_INPUTS.right),),
+            ),
+            RSSM_STEP: Mistake(
+                "nothing is forgotten where an episode begins: the state goes on across the end of the one before.",
+                "a step that is tried on rows of one episode never needs to forget.",
+                (without_reset(RSSM_STEP.right),),
+            ),
+        },
     ),
     Bug(
         name="action_not_reset",
@@ -390,6 +398,11 @@ BUGS = (
                 "the latent is forgotten where an episode begins, the action is not.",
                 "the state is what one thinks of at a reset; the action before it belongs to the other episode, too.",
                 (inputs_of(of_action=keep_all),),
+            ),
+            RSSM_STEP: Mistake(
+                "memory and latent are forgotten where an episode begins, the action before it is not.",
+                "the state is what one thinks of at a reset; the action before it belongs to the other episode, too.",
+                (step_of(of_action=keep_all),),
             ),
         },
     ),

@@ -5,12 +5,14 @@
 | `wm_tutorial/PositionOnlyCartPole-v0` | velocities hidden: memory      | none; scores compare with CartPole-v1 |
 | `wm_tutorial/LinearGaussian-v0`       | beliefs, prediction, noise     | `kalman_filter`, `steady_state_error` |
 | `wm_tutorial/Corridor-v0`             | values, returns, ends          | `value_iteration`, `policy_values`    |
+| `wm_tutorial/Fork-v0`                 | two futures: latents           | `Fork.right`, `Fork.news`             |
 | `wm_tutorial/CatchInTheDark-v0`       | pixels, memory                 | `best_catches`, `memoryless_bound`    |
 """
 
 from wm_tutorial.worlds.known import (
     Corridor,
     FilteredRows,
+    Fork,
     LinearGaussian,
     LinearSystem,
     PositionOnlyCartPole,
@@ -25,7 +27,7 @@ from wm_tutorial.worlds.known import (
 from wm_tutorial.worlds.pixels import CatchInTheDark, best_catches, memoryless_bound, policy_catches
 
 __all__ = [
-    "CatchInTheDark", "Corridor", "FilteredRows", "LinearGaussian", "LinearSystem", "PositionOnlyCartPole",
+    "CatchInTheDark", "Corridor", "FilteredRows", "Fork", "LinearGaussian", "LinearSystem", "PositionOnlyCartPole",
     "best_catches", "fixed_point", "kalman_filter", "memoryless_bound", "memoryless_error", "open_loop_prediction",
     "policy_catches", "policy_values", "steady_state_error", "value_iteration",
 ]  # fmt: skip

@@ -375,12 +375,63 @@ def _are_probabilities(table: Array) -> bool:
     return bool(np.all(table >= 0.0) and np.allclose(table.sum(axis=-1), 1.0))
 
 
+# --- The fork, and what its news is worth -----------------------------------------------------------------------------
+
+
+class Fork(gym.Env[Observation, np.int64]):
+    """A road that forks: two futures from one state and one action, and chance alone decides.
+
+    Observation: (2,) float32, how far along the road, 0 to 1, and on which side: 0 before the fork, then -1 (left) or 1
+    (right) to the end. Six rows: rows 0 and 1 lie before the fork, rows 2 to 5 behind it. Nobody is ever in the middle.
+    The two actions change nothing. The end of the right-hand road pays 1, that of the left one nothing; both terminate.
+
+    Exactly known: the side is 1 with probability `right`; its mean, 2 `right` - 1, is the best guess in squared error
+    and never true; row 2 brings `news` nats, the least KL that prior and posterior can have there, and every other row
+    none. Raises InputError for a probability outside [0, 1], and for an unknown action.
+    """
+
+    ROWS, FORKED = 6, 2  # rows of an episode, and the first one behind the fork
+
+    def __init__(self, right: float = 0.5) -> None:
+        if not 0.0 <= right <= 1.0:
+            raise InputError(f"right is {right}; it is a probability, from 0 (never) to 1 (always): try 0.5")
+        self.right = right
+        self.observation_space = spaces.Box(np.array([0, -1], np.float32), np.array([1, 1], np.float32))
+        self.action_space = spaces.Discrete(2)
+
+    @property
+    def news(self) -> float:
+        """What the side tells, in nats: the entropy of the coin."""
+        odds = np.array([self.right, 1.0 - self.right])
+        return float(-np.sum(odds[odds > 0] * np.log(odds[odds > 0])))
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:
+        """Back to the beginning of the road; there are no options."""
+        super().reset(seed=seed)
+        self.row, self.side = 0, 0
+        return self._observation(), {}
+
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, Info]:
+        """Walk on; raise InputError for an action that is neither 0 nor 1."""
+        if not self.action_space.contains(action):
+            raise InputError(f"the action is {action!r}; it must be the integer 0 or 1, which do the same")
+        self.row += 1
+        if self.row == self.FORKED:
+            self.side = 1 if self.np_random.random() < self.right else -1
+        ends = self.row == self.ROWS - 1
+        return self._observation(), float(ends and self.side == 1), ends, False, {}
+
+    def _observation(self) -> Observation:
+        return np.array([self.row / (self.ROWS - 1), self.side], dtype=np.float32)
+
+
 # --- Registration -----------------------------------------------------------------------------------------------------
 
 for _environment, _limit, _threshold in (
     (PositionOnlyCartPole, 500, 475.0),
     (LinearGaussian, 100, None),
     (Corridor, 50, None),
+    (Fork, None, None),
 ):
     _id = f"wm_tutorial/{_environment.__name__}-v0"
     if _id not in gym.registry:  # a second import, or a reload in a notebook, would warn
