@@ -431,7 +431,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "two aims": ("opening", "list of three or four", replace("- stretch them again\n", "")),
     "no minutes": ("opening", "minutes of study ·", replace("20 minutes", "some time")),
     "no module": ("opening", "minutes of study ·", replace(" · ends in", " · and")),
-    "another version": ("opening", 'notebook.begin("0.1.0")', replace("0.1.0", "0.0.9")),
+    "another version": ("opening", 'notebook.begin("0.2.0")', replace("0.2.0", "0.1.0")),
     "no limits": ("closing", "does not end with", replace("## What it still cannot do", "## Outlook")),
     "not at the end": ("closing", "does not end with", replace("## What you built", "## What you built\n\n## More")),
     "asks once": ("closing", "asks 0 times", replace("Predict, then run", "Run")),
