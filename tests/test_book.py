@@ -325,6 +325,11 @@ def test_a_docstring_becomes_lists_code_and_warnings() -> None:
 # --- Sources ----------------------------------------------------------------------------------------------------------
 
 
+def test_no_entry_of_the_bibliography_stands_there_twice() -> None:
+    keys = re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text(), re.MULTILINE)
+    assert len(keys) > 20 and len(set(keys)) == len(keys)
+
+
 def test_every_entry_of_the_bibliography_can_be_found() -> None:
     entries = re.split(r"^@", BIBLIOGRAPHY, flags=re.MULTILINE)[1:]
     assert len(entries) > 15
