@@ -8,6 +8,7 @@ docstring of its check: `help(check.lambda_returns)`. The order of the arguments
 """
 
 from wm_tutorial.check.categorical import (
+    categorical_kl,
     categorical_sample,
     expected_gradient,
     price_of_independence,
@@ -26,7 +27,7 @@ from wm_tutorial.mistakes.episodes import DISCOUNTED_RETURN, EPISODE_RETURNS
 from wm_tutorial.mistakes.heads import CONTINUE_LOSS, CONTINUE_TARGET, FALSE_DEATH_VALUE
 from wm_tutorial.mistakes.horizon import USEFUL_HORIZON
 from wm_tutorial.mistakes.imagination import IMAGINATION
-from wm_tutorial.mistakes.kl import CATEGORICAL_KL, GAUSSIAN_KL
+from wm_tutorial.mistakes.kl import GAUSSIAN_KL
 from wm_tutorial.mistakes.latents import SAMPLE, SIGNAL_SHARE
 from wm_tutorial.mistakes.n_steps import LAMBDA_WEIGHTS, N_STEP_RETURN
 from wm_tutorial.mistakes.part import Function
@@ -163,19 +164,6 @@ def gaussian_kl(function: Function) -> bool:
     check.gaussian_kl(my_gaussian_kl)
     """
     return examine(GAUSSIAN_KL, function)
-
-
-def categorical_kl(function: Function) -> bool:
-    """Check `categorical_kl(posterior_logits, prior_logits, unimix)`: KL(posterior || prior) in nats.
-
-    posterior_logits  (B, S, K) of S categorical distributions, as a network gives them
-    prior_logits      (B, S, K)
-    unimix            the share of the uniform distribution that is mixed into both, 0.01 in DreamerV3
-    ->                (B,), summed over the S variables, with gradient to both
-
-    check.categorical_kl(my_categorical_kl)
-    """
-    return examine(CATEGORICAL_KL, function)
 
 
 def sampled_kl(function: Function) -> bool:

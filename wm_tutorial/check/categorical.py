@@ -1,8 +1,9 @@
-"""The checks of categorical latents, and of what is found by trying every class (chapter 10)."""
+"""Checks of chapter 10: categorical latents, and what is found by trying every class."""
 
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.mistakes.categorical import CATEGORICAL_SAMPLE, STRAIGHT_THROUGH, UNIMIX
 from wm_tutorial.mistakes.enumeration import EXPECTED_GRADIENT, PRICE_OF_INDEPENDENCE
+from wm_tutorial.mistakes.kl import CATEGORICAL_KL
 from wm_tutorial.mistakes.part import Function
 
 
@@ -41,6 +42,19 @@ def unimix(function: Function) -> bool:
     check.unimix(my_unimix)
     """
     return examine(UNIMIX, function)
+
+
+def categorical_kl(function: Function) -> bool:
+    """Check `categorical_kl(posterior_logits, prior_logits, unimix)`: KL(posterior || prior) in nats.
+
+    posterior_logits  (B, S, K) of S categorical distributions, as a network gives them
+    prior_logits      (B, S, K)
+    unimix            the share of the uniform distribution that is mixed into both, 0.01 in DreamerV3
+    ->                (B,), summed over the S variables, with gradient to both
+
+    check.categorical_kl(my_categorical_kl)
+    """
+    return examine(CATEGORICAL_KL, function)
 
 
 def expected_gradient(function: Function) -> bool:
