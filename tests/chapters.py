@@ -533,6 +533,6 @@ def _says(number: str, value: float) -> bool:
 
 
 RULES: tuple[Callable[[NotebookNode, str], Iterator[str]], ...] = (
-    bounds, opening, closing, predictions, quizzes, exercises, solutions, columns, execution, pictures, plain,
-    numbers,
+    bounds, opening, closing, predictions, quizzes, exercises, solutions, columns, execution, pictures,
+    navigation, plain, numbers,
 )  # fmt: skip

@@ -18,7 +18,7 @@ What you will be able to do:
 
 20 minutes of study · 5 seconds of compute on two CPU cores · builds on chapter 00 · ends in `wm_tutorial/transforms.py`
 """
-BEGIN = 'from wm_tutorial.course import notebook\n\nnotebook.begin("0.1.0")'
+BEGIN = 'from wm_tutorial.course import notebook\n\nnotebook.begin("0.2.0")'
 FIGURE = """\
 import math
 

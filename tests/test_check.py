@@ -120,6 +120,24 @@ class Dream(nn.Module):
         return SimpleNamespace(mean=torch.ones_like(feature[..., 0]))
 
 
+def package_return_range(range_: Tensor, given: Tensor, decay: float) -> Tensor:
+    normalizer = returns.ReturnNormalizer(decay).to(given)
+    normalizer.keep(range_)
+    return normalizer.after(given)
+
+
+def package_scaled_advantage(given: Tensor, value: Tensor, range_: Tensor, floor: float) -> Tensor:
+    behaviour = ActorCritic(4, VECTORS, replace(SMALL, return_normalization=True))
+    behaviour.normalizer.floor = floor
+    return behaviour.advantage(given, value, range_)
+
+
+def package_two_hot_slope(logits: Tensor, x: Tensor, bins: Tensor) -> Tensor:
+    with torch.enable_grad():
+        logits = logits.clone().requires_grad_()
+        return torch.autograd.grad(TwoHot(logits, bins).loss(x).sum(), logits)[0]
+
+
 def package_imagination(
     start: Tensor, policy: Function, step: Function, reward: Function, horizon: int
 ) -> dict[str, Tensor]:
@@ -359,6 +377,9 @@ PACKAGE = {
     "symexp": transforms.symexp,
     "two_hot": package_two_hot,
     "two_hot_mean": lambda probabilities, bins: TwoHot(probabilities.log(), bins).mean,
+    "two_hot_slope": package_two_hot_slope,
+    "return_range": package_return_range,
+    "scaled_advantage": package_scaled_advantage,
     "sample": lambda mean, logvar: Gaussian(mean, logvar).sample(),
     "gaussian_kl": kl.gaussian_kl,
     "categorical_kl": package_categorical_kl,
@@ -788,6 +809,17 @@ def gradient_in_a_loop(logits: Tensor, function: Function) -> Tensor:
     return leaf.grad
 
 
+def return_range_sorted(range_: Tensor, given: Tensor, decay: float) -> Tensor:
+    """Percentiles by hand: the place between two of the sorted returns."""
+    in_order = sorted(given.flatten().tolist())
+    found = []
+    for share in (0.05, 0.95):
+        place = share * (len(in_order) - 1)
+        below = min(int(place), len(in_order) - 2)
+        found.append(in_order[below] + (place - below) * (in_order[below + 1] - in_order[below]))
+    return range_ + (1 - decay) * (torch.tensor(found, dtype=range_.dtype) - range_)
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
     ("categorical_sample", sample_in_a_loop),
     ("categorical_sample", sample_by_search),
@@ -918,7 +950,17 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("rssm_step", rssm_step_by_product),
     ("observe_sequence", observe_sequence_by_index),
     ("linear_probe", linear_probe_by_inverse),
-]
+    ("two_hot_slope", lambda logits, x, bins: torch.softmax(logits, 1) - two_hot_as_hats(x, bins)),
+    ("two_hot_slope", lambda logits, x, bins: logits.exp() / logits.exp().sum(1, True) - two_hot_in_a_loop(x, bins)),
+    ("return_range", return_range_sorted),
+    ("return_range", lambda old, given, decay: torch.lerp(torch.stack(
+        [given.detach().quantile(0.05), given.detach().quantile(0.95)]), old, decay)),
+    ("return_range", lambda old, given, decay: torch.from_numpy(
+        decay * old.numpy() + (1 - decay) * np.percentile(given.detach().numpy(), [5, 95])).to(old)),
+    ("scaled_advantage", lambda given, value, ends, floor: (given - value) / max(floor, float(ends[1] - ends[0]))),
+    ("scaled_advantage", lambda given, value, ends, floor: (
+        (s := ends.diff().clamp(min=floor)), (given - ends[0]) / s - (value - ends[0]) / s)[1]),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("part", check.PARTS)
@@ -1617,6 +1659,35 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("linear_probe", "probe_judged_where_fitted", linear_probe_on_its_own_rows),
     ("linear_probe", "probe_without_constant", linear_probe_through_zero),
     ("updates_due", "ratio_per_update", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r).floor().long()),
+    ("two_hot_slope", "slope_reversed", lambda logits, x, bins: two_hot_as_hats(x, bins) - logits.softmax(1)),
+    ("two_hot_slope", "slope_in_two_bins", lambda logits, x, bins: torch.where(
+        (w := two_hot_as_hats(x, bins)) > 0, logits.softmax(1) - w, 0.0)),
+    ("two_hot_slope", "slope_without_softmax", lambda logits, x, bins: logits - two_hot_in_a_loop(x, bins)),
+    ("two_hot_slope", "slope_to_nearest_bin", lambda logits, x, bins: logits.softmax(1) - F.one_hot(
+        (x[:, None] - bins).abs().min(1).indices, len(bins))),
+    ("two_hot_slope", "slope_averaged", lambda logits, x, bins: torch.autograd.functional.jacobian(
+        lambda given: F.cross_entropy(given, two_hot_as_hats(x, bins)), logits) / 1.0),
+    ("return_range", "decay_reversed", lambda old, given, decay: (1 - decay) * old + decay * torch.quantile(
+        given.detach(), torch.tensor([0.05, 0.95]).to(given))),
+    ("return_range", "range_max_min", lambda old, given, decay: decay * old + (1 - decay) * torch.stack(
+        list(given.detach().aminmax()))),
+    ("return_range", "range_over_time", lambda old, given, decay: decay * old + (1 - decay) * torch.quantile(
+        given.detach(), torch.tensor([0.05, 0.95]).to(given), dim=1).mean(1)),
+    ("return_range", "range_leaks", lambda old, given, decay: old.lerp(torch.quantile(
+        given, torch.tensor([0.05, 0.95]).to(given)), 1 - decay)),
+    ("return_range", "other_percentiles", lambda old, given, decay: decay * old + (1 - decay) * torch.quantile(
+        given.detach(), torch.tensor([0.25, 0.75]).to(given))),
+    ("return_range", "percentile_not_between", lambda old, given, decay: decay * old + (1 - decay) * torch.quantile(
+        given.detach(), torch.tensor([0.05, 0.95]).to(given), interpolation="lower")),
+    ("scaled_advantage", "normaliser_without_floor", lambda given, v, ends, floor: (given - v) / ends.diff()),
+    ("scaled_advantage", "floor_as_ceiling", lambda given, v, ends, floor: (given - v) / min(floor, ends.diff())),
+    ("scaled_advantage", "returns_alone_divided", lambda given, v, ends, floor: given / max(floor, ends.diff()) - v),
+    ("scaled_advantage", "value_alone_divided", lambda given, v, ends, floor: given - v / max(floor, ends.diff())),
+    ("scaled_advantage", "advantage_for_return_range", lambda given, v, ends, floor: (a := given - v) / a.std()),
+    ("scaled_advantage", "advantages_standardised", lambda given, v, ends, floor: (
+        (a := given - v) - a.mean()) / (a.std() + 1e-8)),
+    ("scaled_advantage", "low_end_subtracted", lambda given, v, ends, floor: (
+        given - ends[0]) / max(floor, ends.diff()) - v),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s.clamp(min=p) * r / (b * t)).long()),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: torch.where(s <= p, 0, (s * r / (b * t)).long())),
     ("fair_mean", "one_episode_more", lambda r, last, q: (r * (last.cumsum(1) - last.int() <= q)).sum() / (q * len(r))),
@@ -1630,7 +1701,7 @@ WRITTEN: list[tuple[str, str, Function]] = [
         lambda r, last, q: (r * (last.cumsum(0) - last.int() < q)).sum() / (q * len(r)),
     ),
     ("replay_sample", "rows_one_by_one", lambda f, n, b, t, rng: rng.integers(max(0, n - len(f)), n, (b, t)) % len(f)),
-]
+]  # fmt: skip
 
 
 def _swap(weights: Tensor) -> Tensor:
@@ -1771,6 +1842,7 @@ IN_THE_ZOO: dict[str, tuple[str, Function]] = {
         ("policy_loss", package_policy_loss),
     ),
     "value_not_squeezed": ("critic_loss", package_critic),
+    "normaliser_without_floor": ("scaled_advantage", package_scaled_advantage),
     "ring_seam": ("replay_sample", package_replay_sample),
 }  # fmt: skip
 
@@ -1787,7 +1859,7 @@ NOBODY_BUILDS_IT = {
     "the policy, which imagination is given": (
         "actions_as_probabilities", "imagined_actions_greedy", "policy_unimix_missing",
     ),
-    "the normaliser of returns": ("critic_learns_normalised_returns", "normaliser_without_floor"),
+    "the normaliser of returns": ("critic_learns_normalised_returns",),
     "acting, and several environments": (
         "acts_without_previous_action", "acts_without_memory", "acts_without_reset", "stored_action_not_taken",
         "updates_per_vector_step",
@@ -1812,7 +1884,8 @@ def right_answers() -> dict[str, list[Answer]]:
     """What every check expects, gradients included."""
     return {
         name: [
-            right_answer(part, case) | (gradients(part, part.right, case) if part.gradient_to else {})
+            right_answer(part, case)
+            | (gradients(part, part.right, case) if part.gradient_to or part.no_gradient_to else {})
             for case in part.cases
         ]
         for name, part in check.PARTS.items()

@@ -98,6 +98,8 @@ def normalise(notebook: NotebookNode, number: str) -> None:
         tags, jupyter = cell.metadata.get("tags"), cell.metadata.get("jupyter", {})
         folded = {what: True for what in ("source_hidden", "outputs_hidden") if jupyter.get(what)}
         kept: Mapping[str, object] = ({"tags": tags} if tags else {}) | ({"jupyter": folded} if folded else {})
+        if "outputs_hidden" in folded:
+            kept = {"collapsed": True, **kept}  # the same in older words, which JupyterLab writes beside it
         cell.metadata = nbformat.from_dict(kept)
         for output in cell.get("outputs", []):
             output.pop("transient", None)

@@ -148,13 +148,14 @@ class ActorCritic(nn.Module):
         weight = trajectory.weight(config.imagined_discount).detach()
         returns = self.returns(trajectory, expected).detach()
         range_ = self.normalizer.after(returns) if config.return_normalization else self.normalizer.range
-        scale = self.normalizer.scale_of(range_) if config.return_normalization else torch.ones_like(returns)
         policy = self.actor(left)
         entropy = policy.entropy()
         if config.policy_gradient == "dynamics":
-            actor = pathwise_actor_loss(self.sloped_returns(trajectory) / scale, entropy, weight, config.entropy_scale)
+            sloped = self.advantage(self.sloped_returns(trajectory), torch.zeros_like(returns), range_)
+            actor = pathwise_actor_loss(sloped, entropy, weight, config.entropy_scale)
         else:
-            actor = self.policy_loss(policy, trajectory.action, (returns - expected[:, :-1]) / scale, entropy, weight)
+            advantage = self.advantage(returns, expected[:, :-1], range_)
+            actor = self.policy_loss(policy, trajectory.action, advantage, entropy, weight)
         losses = {
             "actor": actor,
             "critic": critic_loss(value[:, :-1], returns, slow_value[:, :-1], weight, config.slow_critic_scale),
@@ -167,6 +168,11 @@ class ActorCritic(nn.Module):
             "entropy": entropy.mean(), "return scale": self.normalizer.scale_of(range_),
         }  # fmt: skip
         return losses, {name: metric.detach() for name, metric in metrics.items()}, range_
+
+    def advantage(self, returns: Tensor, value: Tensor, range_: Tensor) -> Tensor:
+        """How much better the returns (N, H) are than expected (N, H), in units of their range (2,)."""
+        scale = self.normalizer.scale_of(range_) if self.config.return_normalization else 1.0
+        return (returns - value) / scale
 
     def policy_loss(
         self, policy: OneHot | BoundedNormal, action: Tensor, advantage: Tensor, entropy: Tensor, weight: Tensor

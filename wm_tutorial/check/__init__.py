@@ -7,15 +7,21 @@ Every check prints, and returns whether the function is right. The signature a f
 docstring of its check: `help(check.lambda_returns)`. The order of the arguments counts, their names do not.
 """
 
+from wm_tutorial.check.categorical import (
+    categorical_sample,
+    expected_gradient,
+    price_of_independence,
+    straight_through,
+    unimix,
+)
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.memory import block_linear, gated_update, linear_probe, observe_sequence, rssm_step
+from wm_tutorial.check.scale import return_range, scaled_advantage, two_hot_slope
 from wm_tutorial.mistakes import PARTS, Mistake, Part
 from wm_tutorial.mistakes.alignment import ALIGNMENT
 from wm_tutorial.mistakes.balance import KL_BALANCE, SAMPLED_KL, TEACHING_SHARE
-from wm_tutorial.mistakes.categorical import CATEGORICAL_SAMPLE, STRAIGHT_THROUGH, UNIMIX
 from wm_tutorial.mistakes.critic import CRITIC_LOSS
 from wm_tutorial.mistakes.dynamics import DYNAMICS_STEP, PRIOR_INPUTS
-from wm_tutorial.mistakes.enumeration import EXPECTED_GRADIENT, PRICE_OF_INDEPENDENCE
 from wm_tutorial.mistakes.episodes import DISCOUNTED_RETURN, EPISODE_RETURNS
 from wm_tutorial.mistakes.heads import CONTINUE_LOSS, CONTINUE_TARGET, FALSE_DEATH_VALUE
 from wm_tutorial.mistakes.horizon import USEFUL_HORIZON
@@ -32,50 +38,13 @@ from wm_tutorial.mistakes.transforms import SYMEXP, SYMLOG, TWO_HOT, TWO_HOT_MEA
 from wm_tutorial.mistakes.weights import IMAGINED_RETURN, IMAGINED_WEIGHT
 
 __all__ = [
-    "PARTS",
-    "Mistake",
-    "Part",
-    "alignment",
-    "bandit_gradient",
-    "block_linear",
-    "categorical_kl",
-    "categorical_sample",
-    "continue_loss",
-    "continue_target",
-    "critic_loss",
-    "discounted_return",
-    "dynamics_step",
-    "episode_returns",
-    "expected_gradient",
-    "fair_mean",
-    "false_death_value",
-    "gated_update",
-    "gaussian_kl",
-    "imagination",
-    "imagined_return",
-    "imagined_weight",
-    "kl_balance",
-    "lambda_returns",
-    "lambda_weights",
-    "linear_probe",
-    "n_step_return",
-    "observe_sequence",
-    "policy_loss",
-    "price_of_independence",
-    "prior_inputs",
-    "replay_sample",
-    "rssm_step",
-    "sample",
-    "sampled_kl",
-    "signal_share",
-    "straight_through",
-    "symexp",
-    "symlog",
-    "teaching_share",
-    "two_hot",
-    "two_hot_mean",
-    "unimix",
-    "updates_due",
+    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "block_linear", "categorical_kl", "categorical_sample",
+    "continue_loss", "continue_target", "critic_loss", "discounted_return", "dynamics_step", "episode_returns",
+    "expected_gradient", "fair_mean", "false_death_value", "gated_update", "gaussian_kl", "imagination",
+    "imagined_return", "imagined_weight", "kl_balance", "lambda_returns", "lambda_weights", "linear_probe",
+    "n_step_return", "observe_sequence", "policy_loss", "price_of_independence", "prior_inputs", "replay_sample",
+    "return_range", "rssm_step", "sample", "sampled_kl", "scaled_advantage", "signal_share", "straight_through",
+    "symexp", "symlog", "teaching_share", "two_hot", "two_hot_mean", "two_hot_slope", "unimix", "updates_due",
     "useful_horizon",
 ]  # fmt: skip
 
@@ -207,66 +176,6 @@ def categorical_kl(function: Function) -> bool:
     check.categorical_kl(my_categorical_kl)
     """
     return examine(CATEGORICAL_KL, function)
-
-
-def categorical_sample(function: Function) -> bool:
-    """Check `categorical_sample(probabilities, uniform)`: one class of each variable, from a uniform number.
-
-    probabilities  (B, S, K) of S categorical variables with K classes
-    uniform        (B, S) numbers from 0 to 1, one for each variable
-    ->             (B, S, K) one-hot, of the dtype of the probabilities: the class in whose share of the interval from 0
-                   to 1 the number falls, the shares laid one behind the other, the first class first
-
-    check.categorical_sample(my_categorical_sample)
-    """
-    return examine(CATEGORICAL_SAMPLE, function)
-
-
-def straight_through(function: Function) -> bool:
-    """Check `straight_through(probabilities, sample)`: a one-hot sample that passes its gradient to the probabilities.
-
-    probabilities  (B, S, K)
-    sample         (B, S, K) one-hot, without gradient
-    ->             (B, S, K) the numbers of the sample, the gradient of the probabilities
-
-    check.straight_through(my_straight_through)
-    """
-    return examine(STRAIGHT_THROUGH, function)
-
-
-def unimix(function: Function) -> bool:
-    """Check `unimix(logits, share)`: probabilities of which a share is uniform.
-
-    logits  (B, S, K) of S categorical variables with K classes, as a network gives them
-    share   of the uniform distribution, 0.01 in DreamerV3
-    ->      (B, S, K), with gradient to the logits
-
-    check.unimix(my_unimix)
-    """
-    return examine(UNIMIX, function)
-
-
-def expected_gradient(function: Function) -> bool:
-    """Check `expected_gradient(logits, function)`: how an expectation changes with each logit, by trying everything.
-
-    logits    (B, S, K) of S independent categorical variables with K classes
-    function  a function: one-hot (B, S, K) -> (B,); ask it about every one of the K^S choices
-    ->        (B, S, K) the gradient, in each row's logits, of that row's expected value of the function
-
-    check.expected_gradient(my_expected_gradient)
-    """
-    return examine(EXPECTED_GRADIENT, function)
-
-
-def price_of_independence(function: Function) -> bool:
-    """Check `price_of_independence(joint)`: the nats that a prior with independent variables pays in vain.
-
-    joint  (B, K, K) probabilities of two variables of K classes, how often each pair of classes occurs; some are 0
-    ->     (B,) KL(joint || product of its two marginals), at least 0
-
-    check.price_of_independence(my_price_of_independence)
-    """
-    return examine(PRICE_OF_INDEPENDENCE, function)
 
 
 def sampled_kl(function: Function) -> bool:

@@ -71,9 +71,9 @@ def _diagnose(part: Part, function: Function) -> str:
             if difference.kind == "dtype":
                 return text
             # preferably a mistake whose gradients agree, too
-            asks = (_answers_and_gradients, answers) if part.gradient_to else (answers,)
+            asks = (_answers_and_gradients, answers) if part.gradient_to or part.no_gradient_to else (answers,)
             return text + (_named(part, function, asks) or _about_sizes(part, function, expected, got))
-    return _diagnose_gradients(part, function) if part.gradient_to else ""
+    return _diagnose_gradients(part, function) if part.gradient_to or part.no_gradient_to else ""
 
 
 def _largest(

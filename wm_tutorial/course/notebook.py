@@ -2,7 +2,7 @@
 
 from wm_tutorial.course import notebook
 
-notebook.begin("0.1.0")
+notebook.begin("0.2.0")
 with notebook.figure(height=3.0) as (figure, axes):
     axes.plot(steps, error)
 notebook.show(figure, caption="The error grows.", alt="Error against steps, from 0.1 at step 1 to 2.3 at step 15.")

@@ -40,6 +40,7 @@ from wm_tutorial.mistakes.part import Function
 from wm_tutorial.networks import BlockLinear, flatten_leading
 from wm_tutorial.parts import Replacement, replaced
 from wm_tutorial.replay import Replay
+from wm_tutorial.returns import ReturnNormalizer
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
 from wm_tutorial.world_model import WorldModel
@@ -292,6 +293,24 @@ def _imagined_weight(mine: Function) -> list[Replacement]:
     return [Replacement(Trajectory, "weight", lambda self, gamma: mine(self.continue_, gamma))]
 
 
+def _return_range(mine: Function) -> list[Replacement]:
+    def after(self: ReturnNormalizer, given: Tensor) -> Any:
+        return mine(self.range, given.to(self.low), self.decay)
+
+    return [Replacement(ReturnNormalizer, "after", after)]
+
+
+def _scaled_advantage(mine: Function) -> list[Replacement]:
+    package = ActorCritic.advantage
+
+    def advantage(self: ActorCritic, given: Tensor, value: Tensor, range_: Tensor) -> Any:
+        if not self.config.return_normalization:
+            return package(self, given, value, range_)
+        return mine(given, value, range_, self.normalizer.floor)
+
+    return [Replacement(ActorCritic, "advantage", advantage)]
+
+
 def _policy_loss(mine: Function) -> list[Replacement]:
     package = ActorCritic.policy_loss
 
@@ -461,6 +480,8 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "imagination": _imagination,
     "imagined_weight": _imagined_weight,
     "lambda_returns": _lambda_returns,
+    "return_range": _return_range,
+    "scaled_advantage": _scaled_advantage,
     "policy_loss": _policy_loss,
     "critic_loss": _critic_loss,
     "alignment": _alignment,

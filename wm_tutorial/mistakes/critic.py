@@ -10,6 +10,7 @@ from wm_tutorial.heads import SquaredError
 from wm_tutorial.mistakes.bug import DREAMER_V3, Bug, in_the_place_of
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
+from wm_tutorial.mistakes.scale import SCALED_ADVANTAGE
 from wm_tutorial.returns import ReturnNormalizer
 from wm_tutorial.transforms import TwoHot
 
@@ -193,6 +194,13 @@ BUGS = (
         source=f"{DREAMER_V3}20", breaks="returns.ReturnNormalizer.scale, max(1, S)",
         caught_by=("test_returns.py::test_small_returns_are_never_blown_up", "test_golden.py::test_golden_retnorm"),
         replaces=((ReturnNormalizer, "scale_of", scale_without_floor),), needs={"return_normalization": True},
+        forms={SCALED_ADVANTAGE: Mistake(
+            "the floor is missing: a tiny range blows small advantages up.",
+            "division by the range is the idea; the floor is for the time before any reward is found.",
+            (lambda returns, value, range_, floor: (returns - value) / (range_[1] - range_[0]),
+             lambda returns, value, range_, floor: (returns - value) / (range_[1] - range_[0] + 1e-8),
+             lambda returns, value, range_, floor: (returns - value) / (range_[1] - range_[0]).clamp(min=1e-8)),
+        )},
     ),
     Bug(
         name="slow_critic_frozen",

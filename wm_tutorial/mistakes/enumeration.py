@@ -156,8 +156,8 @@ def _independent(joint: Tensor) -> Tensor:
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    entropy: Tensor = torch.special.entr(probabilities).flatten(1).sum(-1)
-    return entropy
+    each: Tensor = torch.special.entr(probabilities)
+    return each.flatten(1).sum(-1)
 
 
 def right_price_of_independence(joint: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from wm_tutorial.latents import OneHot
 from wm_tutorial.mistakes.bug import DREAMER_V3, GUIDE, Bug, Replaces, in_the_place_of
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, of_wrong
+from wm_tutorial.mistakes.scale import SCALED_ADVANTAGE, standardised
 
 # The gradient of a bandit ---------------------------------------------------------------------------------------------
 
@@ -448,6 +449,10 @@ BUGS = (
             "many programs do; where nothing depends on the action, noise is then blown up to full size.",
             (_policy_loss(STANDARDISED),
              *map(_policy_loss, _of_advantage(lambda advantage: _standard(advantage, correction=0)))),
+        ), SCALED_ADVANTAGE: Mistake(
+            "the advantages get mean 0 and deviation 1; they count in units of the range of returns.",
+            "many programs do; where nothing depends on the action, noise is then blown up to full size.",
+            (standardised(1), standardised(0)),
         )},
     ),
     Bug(
