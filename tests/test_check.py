@@ -927,6 +927,20 @@ EQUIVALENT: list[tuple[str, Function]] = [
         "critic_loss",
         lambda v, target, w: w.detach() * torch.nn.functional.mse_loss(v[:, 0], target.detach(), reduction="none"),
     ),
+    (
+        "bandit_gradient",
+        lambda logits, r: torch.stack(
+            [(p.diag() - torch.outer(p, p)) @ x for p, x in zip(logits.softmax(-1), r, strict=True)]
+        ),
+    ),
+    (
+        "policy_loss",
+        lambda logits, action, returns, value, w, scale: (
+            (w * (returns - value)).detach() * (logits.logsumexp(-1) - (logits * action).sum(-1))
+            - w.detach() * scale * torch.special.entr(logits.softmax(-1)).sum(-1)
+        ),
+    ),
+    ("critic_loss", lambda v, target, w: v.flatten().sub(target.detach()).square().mul(w.detach())),
     ("fair_mean", fair_mean_in_one_pass),
     ("updates_due", updates_due_with_integers),
     ("gated_update", lambda h, r, c, u: h + torch.sigmoid(u - 1) * ((c * r.sigmoid()).tanh() - h)),
@@ -1589,6 +1603,34 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ),
     ("fair_mean", "unfinished_counted", lambda r, last, quota: r.sum() / (len(r) + last[:, :-1].sum())),
     ("policy_loss", "log_prob_missing", lambda logits, action, returns, value, weight, scale: -(returns - value)),
+    (
+        "policy_loss",
+        "weight_and_entropy_missing",
+        lambda logits, action, returns, value, weight, scale: (
+            -torch.distributions.Categorical(logits=logits).log_prob(action.argmax(-1)) * (returns - value).detach()
+        ),
+    ),
+    (
+        "policy_loss",
+        "nothing_detached",
+        lambda logits, action, returns, value, weight, scale: (
+            -((logits.log_softmax(-1) * action).sum(-1) * (returns - value) * weight)
+            - weight * scale * torch.distributions.Categorical(logits=logits).entropy()
+        ),
+    ),
+    (
+        "policy_loss",
+        "entropy_averaged",
+        lambda logits, action, returns, value, weight, scale: (
+            -weight.detach()
+            * (
+                (logits.log_softmax(-1) * action).sum(-1) * (returns - value).detach()
+                - scale * (logits.softmax(-1) * logits.log_softmax(-1)).mean(-1)
+            )
+        ),
+    ),
+    ("bandit_gradient", "logits_for_probability", lambda x, r: x * (r - torch.einsum("ba,ba->b", x, r)[:, None])),
+    ("critic_loss", "errors_against_weights", lambda v, t, w: w.detach() * (v - t.detach().reshape(-1, 1)).square()),
     ("replay_sample", "ring_seam", lambda f, n, b, t, rng: rng.integers(0, len(f) - t + 1, (b, 1)) + np.arange(t)),
     ("fair_mean", "last_reward_lost", lambda r, last, quota: (r * (last.cumsum(1) < quota)).sum() / (quota * len(r))),
     ("fair_mean", "all_finished", lambda r, last, quota: r.sum() / last.sum()),

@@ -95,6 +95,12 @@ CRITIC_LOSS = Part(
             "mse_loss averages unless it is told reduction='none'.",
             (lambda value, target, weight: weight.detach() * ((value.squeeze(-1) - target.detach()) ** 2).mean(),),
         ),
+        "errors_against_weights": Mistake(
+            "errors (N, 1) times weights (N,) give (N, N): every error is weighted with every weight.",
+            "the target was given the value's axis, and the weight was forgotten.",
+            (lambda value, target, weight: weight.detach() * (value - target.detach().unsqueeze(-1)) ** 2,
+             lambda value, target, weight: (weight.detach() * (value - target.detach().unsqueeze(-1)) ** 2).mean()),
+        ),
         "value_detached": Mistake(
             "no gradient reaches the value: the critic never learns.",
             "the wrong side was detached.",

@@ -84,6 +84,17 @@ BANDIT_GRADIENT = Part(
             (lambda logits, reward: logits.log_softmax(-1)
              * (reward - (logits.softmax(-1) * reward).sum(-1, keepdim=True)),),
         ),
+        "baseline_unshared": Mistake(
+            "p r - E in place of p (r - E): the expected reward is subtracted without the factor p.",
+            "the bracket of p (r - E) is easily lost; each action bears its share of E, so that the slopes sum to 0.",
+            (lambda logits, reward: (p := logits.softmax(-1)) * reward - (p * reward).sum(-1, keepdim=True),),
+        ),
+        "logits_for_probability": Mistake(
+            "the raw logits stand where the probabilities belong: the softmax is missing.",
+            "a network's outputs are called the policy; they are probabilities after the softmax only.",
+            (lambda logits, reward: logits * (reward - (logits * reward).sum(-1, keepdim=True)),
+             lambda logits, reward: logits.softmax(-1) * (reward - (logits * reward).sum(-1, keepdim=True))),
+        ),
         "mean_over_batch": Mistake(
             "it is divided by the size of the batch: the slope of the mean over bandits.",
             "losses are averaged at the end; here each row has the slope of its own expected reward.",
@@ -155,6 +166,13 @@ def _policy_loss_of_surprise(
 ) -> Tensor:
     log_prob = _log_prob(logits, action)
     return ACTOR_LOSS(log_prob, -log_prob, returns - value, weight, entropy_scale)
+
+
+def _policy_loss_of_own_entropy(
+    logits: Tensor, action: Tensor, returns: Tensor, value: Tensor, weight: Tensor, entropy_scale: float
+) -> Tensor:
+    log_prob = _log_prob(logits, action)
+    return ACTOR_LOSS(log_prob, -log_prob.exp() * log_prob, returns - value, weight, entropy_scale)
 
 
 def _policy_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Arguments:
@@ -253,6 +271,28 @@ POLICY_LOSS = Part(
             "the loss learns without it, for a while.",
             (_policy_loss(entropy=lambda logits: 0.0),),
         ),
+        "weight_and_entropy_missing": Mistake(
+            "weight and entropy are both missing: this is REINFORCE as textbooks have it.",
+            "log-probability times advantage is the part one remembers.",
+            (lambda logits, action, returns, value, weight, scale:
+             -_log_prob(logits, action) * (returns - value).detach(),),
+        ),
+        "scale_missing": Mistake(
+            "the entropy's scale is missing: a nat counts as much as a unit of reward.",
+            "it is the last argument, and the loss runs without it.",
+            (lambda logits, action, returns, value, weight, scale:
+             right_policy_loss(logits, action, returns, value, weight, 1.0),),
+        ),
+        "entropy_averaged": Mistake(
+            "-p log p is averaged over the actions; the entropy is its sum.",
+            "the probabilities are the weights of that average already.",
+            (_policy_loss(entropy=lambda logits: _entropy(logits) / logits.shape[-1]),),
+        ),
+        "entropy_of_the_action": Mistake(
+            "only the action that was taken enters the entropy; all actions do.",
+            "the one-hot action was multiplied in there, too, as for the log-probability.",
+            (_policy_loss_of_own_entropy,),
+        ),
         "entropy_unweighted": Mistake(
             "the weight applies to the gain and not to the entropy.",
             "the bonus is added to the finished loss; steps after an imagined end then still count.",
@@ -264,6 +304,12 @@ POLICY_LOSS = Part(
             "the weight comes out of the model, with its gradient.",
             (_policy_loss(lambda log_prob, entropy, advantage, weight, scale:
                           -weight * (log_prob * advantage.detach() + scale * entropy)),),
+        ),
+        "nothing_detached": Mistake(
+            "nothing is detached: the loss can be lowered by other grades and weights, without a better policy.",
+            "as a formula all of its letters look alike; returns, value and weight are numbers here.",
+            (_policy_loss(lambda log_prob, entropy, advantage, weight, scale:
+                          -weight * (log_prob * advantage + scale * entropy)),),
         ),
         "log_prob_detached": Mistake(
             "no gradient reaches the policy through its log-probability.",
