@@ -1056,6 +1056,16 @@ def test_rewards_too_large_to_be_squared_are_reported(tmp_path: Path) -> None:
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+@pytest.fixture
+def in_a_terminal() -> Iterator[None]:
+    """Not under nohup, where a closed terminal is nothing to a process, nor to a run in it."""
+    before = {which: signal.signal(which, signal.SIG_DFL) for which in SIGNALS if which != signal.SIGINT}
+    yield
+    for which, handler in before.items():
+        signal.signal(which, handler)
+
+
+@pytest.mark.usefixtures("in_a_terminal")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_the_run_after_the_iteration_and_says_how_to_go_on(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -1116,6 +1126,7 @@ def test_a_second_ctrl_c_while_saving_leaves_the_checkpoint_as_it_was(
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.usefixtures("in_a_terminal")
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
 def test_a_terminal_that_closes_may_say_so_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def twice() -> None:
