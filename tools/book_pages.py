@@ -220,7 +220,7 @@ def results(url: str | None) -> str:
         "the guide's agent on position-only CartPole shows what happens without memory.\n"
     ]
     for folder, command in re.findall(r"^ {4}(?=.*book/results/([\w-]+))(.+)$", commands, re.M):
-        summary = json.loads((RESULTS / folder / "summary.json").read_text())
+        summary = summary_of(folder)
         agent = next(line for line in before.splitlines() if line.startswith(f"| [{folder}]")).split("|")[2].strip()
         low, high = summary["interval"]
         alt = (
@@ -247,7 +247,7 @@ def mistakes(commands: str) -> str:
         return ""
     said = (ROOT / "README.md").read_text().split("What does such a mistake do to the agent?")[1].split("\n## ")[0]
     said = re.sub(r"\s+Data and\s+command:.*", "", said, flags=re.DOTALL).replace("](book/results/", "](results/")
-    summary = json.loads((RESULTS / "zoo" / "summary.json").read_text())
+    summary = summary_of("zoo")
     columns = {
         "loss of the model": "loss",
         "error, one step": "error_1",

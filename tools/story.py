@@ -27,8 +27,7 @@ EPISODES, EVALUATION_SEED = 100, 0
 
 def learn(name: str, seed: int, **options: Any) -> tuple[Agent, float]:
     """Train an agent of the story, and its mean return over greedy episodes."""
-    bug = None if name == story.SOUND else story.CHAPTERS[name].bug
-    with story.mistake(bug):
+    with story.mistake(story.bug_of(name)):
         trainer = Trainer(story.ENVIRONMENT, make_config(**OPTIONS | {"seed": seed} | options))
         while trainer.steps < trainer.config.steps:
             trainer.collect()
@@ -41,8 +40,8 @@ def learn(name: str, seed: int, **options: Any) -> tuple[Agent, float]:
 
 def described(name: str, means: dict[int, float]) -> dict[str, Any]:
     """What agents.json says about an agent."""
-    bug = None if name == story.SOUND else story.CHAPTERS[name].bug
-    return {"bug": bug, "mean": means[SEEDS[0]], "means": {str(seed): mean for seed, mean in means.items()}}
+    every = {str(seed): mean for seed, mean in means.items()}
+    return {"bug": story.bug_of(name), "mean": means[SEEDS[0]], "means": every}
 
 
 def write(agents: dict[str, Any]) -> None:

@@ -141,8 +141,13 @@ def records() -> dict[str, Any]:
 @contextmanager
 def playing(name: str) -> Iterator[Agent]:
     """An agent of the story, "01" or "sound", with its mistake let out for the length of a `with` block."""
-    with mistake(CHAPTERS[name].bug if name != SOUND else None), isolated_random("cpu", 0):
+    with mistake(bug_of(name)), isolated_random("cpu", 0):
         yield Agent.load(AGENTS / f"{name}.safetensors")
+
+
+def bug_of(name: str) -> str | None:
+    """The mistake that an agent of the story has learned with, by its name in the zoo; None of the sound one."""
+    return None if name == SOUND else CHAPTERS[name].bug
 
 
 @contextmanager

@@ -27,13 +27,17 @@ def measured_curves(environment: str, config: Config) -> dict[int, tuple[list[in
     return {}
 
 
+def measured_beside(trainer: Trainer) -> dict[int, tuple[list[int], list[float]]]:
+    """The curves of the seeds measured in the world of a run, with its options; none for a world without an id."""
+    return measured_curves(trainer.source, trainer.config) if isinstance(trainer.source, str) else {}
+
+
 def normal_curve(trainer: Trainer) -> figures.Plot:
     """The returns of a run, and a grey band from the lowest to the highest of the seeds measured with its options.
 
-    Without the band where none was measured (`measured_curves`). Raises InputError if the run has no episodes yet.
+    Without the band where none was measured (`measured_beside`). Raises InputError if the run has no episodes yet.
     """
-    environment = trainer.source if isinstance(trainer.source, str) else ""
-    return figures.return_curve(trainer.records, measured_curves(environment, trainer.config))
+    return figures.return_curve(trainer.records, measured_beside(trainer))
 
 
 def learning(options: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.imagination import imagine
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.runs.dream import EpisodesTooShort, dream, live
-from wm_tutorial.runs.normal import measured_curves, normal_curve
+from wm_tutorial.runs.normal import measured_beside
 from wm_tutorial.trainer import Trainer
 
 PAGE = """<!doctype html>
@@ -96,7 +96,7 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
         show("dream.gif", figures.film(seen, folder / "dream.gif"), "Reality, and the agent's dream of it.")
         show_figure("dream.png", figures.open_loop(seen), "The same episode, dreamed from its actions alone.")
     if records["episode"] or records["evaluation"]:
-        measured = measured_curves(trainer.source if isinstance(trainer.source, str) else "", trainer.config)
+        measured = measured_beside(trainer)
         caption = "Training episodes, and evaluations."
         if measured:
             out = round(100 * 2 / (len(measured) + 1))  # a new seed is as likely as any other to be the lowest
@@ -104,7 +104,7 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
                 f" Is it normal? Grey: from the lowest to the highest of {len(measured)} seeds that were measured with "
                 f"the same options. At any step {out} % of all runs lie outside."
             )
-        show_figure("return.png", normal_curve(trainer), caption)
+        show_figure("return.png", figures.return_curve(trainer.records, measured), caption)
     if trainer.config.behaviour != "random":  # what nobody learned to do is not worth looking at
         show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
     if records["train"]:
