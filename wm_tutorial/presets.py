@@ -343,9 +343,9 @@ PRESETS: dict[str, Preset] = {
         # Gamma stays outside the continue head, which may say a little too much; values cannot creep above 1 / (1 -
         # gamma). A policy that keeps a little chance goes on exploring.
         small={
-            "critic_lr": 1e-3, "slow_critic_rate": 0.1, "replay_critic_scale": 1.0,
+            "critic_lr": 3e-3, "slow_critic_rate": 0.1, "replay_critic_scale": 1.0,
             "world_model_lr": 3e-3, "decoder_scale": 100.0, "continue_scale": 10.0, "free_nats": 0.0,
-            "discount_in_continue": False, "policy_unimix": 0.01,
+            "discount_in_continue": False, "policy_unimix": 0.01, "prefill": 500, "updates_per_step": 0.3,
         },
     ),
 }  # fmt: skip
