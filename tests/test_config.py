@@ -161,7 +161,10 @@ def test_a_preset_that_cannot_be_one_is_refused_like_any_other() -> None:
 def test_options_win_over_the_size_and_the_size_over_the_preset() -> None:
     config = make_config("dreamer_v3", "micro", hidden=12)
     assert config.hidden == 12 and config.memory_size == SIZES["micro"]["memory_size"]
-    assert config.updates_per_step == LAPTOP["updates_per_step"] != PRESETS["dreamer_v3"].options["updates_per_step"]
+    assert config.batch_size == LAPTOP["batch_size"] and config.sequence_length == LAPTOP["sequence_length"]
+    assert config.sequence_length != PRESETS["dreamer_v3"].options["sequence_length"]
+    small = PRESETS["dreamer_v3"].small["updates_per_step"]  # what makes one preset learn at small sizes
+    assert config.updates_per_step == small != LAPTOP["updates_per_step"]
     assert config.fresh_sequences_first and config.heads == "two-hot"  # what the size says nothing of
 
 

@@ -27,7 +27,7 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "zoo": zoo_size(),
         "version": version(),
         "bibtex": bibtex(url),
-        "our-cartpole": "\n".join(map(compared_row, ("cartpole-guide", "cartpole-v3-10k", "cartpole-v3-20k"))),
+        "our-cartpole": "\n".join(map(compared_row, ("cartpole-guide", "cartpole-v3-5k", "cartpole-v3-20k"))),
         "our-pendulum": compared_cell("pendulum-v3"),
         "our-acrobot": compared_cell("acrobot-v3"),
     }
@@ -214,14 +214,15 @@ def results(url: str | None) -> str:
     before, _, commands = text.partition("Each with its own command:")
     commands, _, of_mistakes = commands.partition("\nWhat mistakes")
     table = re.sub(r"\[([\w-]+)\]\(\1\)", r"[\1](#\1)", before)
+    table = re.sub(r"\[([\w-]+)\]\(history/\1\)", r"[\1](#\1-history)", table)
     parts = [
         table.rstrip()
         + "\n\nThe runs used to choose options had other seeds. What was tried and did not work is kept, too: "
         "the guide's agent on position-only CartPole shows what happens without memory.\n"
     ]
-    for folder, command in re.findall(r"^ {4}(?=.*book/results/([\w-]+))(.+)$", commands, re.M):
+    for folder, command in re.findall(r"^ {4}(?=.*book/results/([\w/-]+))(.+)$", commands, re.M):
         summary = summary_of(folder)
-        agent = next(line for line in before.splitlines() if line.startswith(f"| [{folder}]")).split("|")[2].strip()
+        agent = next(line for line in before.splitlines() if f"]({folder})" in line).split("|")[2].strip()
         low, high = summary["interval"]
         alt = (
             f"Evaluation return of each seed of {agent} on {summary['environment']} against environment steps, with "
@@ -229,7 +230,7 @@ def results(url: str | None) -> str:
             f"{low:.1f} to {high:.1f}."
         )
         parts.append(
-            f"## {folder}\n\n"
+            f"## {folder.removeprefix('history/')}{', history' if folder.startswith('history/') else ''}\n\n"
             + (
                 f"```{{image}} results/{folder}/curves.png\n:alt: {alt}\n:width: 640px\n```\n\n"
                 if (RESULTS / folder / "curves.png").exists()
