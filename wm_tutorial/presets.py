@@ -372,7 +372,7 @@ LAPTOP: dict[str, Any] = {
 SIZES: dict[str, dict[str, Any]] = {
     "nano": {
         "memory_size": 128, "memory_blocks": 8, "hidden": 64, "layers": 2,
-        "latent_size": 16, "latent_classes": 8, "conv_depth": 8, "bins": 63, **LAPTOP,
+        "latent_size": 32, "latent_classes": 8, "conv_depth": 8, "bins": 63, **LAPTOP,
     },
     "micro": {
         "memory_size": 256, "memory_blocks": 8, "hidden": 96, "layers": 2,
