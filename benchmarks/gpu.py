@@ -37,7 +37,6 @@ from unittest.mock import patch
 import torch
 import tyro
 from torch import Tensor
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from wm_tutorial import actor_critic, learner
@@ -280,8 +279,8 @@ def kernels(update: Callable[[], object], device: str) -> tuple[int, float]:
     cuda = device == "cuda"
     with silent(), profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * cuda]) as profiler:
         update()
-    kind, spent = (DeviceType.CUDA, "self_device_time_total") if cuda else (DeviceType.CPU, "self_cpu_time_total")
-    events = [event for event in profiler.key_averages() if event.device_type == kind]
+    spent = "self_device_time_total" if cuda else "self_cpu_time_total"
+    events = [event for event in profiler.key_averages() if event.device_type.name == ("CUDA" if cuda else "CPU")]
     return sum(event.count for event in events), sum(getattr(event, spent) for event in events) / 1e3
 
 
