@@ -19,7 +19,8 @@ def test_two_trees_take_turns_on_the_same_options_and_make_the_same_update() -> 
     """One side is told an option that it does not know: it says so, and goes on without it."""
     options = {**plain(tiny(memory="rssm", memory_size=16, imagined_starts=0)), "never_heard_of": 1}
     sides = SPEED["in_turn"]({"here": ROOT, "again": ROOT}, options, SPEED["SPACES"], updates=2)
-    assert sides["here"]["first"] == sides["again"]["first"] and len(sides["here"]["first"]) > 5
+    assert sides["here"]["first"] == pytest.approx(sides["again"]["first"], rel=1e-5)  # sums may differ in order
+    assert len(sides["here"]["first"]) > 5
     for side in sides.values():
         assert side["unknown"] == ["never_heard_of"]
         assert len(side["seconds"]) == 2 and min(side["seconds"]) > 0
