@@ -71,12 +71,15 @@ class ReturnNormalizer(nn.Module):
 
     low: Tensor
     high: Tensor
+    percentiles: Tensor
 
     def __init__(self, decay: float = 0.99, floor: float = 1.0, percentiles: tuple[float, float] = (0.05, 0.95)):
         super().__init__()
-        self.decay, self.floor, self.percentiles = decay, floor, percentiles
+        self.decay, self.floor = decay, floor
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
+        # on the device: a copy from Python in every update would make the device wait, and fit into no CUDA graph
+        self.register_buffer("percentiles", torch.tensor(percentiles), persistent=False)
 
     @property
     def range(self) -> Tensor:
@@ -95,7 +98,7 @@ class ReturnNormalizer(nn.Module):
     @torch.no_grad()
     def after(self, returns: Tensor) -> Tensor:
         """The range (2,) that taking in a batch of returns (any shape) leads to; nothing is changed."""
-        found = torch.quantile(returns.flatten().to(self.low), self.low.new_tensor(self.percentiles))
+        found = torch.quantile(returns.flatten().to(self.low), self.percentiles)
         return self.range.lerp(found, 1.0 - self.decay)
 
     @torch.no_grad()
