@@ -16,6 +16,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -34,6 +35,7 @@ NEW = (200, 201, 202, 203, 204)
 NEWER = (500, 501, 502, 503, 504)
 NEWEST = (800, 801, 802, 803, 804)
 OF_MEMORY = (900, 901, 902, 903, 904)
+OF_REWARDS = (1000, 1001, 1002, 1003, 1004)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,15 @@ WAVERING: dict[str, Experiment] = {
     "cartpole-sharp-10k": Experiment("CartPole-v1", f"{SHARP} --steps 10000", "475 in 10,000", NEWER),
     "cartpole-sharp-20k": Experiment("CartPole-v1", f"{SHARP} --steps 20000", "475 still at 20,000", NEWER),
 }
-ALL = EXPERIMENTS | WAVERING
+# One set of options and the same five seeds for rewards of any size; what each name ends with multiplies them.
+SMALL = f"{V3} --steps 5000"
+REWARDS: dict[str, Experiment] = {
+    "cartpole-rewards-1": Experiment("CartPole-v1", SMALL, "", OF_REWARDS),
+    "cartpole-rewards-1e-3": Experiment("wm_tutorial/PaidCartPole-1e-3-v0", SMALL, "how much worse", OF_REWARDS),
+    "cartpole-rewards-1e3": Experiment("wm_tutorial/PaidCartPole-1e3-v0", SMALL, "as at 1", OF_REWARDS),
+    "cartpole-rewards-1e6": Experiment("wm_tutorial/PaidCartPole-1e6-v0", SMALL, "as at 1", OF_REWARDS),
+}
+ALL = EXPERIMENTS | WAVERING | REWARDS
 ZOO = (
     f"wm-tutorial zoo CartPole-v1 --out book/results/zoo {NANO} --steps 6000 "
     f"{BEFORE} --discount-in-continue True --latent-size 32 --seeds 100 101 102 "
@@ -115,16 +125,22 @@ def measure(name: str, jobs: int) -> None:
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(train, missing))
-    for seed in experiment.seeds[1:]:
-        (RESULTS / name / f"seed-{seed}.safetensors").unlink(missing_ok=True)  # one agent of each result is enough
+    kept = 1 if name in EXPERIMENTS else 0  # one agent of each result in the first table is enough
+    for seed in experiment.seeds[kept:]:
+        (RESULTS / name / f"seed-{seed}.safetensors").unlink(missing_ok=True)
     if missing:
         summarise(RESULTS / name)
+
+
+def found(name: str) -> list[dict[str, Any]]:
+    """What was measured of an experiment, one record a seed; empty if nothing was."""
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
 
 
 def row(name: str) -> str:
     """The line of the table for an experiment that was measured."""
     experiment = ALL[name]
-    records = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
+    records = found(name)
     means = [float(np.mean(record["final_returns"])) for record in records]
     low, high = bootstrap_interval(means)
     minutes = np.mean([record["seconds"]["cpu"] / 60 for record in records])
@@ -142,11 +158,33 @@ def row(name: str) -> str:
     )
 
 
+def paid(name: str) -> dict[int, float]:
+    """Seed -> mean return of an experiment of REWARDS, divided by what its rewards are multiplied with."""
+    times = float(name.removeprefix("cartpole-rewards-"))
+    return {record["config"]["seed"]: float(np.mean(record["final_returns"])) / times for record in found(name)}
+
+
+def paid_row(name: str) -> str:
+    """The line of an experiment of REWARDS, also where it is not measured yet."""
+    times, divided = name.removeprefix("cartpole-rewards-"), paid(name)
+    base = paid("cartpole-rewards-1") if times != "1" else {}
+    if not divided:
+        return f"| {times} | not measured yet | | | 0 |"
+    means = list(divided.values())
+    low, high = bootstrap_interval(means)
+    more = [mean - base[seed] for seed, mean in divided.items() if seed in base]
+    beside = "{:+.1f}<br>{:+.1f} to {:+.1f}".format(np.mean(more), *bootstrap_interval(more)) if more else ""
+    return (
+        f"| [{times}]({name}) | **{np.mean(means):.1f}**<br>{low:.1f} to {high:.1f} | {min(means):.1f} | "
+        f"{beside} | {len(means)} |"
+    )
+
+
 def curves() -> str:
     """The curves that the page of a run compares with, as JSON: of each result of the first table."""
     lines = []
     for name, experiment in EXPERIMENTS.items():
-        records = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
+        records = found(name)
         seeds = {
             record["config"]["seed"]: [list(column) for column in zip(*record["evaluations"], strict=True)]
             for record in records
@@ -165,7 +203,9 @@ def texts() -> dict[Path, str]:
     table, wavering = ("\n".join([HEAD, *(row(name) for name in done if name in of)]) for of in (EXPERIMENTS, WAVERING))
     linked = re.sub(r"\]\(([\w-]+)\)", r"](book/results/\1)", table)
     return {
-        RESULTS / "README.md": TEXT.format(table=table, wavering=wavering, commands=commands, zoo=ZOO),
+        RESULTS / "README.md": TEXT.format(
+            table=table, wavering=wavering, rewards="\n".join(map(paid_row, REWARDS)), commands=commands, zoo=ZOO
+        ),
         README: BLOCK.sub(lambda block: f"{block[1]}{linked}{block[2]}", README.read_text()),
         ROOT / "wm_tutorial" / "runs" / MEASURED: curves(),
     }
@@ -188,6 +228,14 @@ On the way there, CartPole with 32 latents, and with gamma learned inside the co
 it; and beside it with a model that learns faster and looks closer ("sharp"). A star: the agent has options of its own.
 
 {wavering}
+
+CartPole with its rewards multiplied, dreamer_v3 nano, 5,000 steps: one set of options and the same seeds in every row.
+Returns are divided by what the rewards were multiplied with; beside them, how much more that is than the same seed had
+with rewards of 1.
+
+| rewards times | return / times | worst seed | more than at 1 | seeds |
+|---|---|---|---|---|
+{rewards}
 
 The mean is over seeds, of 100 greedy episodes each; below it stands its 95 % interval, a percentile bootstrap over
 seeds, too narrow for as few as five. CPU minutes are of one run on one core, and depend on the machine and on what else
