@@ -16,6 +16,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -116,7 +117,16 @@ HISTORY: dict[str, Experiment] = {
     ),
     "history/pendulum-v3": Experiment("Pendulum-v1", f"{SLOW} {SMALL} {PACE} --steps 15000", "-200 in 20,000", NEWEST),
 }
-ALL = EXPERIMENTS | HISTORY
+# One set of options and the same five seeds for rewards of any size; what each name ends with multiplies them. At 1 it
+# is CartPole itself, a row of the first table.
+USUAL = "cartpole-v3-5k"
+REWARDS: dict[str, Experiment] = {
+    f"cartpole-rewards-{times}": Experiment(
+        f"wm_tutorial/PaidCartPole-{times}-v0", EXPERIMENTS[USUAL].options, "as at 1", EXPERIMENTS[USUAL].seeds
+    )
+    for times in ("1e-3", "1e3", "1e6")
+}
+ALL = EXPERIMENTS | HISTORY | REWARDS
 ZOO = (
     f"wm-tutorial zoo CartPole-v1 --out book/results/zoo {NANO} --steps 6000 "
     f"--critic-lr 0.001 {PACE} {BEFORE} --discount-in-continue True --seeds 100 101 102 "
@@ -136,16 +146,22 @@ def measure(name: str, jobs: int) -> None:
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(train, missing))
-    for seed in experiment.seeds[1:]:
-        (RESULTS / name / f"seed-{seed}.safetensors").unlink(missing_ok=True)  # one agent of each result is enough
+    kept = 1 if name in EXPERIMENTS else 0  # one agent of each result in the first table is enough
+    for seed in experiment.seeds[kept:]:
+        (RESULTS / name / f"seed-{seed}.safetensors").unlink(missing_ok=True)
     if missing:
         summarise(RESULTS / name)
+
+
+def found(name: str) -> list[dict[str, Any]]:
+    """What was measured of an experiment, one record a seed; empty if nothing was."""
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
 
 
 def row(name: str) -> str:
     """The line of the table for an experiment that was measured."""
     experiment = ALL[name]
-    records = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
+    records = found(name)
     means = [float(np.mean(record["final_returns"])) for record in records]
     low, high = bootstrap_interval(means)
     minutes = np.mean([record["seconds"]["cpu"] / 60 for record in records])
@@ -163,11 +179,38 @@ def row(name: str) -> str:
     )
 
 
+def times_of(name: str) -> str:
+    """What the rewards of an experiment are multiplied with."""
+    return "1" if name == USUAL else name.removeprefix("cartpole-rewards-")
+
+
+def paid(name: str) -> dict[int, float]:
+    """Seed -> mean return of an experiment of REWARDS, divided by what its rewards are multiplied with."""
+    times = float(times_of(name))
+    return {record["config"]["seed"]: float(np.mean(record["final_returns"])) / times for record in found(name)}
+
+
+def paid_row(name: str) -> str:
+    """The line of an experiment of REWARDS, also where it is not measured yet."""
+    times, divided = times_of(name), paid(name)
+    base = paid(USUAL) if name != USUAL else {}
+    if not divided:
+        return f"| {times} | not measured yet | | | 0 |"
+    means = list(divided.values())
+    low, high = bootstrap_interval(means)
+    more = [mean - base[seed] for seed, mean in divided.items() if seed in base]
+    beside = "{:+.1f}<br>{:+.1f} to {:+.1f}".format(np.mean(more), *bootstrap_interval(more)) if more else ""
+    return (
+        f"| [{times}]({name}) | **{np.mean(means):.1f}**<br>{low:.1f} to {high:.1f} | {min(means):.1f} | "
+        f"{beside} | {len(means)} |"
+    )
+
+
 def curves() -> str:
     """The curves that the page of a run compares with, as JSON: of each result of the first table."""
     lines = []
     for name, experiment in EXPERIMENTS.items():
-        records = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
+        records = found(name)
         seeds = {
             record["config"]["seed"]: [list(column) for column in zip(*record["evaluations"], strict=True)]
             for record in records
@@ -186,7 +229,13 @@ def texts() -> dict[Path, str]:
     table, history = ("\n".join([HEAD, *(row(name) for name in done if name in of)]) for of in (EXPERIMENTS, HISTORY))
     linked = re.sub(r"\]\(([\w-]+)\)", r"](book/results/\1)", table)
     return {
-        RESULTS / "README.md": TEXT.format(table=table, history=history, commands=commands, zoo=ZOO),
+        RESULTS / "README.md": TEXT.format(
+            table=table,
+            history=history,
+            rewards="\n".join(map(paid_row, (USUAL, *REWARDS))),
+            commands=commands,
+            zoo=ZOO,
+        ),
         README: BLOCK.sub(lambda block: f"{block[1]}{linked}{block[2]}", README.read_text()),
         ROOT / "wm_tutorial" / "runs" / MEASURED: curves(),
     }
@@ -212,6 +261,14 @@ it with a model that learns faster and looks closer ("sharp"), all with 32 laten
 them and a critic that learned a third as fast.
 
 {history}
+
+CartPole with its rewards multiplied, dreamer_v3 nano, 5,000 steps: one set of options and the same seeds in every row.
+Returns are divided by what the rewards were multiplied with; beside them, how much more that is than the same seed had
+with rewards of 1.
+
+| rewards times | return / times | worst seed | more than at 1 | seeds |
+|---|---|---|---|---|
+{rewards}
 
 The mean is over seeds, of 100 greedy episodes each; below it stands its 95 % interval, a percentile bootstrap over
 seeds, too narrow for as few as five. CPU minutes are of one run on one core, and depend on the machine and on what else

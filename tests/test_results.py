@@ -5,6 +5,7 @@ import json
 import runpy
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -68,6 +69,51 @@ def test_a_run_shows_its_curve_over_the_band_of_its_kind_in_one_call(tmp_path: P
 def test_every_folder_of_results_belongs_to_an_experiment() -> None:
     folders = {path.parent.relative_to(ROOT / "book" / "results").as_posix() for path in FILES}
     assert {folder for folder in folders if not folder.startswith("zoo/")} <= set(MAKING["ALL"])
+
+
+def test_the_rows_of_multiplied_rewards_differ_in_nothing_but_what_their_names_say() -> None:
+    """One set of options, one set of seeds; and the environment of each pays what the name of the row ends with."""
+    rows, usual = MAKING["REWARDS"], make_config("dreamer_v3", "nano", steps=5000, eval_episodes=100)
+    assert len({(row.options, row.seeds) for row in [MAKING["EXPERIMENTS"][MAKING["USUAL"]], *rows.values()]}) == 1
+    for name, row in rows.items():
+        asked = command_line(row.command(name, (7,))[1:])
+        assert isinstance(asked, Measure) and asked.config == usual
+        assert len(row.seeds) == 5 and asked.episodes == 100
+        env = gymnasium.make(asked.env)
+        env.reset(seed=0)
+        assert env.step(0)[1] == float(name.removeprefix("cartpole-rewards-"))
+
+
+def test_returns_of_multiplied_rewards_are_divided_and_compared_seed_by_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All numbers were chosen: 200, 300 and 400 at 1, and 10, 20 and 30 less at a million."""
+    rewards_row = MAKING["paid_row"]
+    monkeypatch.setitem(rewards_row.__globals__, "RESULTS", tmp_path)
+    for name, times, less in ((MAKING["USUAL"], 1.0, 0), ("cartpole-rewards-1e6", 1e6, 10)):
+        (tmp_path / name).mkdir()
+        for nth in (1, 2, 3):
+            returns = [times * (100 * (nth + 1) - less * nth + by) for by in (-5, 5)]
+            record = {"config": {"seed": nth}, "final_returns": returns}
+            (tmp_path / name / f"seed-{nth}.json").write_text(json.dumps(record))
+    assert rewards_row("cartpole-v3-5k").startswith("| [1](cartpole-v3-5k) | **300.0**<br>200.0 to 400.0 |")
+    paid = rewards_row("cartpole-rewards-1e6").split(" | ")
+    assert paid == [
+        "| [1e6](cartpole-rewards-1e6)", "**280.0**<br>190.0 to 370.0", "190.0", "-20.0<br>-30.0 to -10.0", "3 |",
+    ]  # fmt: skip
+    assert "not measured yet" in rewards_row("cartpole-rewards-1e-3")
+
+
+def test_measuring_keeps_an_agent_of_the_first_table_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = MAKING["measure"]
+    monkeypatch.setitem(measure.__globals__, "RESULTS", tmp_path)
+    for name in ("cartpole-v3-20k", "cartpole-rewards-1e3"):
+        (tmp_path / name).mkdir()
+        for seed in MAKING["ALL"][name].seeds:
+            for ending in ("json", "safetensors"):
+                (tmp_path / name / f"seed-{seed}.{ending}").touch()  # all seeds were measured: nothing is trained
+        measure(name, 1)
+    assert [path.parent.name for path in tmp_path.glob("*/*.safetensors")] == ["cartpole-v3-20k"]
 
 
 AGENTS = sorted((ROOT / "book" / "results").glob("*/seed-*.safetensors"))

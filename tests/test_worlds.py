@@ -1,6 +1,7 @@
 """The worlds are compared with answers found another way: conditioning, enumeration, simulation, CartPole itself."""
 
 import itertools
+import math
 import subprocess
 import sys
 from typing import Any
@@ -16,6 +17,7 @@ from wm_tutorial.worlds import (
     Fork,
     LinearGaussian,
     LinearSystem,
+    PaidCartPole,
     fixed_point,
     kalman_filter,
     memoryless_error,
@@ -28,6 +30,9 @@ from wm_tutorial.worlds.known import Array
 
 WORLDS: list[tuple[str, dict[str, Any]]] = [
     ("wm_tutorial/PositionOnlyCartPole-v0", {}),
+    ("wm_tutorial/PaidCartPole-1e-3-v0", {}),
+    ("wm_tutorial/PaidCartPole-1e3-v0", {}),
+    ("wm_tutorial/PaidCartPole-1e6-v0", {}),
     ("wm_tutorial/LinearGaussian-v0", {}),
     ("wm_tutorial/LinearGaussian-v0", {"hidden_velocity": True}),
     ("wm_tutorial/Corridor-v0", {}),
@@ -130,6 +135,33 @@ def test_position_only_cartpole_keeps_the_limit_and_the_pictures() -> None:
         pictures.append(np.asarray(env.render()))
         env.close()
     np.testing.assert_array_equal(pictures[0], pictures[1])
+
+
+# --- CartPole, paid otherwise -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times", ["1e-3", "1e3", "1e6"])
+def test_paid_cartpole_is_cartpole_with_its_rewards_multiplied_by_what_its_id_says(times: str) -> None:
+    ours, theirs = gym.make(f"wm_tutorial/PaidCartPole-{times}-v0"), gym.make("CartPole-v1")
+    assert ours.spec is not None and theirs.spec is not None and theirs.spec.reward_threshold is not None
+    assert ours.spec.reward_threshold == pytest.approx(float(times) * theirs.spec.reward_threshold)
+    assert ours.spec.max_episode_steps == theirs.spec.max_episode_steps == 500
+    assert ours.observation_space == theirs.observation_space and ours.metadata == theirs.metadata
+    theirs.action_space.seed(0)
+    np.testing.assert_array_equal(ours.reset(seed=0)[0], theirs.reset(seed=0)[0])
+    ended: Any = False
+    while not ended:
+        action = theirs.action_space.sample()
+        (ours_seen, paid, *our_ends), (seen, reward, *their_ends) = ours.step(action), theirs.step(action)
+        np.testing.assert_array_equal(ours_seen, seen)
+        assert paid == float(times) * float(reward) and our_ends == their_ends  # terminated, truncated, info
+        ended = their_ends[0] or their_ends[1]
+
+
+@pytest.mark.parametrize("times", [math.inf, math.nan])
+def test_paid_cartpole_refuses_to_multiply_by_what_is_no_finite_number(times: float) -> None:
+    with pytest.raises(InputError, match=f"times={times}"):
+        PaidCartPole(times)
 
 
 # --- The Kalman filter against one large joint Gaussian ---------------------------------------------------------------

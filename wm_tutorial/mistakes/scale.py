@@ -70,6 +70,7 @@ TWO_HOT_SLOPE = Part(
             "only the bins beside the number get a slope; all others must fall, by their probability.",
             "the loss reads two logarithms; but the softmax in them has all logits under its fraction line.",
             (_of_weights(lambda logits, weights: (logits.softmax(-1) - weights) * (weights > 0)),
+             _of_weights(lambda logits, weights: (logits.softmax(-1) - 1.0) * weights),  # d ln p_k / d l_k alone
              _of_weights(lambda logits, weights: -weights)),
         ),
         "slope_of_squared_error": Mistake(

@@ -3,6 +3,7 @@
 | Gymnasium id                          | what it is for                 | its exact answer                      |
 |---------------------------------------|--------------------------------|---------------------------------------|
 | `wm_tutorial/PositionOnlyCartPole-v0` | velocities hidden: memory      | none; scores compare with CartPole-v1 |
+| `wm_tutorial/PaidCartPole-1e6-v0`     | rewards of any size (1e-3, 1e3)| none; returns / 1e6 compare, too      |
 | `wm_tutorial/LinearGaussian-v0`       | beliefs, prediction, noise     | `kalman_filter`, `steady_state_error` |
 | `wm_tutorial/Corridor-v0`             | values, returns, ends          | `value_iteration`, `policy_values`    |
 | `wm_tutorial/Fork-v0`                 | two futures: latents           | `Fork.right`, `Fork.news`             |
@@ -15,6 +16,7 @@ from wm_tutorial.worlds.known import (
     Fork,
     LinearGaussian,
     LinearSystem,
+    PaidCartPole,
     PositionOnlyCartPole,
     fixed_point,
     kalman_filter,
@@ -27,7 +29,7 @@ from wm_tutorial.worlds.known import (
 from wm_tutorial.worlds.pixels import CatchInTheDark, best_catches, memoryless_bound, policy_catches
 
 __all__ = [
-    "CatchInTheDark", "Corridor", "FilteredRows", "Fork", "LinearGaussian", "LinearSystem", "PositionOnlyCartPole",
-    "best_catches", "fixed_point", "kalman_filter", "memoryless_bound", "memoryless_error", "open_loop_prediction",
-    "policy_catches", "policy_values", "steady_state_error", "value_iteration",
+    "CatchInTheDark", "Corridor", "FilteredRows", "Fork", "LinearGaussian", "LinearSystem", "PaidCartPole",
+    "PositionOnlyCartPole", "best_catches", "fixed_point", "kalman_filter", "memoryless_bound", "memoryless_error",
+    "open_loop_prediction", "policy_catches", "policy_values", "steady_state_error", "value_iteration",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ Importing this module registers them. Shape letters: T rows, N state size, M obs
 size (Corridor: number of actions), S cells, H rows predicted open loop.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -74,6 +75,31 @@ class PositionOnlyCartPole(CartPoleEnv):
 def _positions(observation: Observation) -> Observation:
     """Cart position, cart velocity, pole angle, pole angular velocity (4,) -> position and angle (2,)."""
     return observation[[0, 2]]
+
+
+class PaidCartPole(CartPoleEnv):
+    """CartPole that pays `times` for every step in place of 1: one task, with rewards of any size.
+
+    Observations, actions, ends, rendering and the 500-step limit are those of CartPole-v1; a return divided by `times`
+    compares with its. `TransformReward` does this to any environment; here it has an id, so that a command can name it
+    and a result can say what it was measured on: `wm_tutorial/PaidCartPole-1e6-v0` pays a million.
+
+    Raises:
+        InputError: if `times` is no finite number.
+
+    Source: Gymnasium's `CartPoleEnv`; rewards multiplied, as in van Hasselt et al. 2016 (arXiv 1602.07714).
+    """
+
+    def __init__(self, times: float = 1.0, render_mode: str | None = None) -> None:
+        if not math.isfinite(times):
+            raise InputError(f"rewards are multiplied by times={times}; it must be a finite number, such as 1e3")
+        super().__init__(render_mode=render_mode)
+        self.times = times
+
+    def step(self, action: int | npt.NDArray[Any]) -> tuple[Observation, float, bool, bool, Info]:
+        """As CartPole-v1, with another reward."""
+        observation, reward, *outcome = super().step(action)  # type: ignore[no-untyped-call]
+        return observation, self.times * reward, *outcome
 
 
 # --- The linear-Gaussian world, and the filter that is exactly right about it -----------------------------------------
@@ -427,12 +453,17 @@ class Fork(gym.Env[Observation, np.int64]):
 
 # --- Registration -----------------------------------------------------------------------------------------------------
 
-for _environment, _limit, _threshold in (
-    (PositionOnlyCartPole, 500, 475.0),
-    (LinearGaussian, 100, None),
-    (Corridor, 50, None),
-    (Fork, None, None),
-):
-    _id = f"wm_tutorial/{_environment.__name__}-v0"
-    if _id not in gym.registry:  # a second import, or a reload in a notebook, would warn
-        gym.register(_id, f"{__name__}:{_environment.__name__}", reward_threshold=_threshold, max_episode_steps=_limit)
+
+def _register(name: str, made: type, limit: int | None, threshold: float | None, **options: float) -> None:
+    """Tell Gymnasium, unless it knows: a second import, or a reload in a notebook, would warn."""
+    if (full := f"wm_tutorial/{name}-v0") not in gym.registry:
+        point = f"{__name__}:{made.__name__}"
+        gym.register(full, point, reward_threshold=threshold, max_episode_steps=limit, kwargs=options)
+
+
+_register("PositionOnlyCartPole", PositionOnlyCartPole, 500, 475.0)
+_register("LinearGaussian", LinearGaussian, 100, None)
+_register("Corridor", Corridor, 50, None)
+_register("Fork", Fork, None, None)
+for _times in ("1e-3", "1e3", "1e6"):
+    _register(f"PaidCartPole-{_times}", PaidCartPole, 500, 475.0 * float(_times), times=float(_times))
