@@ -336,12 +336,12 @@ PRESETS: dict[str, Preset] = {
         behaviour="actor-critic, REINFORCE, normalised returns",
         source="Hafner et al. 2023 (arXiv 2301.04104), in its reference's current settings for vectors",
         options=_options("dreamer_v3"),
-        # With few updates the critic must learn quickly, and real returns must keep it honest: a critic that lags
-        # behind, or believes the dream alone, is why agents waver. And the model must know what ends an episode, where
-        # the agent hardly ever is: so it learns faster, and looks closer at observations and at ends. Below the free
-        # nats the prior learns nothing, and one nat is nearly all the KL of a world as small as CartPole: none is free.
-        # Gamma stays outside the continue head, which may say a little too much; values cannot creep above 1 / (1 -
-        # gamma). A policy that keeps a little chance goes on exploring.
+        # What learns with few updates, as far as it was sought; the reasons are guesses. The critic learns quickly, and
+        # real returns keep it honest. The model must know what ends an episode, where the agent hardly ever is: so it
+        # learns faster, too, and looks closer at observations and at ends. Below the free nats the prior learns
+        # nothing, and one nat is nearly all the KL of a world as small as CartPole: none is free. Gamma stays outside
+        # the continue head, which may say a little too much; values cannot creep above 1 / (1 - gamma). A policy that
+        # keeps a little chance goes on exploring. Fewer random steps come first, and updates a little more often.
         small={
             "critic_lr": 3e-3, "slow_critic_rate": 0.1, "replay_critic_scale": 1.0,
             "world_model_lr": 3e-3, "decoder_scale": 100.0, "continue_scale": 10.0, "free_nats": 0.0,
