@@ -354,9 +354,9 @@ def test_results_show_every_committed_curve_with_its_command(gathered: Path) -> 
 def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Path) -> None:
     page = (gathered / "compared.md").read_text()
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| **ours**")]
-    for folder, (_, _, steps, reached, told, _) in zip(
-        ("cartpole-guide", "cartpole-v3-5k", "cartpole-v3-20k"), rows, strict=True
-    ):
+    measured = [folder for folder in book_pages.ON_CARTPOLE if (BOOK / "results" / folder / "summary.json").exists()]
+    assert "cartpole-guide" in measured
+    for folder, (_, _, steps, reached, told, _) in zip(measured, rows, strict=True):
         returns = [json.loads(p.read_text())["final_returns"] for p in (BOOK / "results" / folder).glob("seed-*.json")]
         means = [sum(seed) / len(seed) for seed in returns]
         shown = [float(number) for number in re.findall(r"\d+", reached)]
