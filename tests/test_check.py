@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wm_tutorial import actor_critic, check, kl, returns, transforms, world_model, zoo
-from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial.actor_critic import ActorCritic, BoundedNormal
 from wm_tutorial.check.asking import gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
 from wm_tutorial.data import Batch, Spaces, State, Trajectory
-from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward
+from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
 from wm_tutorial.envs import Environments
 from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
 from wm_tutorial.imagination import imagine
@@ -367,7 +367,38 @@ def price_as_mutual_information(joint: Tensor) -> Tensor:
     return torch.where(joint > 0, joint * (joint / product.clamp(min=1e-30)).clamp(min=1e-30).log(), 0.0).sum((1, 2))
 
 
+def package_bounded_normal(raw_mean: Tensor, raw_std: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """The package's bounds are 0.1 and 1; others are the same share of another range."""
+    policy = BoundedNormal.bounded(raw_mean, raw_std)
+    return policy.mean, low + (policy.std - 0.1) / 0.9 * (high - low)
+
+
+def package_scaled_action(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    bounds = tuple(low.double().tolist()), tuple(high.double().tolist())
+    spaces = Spaces("vector", (1,), "continuous", len(low), *bounds)
+    return torch.from_numpy(spaces.decode_action(action.numpy())).to(action)
+
+
+def package_pathwise_dream(start: Tensor, policy: Function, step: Function, noise: Tensor) -> dict[str, Tensor]:
+    """`imagine`, which draws its noise step by step, given that of the check."""
+
+    def says(feature: Tensor) -> BoundedNormal:
+        return BoundedNormal(*policy(feature))
+
+    state = State(start[:, :0], start)
+    dream = Dream(step, lambda z: z.sum(-1))
+    with mock.patch.object(torch, "randn_like", side_effect=list(noise.unbind(1))):
+        trajectory = imagine(dream, says, state, noise.shape[1], differentiable=True)  # type: ignore[arg-type]
+    return {"latent": trajectory.state.latent, "action": trajectory.action}
+
+
 PACKAGE = {
+    "bounded_normal": package_bounded_normal,
+    "normal_log_prob": lambda mean, std, action: BoundedNormal(mean, std).log_prob(action),
+    "normal_entropy": lambda std: BoundedNormal(torch.zeros_like(std), std).entropy(),
+    "scaled_action": package_scaled_action,
+    "executed_action": executed,
+    "pathwise_dream": package_pathwise_dream,
     "categorical_sample": package_categorical_sample,
     "straight_through": lambda probabilities, drawn: AlreadyDrawn(probabilities, drawn).rsample(),
     "unimix": lambda logits, share: OneHot.mixed(logits, share).probabilities,
@@ -820,7 +851,41 @@ def return_range_sorted(range_: Tensor, given: Tensor, decay: float) -> Tensor:
     return range_ + (1 - decay) * (torch.tensor(found, dtype=range_.dtype) - range_)
 
 
+def normal_log_prob_with_distribution(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
+    normal = torch.distributions.Normal(mean, std)
+    return torch.distributions.Independent(normal, 1).log_prob(action)  # type: ignore[no-untyped-call]
+
+
+def normal_entropy_with_distribution(std: Tensor) -> Tensor:
+    one: Tensor = torch.distributions.Normal(torch.zeros_like(std), std).entropy()  # type: ignore[no-untyped-call]
+    return one.sum(dim=-1)
+
+
+def pathwise_dream_into_zeros(start: Tensor, policy: Function, step: Function, noise: Tensor) -> dict[str, Tensor]:
+    """Columns put together at the end, the policy's numbers clipped nowhere."""
+    latent, columns, chosen = start, start.unsqueeze(1), []
+    for one in noise.unbind(1):
+        mean, std = policy(latent.clone().detach())
+        chosen.append(torch.addcmul(mean, std, one))
+        latent = step(latent, chosen[-1])
+        columns = torch.cat([columns, latent[:, None]], 1)
+    return {"action": torch.stack(chosen, 1), "latent": columns}
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
+    ("bounded_normal", lambda m, s, low, high: (2 * torch.sigmoid(2 * m) - 1, torch.lerp(
+        torch.full_like(s, low), torch.full_like(s, high), torch.sigmoid(s + 2)))),
+    ("bounded_normal", lambda m, s, low, high: (m.tanh(), high - (high - low) / (1 + (s + 2).exp()))),
+    ("normal_log_prob", normal_log_prob_with_distribution),
+    ("normal_log_prob", lambda m, s, a: -(
+        (a - m).square() / (2 * s**2) + s.log() + math.log(2 * math.pi) / 2).sum(2)),
+    ("normal_entropy", normal_entropy_with_distribution),
+    ("normal_entropy", lambda s: 0.5 * (2 * math.pi * math.e * s**2).log().sum(-1)),
+    ("scaled_action", lambda a, low, high: torch.min(torch.max(low + (a + 1) / 2 * (high - low), low), high)),
+    ("scaled_action", lambda a, low, high: (high + low) / 2 + (high - low) / 2 * a.clamp(-1, 1)),
+    ("executed_action", lambda a: a / torch.clamp(a.abs(), min=1).detach()),
+    ("executed_action", lambda a: torch.where(a.abs() > 1, a / a.detach().abs(), a)),
+    ("pathwise_dream", pathwise_dream_into_zeros),
     ("categorical_sample", sample_in_a_loop),
     ("categorical_sample", sample_by_search),
     ("straight_through", lambda p, z: (z - p).detach() + p),
@@ -1270,7 +1335,65 @@ def gradient_at_probabilities(logits: Tensor, function: Function) -> Tensor:
     return leaf.grad
 
 
+def dream_of_own(see: bool, cut: bool, sample: bool) -> Function:
+    """A dream as a reader writes it, with or without the three detaches."""
+
+    def dream(start: Tensor, policy: Function, step: Function, noise: Tensor) -> dict[str, Tensor]:
+        z, states, actions = start, [start], []
+        for t in range(noise.size(1)):
+            mean, std = policy(z.detach() if see else z)
+            a = mean + std * noise[:, t]
+            a = a.detach() if sample else a
+            z = step(z.detach() if cut else z, a)
+            states.append(z)
+            actions.append(a)
+        return {"latent": torch.stack(states, dim=1), "action": torch.stack(actions, dim=1)}
+
+    return dream
+
+
+def log_prob_of_torch(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
+    return torch.distributions.Normal(mean, std).log_prob(action)  # type: ignore[no-untyped-call]
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
+    ("bounded_normal", "mean_unbounded", lambda m, s, low, high: (m, low + (high - low) * torch.sigmoid(s + 2))),
+    ("bounded_normal", "mean_clamped", lambda m, s, low, high: (
+        torch.clip(m, -1, 1), torch.sigmoid(s + 2) * (high - low) + low)),
+    ("bounded_normal", "std_softplus", lambda m, s, low, high: (m.tanh(), F.softplus(s) + low)),
+    ("bounded_normal", "std_shift_missing", lambda m, s, low, high: (m.tanh(), low + (high - low) * s.sigmoid())),
+    ("bounded_normal", "std_exponential", lambda m, s, low, high: (m.tanh(), torch.exp(s))),
+    ("bounded_normal", "std_beyond_high", lambda m, s, low, high: (m.tanh(), low + high * torch.sigmoid(s + 2))),
+    ("bounded_normal", "halves_exchanged", lambda m, s, low, high: (
+        low + (high - low) * torch.sigmoid(s + 2), m.tanh())),
+    ("normal_log_prob", "log_prob_not_summed", log_prob_of_torch),
+    ("normal_log_prob", "log_prob_averaged", lambda m, s, a: log_prob_of_torch(m, s, a).mean(-1)),
+    ("normal_log_prob", "log_prob_over_steps", lambda m, s, a: log_prob_of_torch(m, s, a).sum()),
+    ("normal_log_prob", "log_prob_of_clipped", lambda m, s, a: log_prob_of_torch(m, s, a.clip(-1, 1)).sum(-1)),
+    ("normal_log_prob", "log_prob_variance_for_std", lambda m, s, a: log_prob_of_torch(m, s**2, a).sum(-1)),
+    ("normal_log_prob", "log_prob_tanh_corrected", lambda m, s, a: (
+        log_prob_of_torch(m, s, a) - torch.log(1 - torch.tanh(a).pow(2) + 1e-6)).sum(-1)),
+    ("normal_log_prob", "log_prob_without_log_std", lambda m, s, a: -(((a - m) / s) ** 2 / 2).sum(-1)),
+    ("normal_log_prob", "log_prob_sign", lambda m, s, a: -log_prob_of_torch(m, s, a).sum(-1)),
+    ("normal_entropy", "entropy_not_summed", lambda s: 0.5 + 0.5 * math.log(2 * math.pi) + s.log()),
+    ("normal_entropy", "entropy_averaged", lambda s: normal_entropy_with_distribution(s) / s.shape[-1]),
+    ("normal_entropy", "entropy_kept_positive", lambda s: F.relu(normal_entropy_with_distribution(s))),
+    ("normal_entropy", "entropy_half_missing", lambda s: 0.5 * (2 * math.pi * s**2).log().sum(-1)),
+    ("normal_entropy", "entropy_variance_for_std", lambda s: 0.5 * (2 * math.pi * math.e * s).log().sum(-1)),
+    ("normal_entropy", "entropy_constant_once", lambda s: s.log().sum(-1) + 0.5 * math.log(2 * math.pi * math.e)),
+    ("scaled_action", "action_not_clipped", lambda a, low, high: low + (high - low) * (a + 1) / 2),
+    ("scaled_action", "action_times_high", lambda a, low, high: high * a.clip(-1, 1)),
+    ("scaled_action", "action_not_scaled", lambda a, low, high: torch.minimum(torch.maximum(a, low), high)),
+    ("scaled_action", "squashed_again", lambda a, low, high: low + (a.tanh() + 1) * (high - low) / 2),
+    ("scaled_action", "action_not_halved", lambda a, low, high: low + (1 + a.clip(-1, 1)) * (high - low)),
+    ("executed_action", "slope_cut_off", lambda a: torch.clip(a, -1, 1)),
+    ("executed_action", "slope_cut_off", lambda a: a / torch.maximum(a.abs(), torch.ones_like(a))),
+    ("executed_action", "slope_of_one", lambda a: torch.clip(a, -1, 1).detach() + a - a.detach()),
+    ("executed_action", "squashed", torch.tanh),
+    ("executed_action", "all_divided_by_the_largest", lambda a: a / a.detach().norm(dim=1, keepdim=True).clip(min=1)),
+    ("pathwise_dream", "policy_input_open", dream_of_own(see=False, cut=False, sample=False)),
+    ("pathwise_dream", "dream_action_detached", dream_of_own(see=True, cut=False, sample=True)),
+    ("pathwise_dream", "dream_cut_between_steps", dream_of_own(see=True, cut=True, sample=False)),
     ("categorical_sample", "mode_for_sample", lambda p, u: F.one_hot(p.max(-1).indices, p.shape[-1]).to(p.dtype)),
     (
         "categorical_sample",

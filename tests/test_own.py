@@ -4,20 +4,24 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from chapters import chapters
 from course import has, read, write
 
+from wm_tutorial import imagination
 from wm_tutorial.config import make_config
 from wm_tutorial.course import own
+from wm_tutorial.data import State
 from wm_tutorial.errors import InputError
 from wm_tutorial.mistakes import PARTS
 from wm_tutorial.trainer import Trainer
 
 GUIDE = make_config("guide", prefill=100, sequence_length=8, batch_size=4, steps=1000)
 V3 = make_config("dreamer_v3", "nano", prefill=100, sequence_length=8, batch_size=4, bins=15, steps=1000)
+PATHWISE = make_config("guide", policy_gradient="dynamics", prefill=100, sequence_length=8, batch_size=4, steps=1000)
 MEMORY = make_config("guide", memory="rssm", prefill=100, sequence_length=8, batch_size=4, steps=1000)
 # The parts that each agent has a place for.
 OF_GUIDE = {
@@ -29,12 +33,14 @@ OF_V3 = {
     "two_hot", "two_hot_mean", "categorical_kl", "categorical_sample", "straight_through", "unimix",
 }  # fmt: skip
 OF_MEMORY = {"gated_update", "block_linear", "rssm_step", "observe_sequence"}
-ALL = OF_GUIDE | OF_V3 | OF_MEMORY
+OF_CONTINUOUS = {"bounded_normal", "normal_log_prob", "normal_entropy", "scaled_action", "executed_action"}
+OF_PATHWISE = {"pathwise_dream"}
+ALL = OF_GUIDE | OF_V3 | OF_MEMORY | OF_CONTINUOUS | OF_PATHWISE
 
 
-def learned(config: Any, updates: int = 3) -> tuple[Trainer, list[dict[str, float]]]:
+def learned(config: Any, updates: int = 3, source: str = "CartPole-v1") -> tuple[Trainer, list[dict[str, float]]]:
     """An agent after some updates, and what each of them measured."""
-    trainer = Trainer("CartPole-v1", config)
+    trainer = Trainer(source, config)
     while not trainer.updates_due:
         trainer.collect()
     return trainer, [trainer.train_step() for _ in range(updates)]
@@ -45,15 +51,16 @@ def weights(trainer: Trainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.agent.parameters()])
 
 
-@pytest.mark.parametrize("name", sorted(ALL))
+@pytest.mark.parametrize("name", sorted(ALL - OF_PATHWISE))  # which draws its noise beforehand: below
 def test_a_finished_part_makes_the_same_first_update_as_the_packages(name: str) -> None:
     """Same rows, same losses, and after one update parameters that differ by rounding only."""
-    config = V3 if name in OF_V3 else MEMORY if name in OF_MEMORY else GUIDE
+    config = V3 if name in OF_V3 | OF_CONTINUOUS else MEMORY if name in OF_MEMORY else GUIDE
+    source = "Pendulum-v1" if name in OF_CONTINUOUS else "CartPole-v1"
     function = PARTS[name].right if name != "replay_sample" else same_rows
     with own.parts(imagined_weight=PARTS["imagined_weight"].right):  # the readable path, for both
-        theirs, told = learned(config, updates=1)
+        theirs, told = learned(config, updates=1, source=source)
     with own.parts(**{"imagined_weight": PARTS["imagined_weight"].right, name: function}):
-        ours, said = learned(config, updates=1)
+        ours, said = learned(config, updates=1, source=source)
     assert ours.steps == theirs.steps and ours.replay.added == theirs.replay.added
     for column, values in theirs.replay.columns.items():
         assert (abs(ours.replay.columns[column].astype(float) - values) <= 1e-5).all(), column
@@ -72,6 +79,33 @@ def same_rows(is_first: Any, added: int, batch: int, length: int, rng: Any) -> A
     return (first[:, None] + range(length)) % capacity
 
 
+def test_a_dream_of_ones_own_has_the_gradient_of_the_packages() -> None:
+    """From one start, with the same noise: the same states, and the same slope of the return in every weight."""
+    trainer, _ = learned(PATHWISE, updates=1, source="Pendulum-v1")
+    agent = trainer.agent
+    size, policy = agent.world_model.dynamics.latent_size, agent.behaviour.actor
+    start = State(torch.zeros(5, 0), torch.randn(5, size))
+    slopes = []
+    for mine in ({}, {"pathwise_dream": PARTS["pathwise_dream"].right}):
+        with own.parts(**mine), mock.patch.object(torch, "randn", return_value=torch.full((5, 4, 1), 0.3)):
+            same = mock.patch.object(torch, "randn_like", side_effect=lambda x: torch.full_like(x, 0.3))
+            with same:
+                dreamed = imagination.imagine(agent.world_model, policy, start, 4, differentiable=True)
+        slopes.append(torch.autograd.grad(dreamed.reward.sum(), [*policy.parameters()]))
+    for ours, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert any(slope.abs().max() > 1e-6 for slope in slopes[0])
+
+
+def test_a_dream_of_ones_own_is_asked_for_by_the_gradient_through_the_dynamics(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with own.parts(pathwise_dream=PARTS["pathwise_dream"].right):
+        learned(PATHWISE, updates=1, source="Pendulum-v1")
+    assert capsys.readouterr().out == ""  # nothing is idle
+    assert own.compare({}, "Pendulum-v1", PATHWISE) == 0.0
+
+
 def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.CaptureFixture[str]) -> None:
     for config, of_memory in ((GUIDE, OF_MEMORY), (MEMORY, {"dynamics_step", "prior_inputs"})):
         runs = []
@@ -82,6 +116,7 @@ def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.Captu
         assert said == told and torch.equal(weights(one), weights(other))
         # symexp is for looking at dreams, kl_balance computes the divergence itself, and the policy draws classes
         idle = {"symexp", "gaussian_kl"} | of_memory | (OF_V3 - {"categorical_sample", "unimix"})
+        idle |= OF_PATHWISE | (OF_CONTINUOUS - {"executed_action"})  # one-hot actions pass through it, too
         named = ", ".join(name for name in own.PLACES if name in idle)
         assert capsys.readouterr().out == 2 * f"Not asked for by this agent: {named}.\n"
     assert set(own.PLACES) == ALL

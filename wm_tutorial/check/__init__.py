@@ -15,6 +15,14 @@ from wm_tutorial.check.categorical import (
     straight_through,
     unimix,
 )
+from wm_tutorial.check.continuous import (
+    bounded_normal,
+    executed_action,
+    normal_entropy,
+    normal_log_prob,
+    pathwise_dream,
+    scaled_action,
+)
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.memory import block_linear, gated_update, linear_probe, observe_sequence, rssm_step
 from wm_tutorial.check.scale import return_range, scaled_advantage, two_hot_slope
@@ -39,12 +47,13 @@ from wm_tutorial.mistakes.transforms import SYMEXP, SYMLOG, TWO_HOT, TWO_HOT_MEA
 from wm_tutorial.mistakes.weights import IMAGINED_RETURN, IMAGINED_WEIGHT
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "block_linear", "categorical_kl", "categorical_sample",
-    "continue_loss", "continue_target", "critic_loss", "discounted_return", "dynamics_step", "episode_returns",
-    "expected_gradient", "fair_mean", "false_death_value", "gated_update", "gaussian_kl", "imagination",
-    "imagined_return", "imagined_weight", "kl_balance", "lambda_returns", "lambda_weights", "linear_probe",
-    "n_step_return", "observe_sequence", "policy_loss", "price_of_independence", "prior_inputs", "replay_sample",
-    "return_range", "rssm_step", "sample", "sampled_kl", "scaled_advantage", "signal_share", "straight_through",
+    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "block_linear", "bounded_normal", "categorical_kl",
+    "categorical_sample", "continue_loss", "continue_target", "critic_loss", "discounted_return", "dynamics_step",
+    "episode_returns", "executed_action", "expected_gradient", "fair_mean", "false_death_value", "gated_update",
+    "gaussian_kl", "imagination", "imagined_return", "imagined_weight", "kl_balance", "lambda_returns",
+    "lambda_weights", "linear_probe", "n_step_return", "normal_entropy", "normal_log_prob", "observe_sequence",
+    "pathwise_dream", "policy_loss", "price_of_independence", "prior_inputs", "replay_sample", "return_range",
+    "rssm_step", "sample", "sampled_kl", "scaled_action", "scaled_advantage", "signal_share", "straight_through",
     "symexp", "symlog", "teaching_share", "two_hot", "two_hot_mean", "two_hot_slope", "unimix", "updates_due",
     "useful_horizon",
 ]  # fmt: skip

@@ -10,7 +10,9 @@ from wm_tutorial.mistakes import (
     acting,
     alignment,
     balance,
+    bounds,
     categorical,
+    continuous,
     critic,
     dynamics,
     enumeration,
@@ -37,7 +39,7 @@ __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 
 AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
-    imagination, weights, policy, critic, replay, training, acting, memory, linear, scale,
+    imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, continuous, bounds,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
