@@ -29,12 +29,14 @@ OF_V3 = {
     "two_hot", "two_hot_mean", "categorical_kl", "categorical_sample", "straight_through", "unimix",
 }  # fmt: skip
 OF_MEMORY = {"gated_update", "block_linear", "rssm_step", "observe_sequence"}
-ALL = OF_GUIDE | OF_V3 | OF_MEMORY
+OF_PIXELS = {"planes", "upsample_convolve", "image_loss"}
+PIXELS = "wm_tutorial/CatchInTheDark-v0"
+ALL = OF_PIXELS | OF_GUIDE | OF_V3 | OF_MEMORY
 
 
-def learned(config: Any, updates: int = 3) -> tuple[Trainer, list[dict[str, float]]]:
+def learned(config: Any, updates: int = 3, world: str = "CartPole-v1") -> tuple[Trainer, list[dict[str, float]]]:
     """An agent after some updates, and what each of them measured."""
-    trainer = Trainer("CartPole-v1", config)
+    trainer = Trainer(world, config)
     while not trainer.updates_due:
         trainer.collect()
     return trainer, [trainer.train_step() for _ in range(updates)]
@@ -48,12 +50,13 @@ def weights(trainer: Trainer) -> torch.Tensor:
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_a_finished_part_makes_the_same_first_update_as_the_packages(name: str) -> None:
     """Same rows, same losses, and after one update parameters that differ by rounding only."""
-    config = V3 if name in OF_V3 else MEMORY if name in OF_MEMORY else GUIDE
+    world = PIXELS if name in OF_PIXELS else "CartPole-v1"
+    config = V3 if name in OF_V3 | OF_PIXELS else MEMORY if name in OF_MEMORY else GUIDE
     function = PARTS[name].right if name != "replay_sample" else same_rows
     with own.parts(imagined_weight=PARTS["imagined_weight"].right):  # the readable path, for both
-        theirs, told = learned(config, updates=1)
+        theirs, told = learned(config, 1, world)
     with own.parts(**{"imagined_weight": PARTS["imagined_weight"].right, name: function}):
-        ours, said = learned(config, updates=1)
+        ours, said = learned(config, 1, world)
     assert ours.steps == theirs.steps and ours.replay.added == theirs.replay.added
     for column, values in theirs.replay.columns.items():
         assert (abs(ours.replay.columns[column].astype(float) - values) <= 1e-5).all(), column
@@ -81,10 +84,23 @@ def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.Captu
         (one, said), (other, told) = runs
         assert said == told and torch.equal(weights(one), weights(other))
         # symexp is for looking at dreams, kl_balance computes the divergence itself, and the policy draws classes
-        idle = {"symexp", "gaussian_kl"} | of_memory | (OF_V3 - {"categorical_sample", "unimix"})
+        idle = {"symexp", "gaussian_kl"} | OF_PIXELS | of_memory | (OF_V3 - {"categorical_sample", "unimix"})
         named = ", ".join(name for name in own.PLACES if name in idle)
         assert capsys.readouterr().out == 2 * f"Not asked for by this agent: {named}.\n"
     assert set(own.PLACES) == ALL
+
+
+def test_parts_for_pictures_drive_an_agent_that_sees_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    """None is idle, finished ones compare bit for bit, and another loss is noticed."""
+    with own.parts(**{name: PARTS[name].right for name in OF_PIXELS}):
+        learned(V3, 1, PIXELS)
+    assert capsys.readouterr().out == ""
+    assert own.compare({}, PIXELS, V3) == 0.0
+
+    def larger(mean: torch.Tensor, target: torch.Tensor) -> Any:
+        return PARTS["image_loss"].right(mean, target) * (1.0 + (mean.shape[2] == 16))
+
+    assert own.compare({"image_loss": larger}, PIXELS, V3) > 1e-5
 
 
 def test_a_step_and_a_sequence_of_ones_own_work_together_in_whatever_order_they_are_given() -> None:
