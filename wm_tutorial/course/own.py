@@ -29,16 +29,16 @@ from wm_tutorial import actor_critic, imagination, kl, returns, transforms
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import Config
+from wm_tutorial.course import pixels
 from wm_tutorial.data import Array, Batch, Row, State, Trajectory, stack
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
-from wm_tutorial.encoder import ImageEncoder
 from wm_tutorial.envs import Environments
 from wm_tutorial.errors import InputError
-from wm_tutorial.heads import Bernoulli, Image, SquaredError
+from wm_tutorial.heads import Bernoulli, SquaredError
 from wm_tutorial.latents import Distribution, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.part import Function
-from wm_tutorial.networks import BlockLinear, UpsampleConv, flatten_leading
+from wm_tutorial.networks import BlockLinear, flatten_leading
 from wm_tutorial.parts import Replacement, replaced
 from wm_tutorial.replay import Replay
 from wm_tutorial.returns import ReturnNormalizer
@@ -462,26 +462,6 @@ def _observe_sequence(mine: Function) -> list[Replacement]:
     return [Replacement(RSSM, "observe", observe)]
 
 
-def _planes(mine: Function) -> list[Replacement]:
-    def forward(self: ImageEncoder, obs: Tensor) -> Any:
-        images, leading = flatten_leading(obs, keep=3)
-        return self.net(mine(images)).reshape(*leading, -1)
-
-    return [Replacement(ImageEncoder, "forward", forward)]
-
-
-def _upsample_convolve(mine: Function) -> list[Replacement]:
-    return [Replacement(UpsampleConv, "forward", lambda self, x: mine(x, self.conv.weight, self.conv.bias))]
-
-
-def _image_loss(mine: Function) -> list[Replacement]:
-    def loss(self: Image, target: Tensor) -> Any:
-        (mean, leading), (images, _) = (flatten_leading(x, keep=3) for x in (self.mean, target))
-        return mine(mean, images).reshape(leading)
-
-    return [Replacement(Image, "loss", loss)]
-
-
 PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "symlog": lambda mine: [Replacement(transforms, "symlog", mine)],
     "symexp": lambda mine: [Replacement(transforms, "symexp", mine)],
@@ -512,8 +492,6 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "block_linear": _block_linear,
     "rssm_step": _rssm_step,
     "observe_sequence": _observe_sequence,
-    "planes": _planes,
-    "upsample_convolve": _upsample_convolve,
-    "image_loss": _image_loss,
+    **pixels.PLACES,
 }
 DRAWS = ("replay_sample", "sample", "imagination")

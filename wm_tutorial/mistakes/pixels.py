@@ -86,10 +86,7 @@ PLANES = Part(
         "planes_standardised": Mistake(
             "mean and deviation of the pictures themselves are taken out, so a pixel's number depends on all others.",
             "that is good for vectors; where pixels hardly ever change it divides by next to nothing.",
-            (
-                _planes(lambda x: (x.float() - x.float().mean()) / (x.float().std() + 1e-8)),
-                _planes(lambda x: (x.float() - x.float().mean()) / (x.float().std(correction=0) + 1e-8)),
-            ),
+            (_planes(lambda x: (x.float() - x.float().mean()) / (x.float().std() + 1e-8)),),
         ),
     },
 )
