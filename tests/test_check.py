@@ -25,12 +25,13 @@ from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
 from wm_tutorial.data import Batch, Spaces, State, Trajectory
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
+from wm_tutorial.encoder import ImageEncoder
 from wm_tutorial.envs import Environments
-from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
+from wm_tutorial.heads import Bernoulli, Image, SquaredError, SymlogVector
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.mistakes.part import Answer
-from wm_tutorial.networks import BlockLinear
+from wm_tutorial.networks import BlockLinear, UpsampleConv
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
@@ -392,6 +393,38 @@ def package_pathwise_dream(start: Tensor, policy: Function, step: Function, nois
     return {"latent": trajectory.state.latent, "action": trajectory.action}
 
 
+def package_planes(obs: Tensor) -> Tensor:
+    """What the encoder hands to its first convolution."""
+    encoder, given = ImageEncoder((*obs.shape[1:3], 3), depth=1), []
+    encoder.net.register_forward_pre_hook(lambda module, x: given.append(x[0]))
+    encoder(obs)
+    return given[0]
+
+
+def package_convolution_size(size: Tensor, kernel: Tensor, stride: Tensor, padding: Tensor) -> Tensor:
+    """By torch itself."""
+    rows = zip(size.tolist(), kernel.tolist(), stride.tolist(), padding.tolist(), strict=True)
+    sides = [F.conv1d(torch.zeros(1, 1, n), torch.zeros(1, 1, k), stride=s, padding=p).shape[-1] for n, k, s, p in rows]
+    return torch.tensor(sides)
+
+
+def package_upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The package's stage has kernels of 5; a kernel of 3 is one with zeros around it."""
+    stage = UpsampleConv(weight.shape[1], weight.shape[0]).to(x)
+    around = (5 - weight.shape[-1]) // 2
+    given = {"conv.weight": F.pad(weight, (around,) * 4), "conv.bias": bias}
+    return torch.func.functional_call(stage, given, (x,))
+
+
+def column_probe_with_numpy(known: Tensor, column: Tensor, episode: Tensor) -> Tensor:
+    """The means are taken away, and given back as the constant."""
+    x, y, odd = known.double().numpy(), np.eye(int(column.max()) + 1)[column.numpy()], (episode % 2 == 1).numpy()
+    x0, y0 = x[~odd].mean(0), y[~odd].mean(0)
+    weights = np.linalg.pinv(x[~odd] - x0) @ (y[~odd] - y0)
+    named = ((x[odd] - x0) @ weights + y0).argmax(1)
+    return torch.tensor((named == column.numpy()[odd]).mean()).to(known)
+
+
 PACKAGE = {
     "bounded_normal": package_bounded_normal,
     "normal_log_prob": lambda mean, std, action: BoundedNormal(mean, std).log_prob(action),
@@ -399,6 +432,11 @@ PACKAGE = {
     "scaled_action": package_scaled_action,
     "executed_action": executed,
     "pathwise_dream": package_pathwise_dream,
+    "planes": package_planes,
+    "convolution_size": package_convolution_size,
+    "upsample_convolve": package_upsample_convolve,
+    "image_loss": lambda mean, target: Image(mean).loss(target),
+    "column_probe": column_probe_with_numpy,
     "categorical_sample": package_categorical_sample,
     "straight_through": lambda probabilities, drawn: AlreadyDrawn(probabilities, drawn).rsample(),
     "unimix": lambda logits, share: OneHot.mixed(logits, share).probabilities,
@@ -886,6 +924,19 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("executed_action", lambda a: a / torch.clamp(a.abs(), min=1).detach()),
     ("executed_action", lambda a: torch.where(a.abs() > 1, a / a.detach().abs(), a)),
     ("pathwise_dream", pathwise_dream_into_zeros),
+    ("planes", lambda obs: (torch.einsum("bhwc->bchw", obs.float()) - 127.5) / 255),
+    ("convolution_size", lambda *given: torch.tensor(
+        [len(range(0, n + 2 * p - k + 1, s)) for n, k, s, p in torch.stack(given, 1).tolist()])),
+    ("convolution_size", lambda n, k, s, p: (n + 2 * p - k + s) // s),
+    ("upsample_convolve", lambda x, w, b: F.conv2d(F.interpolate(x, scale_factor=2.0), w, padding=w.shape[-1] // 2)
+     + b[:, None, None]),
+    ("upsample_convolve", lambda x, w, b: F.conv2d(torch.kron(x, x.new_ones(2, 2)), w, b, padding="same")),
+    ("image_loss", lambda mean, target: ((255 * mean - target) ** 2).flatten(1).sum(1) / 255**2),
+    ("image_loss", lambda mean, target: F.mse_loss(mean, target / 255, reduction="none").sum((-1, -2, -3))),
+    ("column_probe", lambda x, c, e: (
+        (torch.cat([x, x[:, :1] * 0 + 1], 1).double() @ torch.linalg.pinv(
+            torch.cat([x, x[:, :1] * 0 + 1], 1).double()[e % 2 == 0]) @ F.one_hot(c)[e % 2 == 0].double())
+        .argmax(1) == c)[e % 2 == 1].to(x).mean()),
     ("categorical_sample", sample_in_a_loop),
     ("categorical_sample", sample_by_search),
     ("straight_through", lambda p, z: (z - p).detach() + p),
@@ -1059,6 +1110,13 @@ def test_every_form_of_every_mistake_gets_its_name(
     out = capsys.readouterr().out
     mistake = part.mistakes[name]
     assert f"Known mistake {name}: {mistake.story}\n  Why it happens: {mistake.why}\n" in out
+
+
+def named_by_least_squares(x: Tensor, column: Tensor, fitted: Tensor, judged: Tensor) -> Tensor:
+    """The share of rows named, with whatever rows are to be fitted and to judge."""
+    known = torch.cat([torch.ones_like(x[:, :1]), x], 1).double()
+    weights = torch.linalg.pinv(known[fitted]) @ F.one_hot(column)[fitted].double()
+    return (((known @ weights).argmax(1) == column)[judged]).to(x).mean()
 
 
 # What follows is written without the check's own mistakes: as a reader would write it.
@@ -1394,6 +1452,37 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("pathwise_dream", "policy_input_open", dream_of_own(see=False, cut=False, sample=False)),
     ("pathwise_dream", "dream_action_detached", dream_of_own(see=True, cut=False, sample=True)),
     ("pathwise_dream", "dream_cut_between_steps", dream_of_own(see=True, cut=True, sample=False)),
+    ("planes", "planes_reshaped", lambda o: o.view(o.shape[0], o.shape[3], o.shape[1], o.shape[2]) / 255 - 0.5),
+    ("planes", "planes_on_their_side", lambda o: o.permute(0, 3, 2, 1) / 255 - 0.5),
+    ("planes", "planes_not_centred", lambda o: o.movedim(3, 1) / 255),
+    ("planes", "planes_to_one", lambda o: 2 * (o.movedim(3, 1) / 255) - 1),
+    ("planes", "planes_wrapped", lambda o: (o.movedim(3, 1) - 128) / 255.0),
+    ("planes", "planes_not_scaled", lambda o: o.movedim(3, 1).type(torch.float32)),
+    ("planes", "planes_by_their_brightest", lambda o: o.movedim(3, 1) / o.max() - 0.5),
+    ("convolution_size", "size_padded_once", lambda n, k, s, p: torch.div(n - k + p, s, rounding_mode="floor") + 1),
+    ("convolution_size", "size_without_first_place", lambda n, k, s, p: (n - k + p * 2).div(s, rounding_mode="floor")),
+    ("convolution_size", "size_rounded_up", lambda n, k, s, p: ((n + 2 * p - k) / s).ceil().long() + 1),
+    ("convolution_size", "size_stride_alone", lambda n, k, s, p: (n / s).ceil().long()),
+    ("upsample_convolve", "upsampled_by_tiling", lambda x, w, b: F.conv2d(
+        torch.cat([torch.cat([x, x], 2)] * 2, 3), w, b, padding="same")),
+    ("upsample_convolve", "upsampled_afterwards", lambda x, w, b: F.interpolate(
+        F.conv2d(x, w, b, padding=w.shape[-1] // 2), scale_factor=2)),
+    ("upsample_convolve", "upsampled_without_padding", lambda x, w, b: F.conv2d(
+        F.interpolate(x, scale_factor=2), w, b)),
+    ("upsample_convolve", "upsampled_bias_forgotten", lambda x, w, b: 0 * b.sum() + F.conv2d(
+        F.interpolate(x, scale_factor=2), w, padding="same")),
+    ("image_loss", "image_loss_mean_of_pixels", lambda m, t: F.mse_loss(m, t / 255, reduction="none").mean((1, 2, 3))),
+    ("image_loss", "image_loss_over_the_batch", lambda m, t: F.mse_loss(m, t / 255)),
+    ("image_loss", "image_target_in_bytes", lambda m, t: ((m - t) ** 2).flatten(1).sum(1)),
+    ("image_loss", "image_target_centred", lambda m, t: ((m - (t / 255 - 0.5)) ** 2).flatten(1).sum(1)),
+    ("image_loss", "image_loss_absolute", lambda m, t: F.l1_loss(m, t / 255, reduction="none").sum((1, 2, 3))),
+    ("column_probe", "columns_judged_where_fitted", lambda x, c, e: named_by_least_squares(
+        x, c, e % 2 == 0, e % 2 == 0)),
+    ("column_probe", "columns_fitted_everywhere", lambda x, c, e: named_by_least_squares(x, c, e >= 0, e % 2 == 1)),
+    ("column_probe", "columns_split_by_rows", lambda x, c, e: named_by_least_squares(
+        x, c, torch.arange(len(e)) % 2 == 0, torch.arange(len(e)) % 2 == 1)),
+    ("column_probe", "columns_error_for_share", lambda x, c, e: 1 - named_by_least_squares(
+        x, c, e % 2 == 0, e % 2 == 1)),
     ("categorical_sample", "mode_for_sample", lambda p, u: F.one_hot(p.max(-1).indices, p.shape[-1]).to(p.dtype)),
     (
         "categorical_sample",

@@ -35,7 +35,9 @@ OF_V3 = {
 OF_MEMORY = {"gated_update", "block_linear", "rssm_step", "observe_sequence"}
 OF_CONTINUOUS = {"bounded_normal", "normal_log_prob", "normal_entropy", "scaled_action", "executed_action"}
 OF_PATHWISE = {"pathwise_dream"}
-ALL = OF_GUIDE | OF_V3 | OF_MEMORY | OF_CONTINUOUS | OF_PATHWISE
+OF_PIXELS = {"planes", "upsample_convolve", "image_loss"}
+ALL = OF_GUIDE | OF_V3 | OF_MEMORY | OF_CONTINUOUS | OF_PATHWISE | OF_PIXELS
+PIXELS = "wm_tutorial/CatchInTheDark-v0"
 
 
 def learned(config: Any, updates: int = 3, source: str = "CartPole-v1") -> tuple[Trainer, list[dict[str, float]]]:
@@ -54,8 +56,8 @@ def weights(trainer: Trainer) -> torch.Tensor:
 @pytest.mark.parametrize("name", sorted(ALL - OF_PATHWISE))  # which draws its noise beforehand: below
 def test_a_finished_part_makes_the_same_first_update_as_the_packages(name: str) -> None:
     """Same rows, same losses, and after one update parameters that differ by rounding only."""
-    config = V3 if name in OF_V3 | OF_CONTINUOUS else MEMORY if name in OF_MEMORY else GUIDE
-    source = "Pendulum-v1" if name in OF_CONTINUOUS else "CartPole-v1"
+    config = V3 if name in OF_V3 | OF_CONTINUOUS | OF_PIXELS else MEMORY if name in OF_MEMORY else GUIDE
+    source = "Pendulum-v1" if name in OF_CONTINUOUS else PIXELS if name in OF_PIXELS else "CartPole-v1"
     function = PARTS[name].right if name != "replay_sample" else same_rows
     with own.parts(imagined_weight=PARTS["imagined_weight"].right):  # the readable path, for both
         theirs, told = learned(config, updates=1, source=source)
@@ -116,10 +118,23 @@ def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.Captu
         assert said == told and torch.equal(weights(one), weights(other))
         # symexp is for looking at dreams, kl_balance computes the divergence itself, and the policy draws classes
         idle = {"symexp", "gaussian_kl"} | of_memory | (OF_V3 - {"categorical_sample", "unimix"})
-        idle |= OF_PATHWISE | (OF_CONTINUOUS - {"executed_action"})  # one-hot actions pass through it, too
+        idle |= OF_PIXELS | OF_PATHWISE | (OF_CONTINUOUS - {"executed_action"})  # one-hot actions pass through it, too
         named = ", ".join(name for name in own.PLACES if name in idle)
         assert capsys.readouterr().out == 2 * f"Not asked for by this agent: {named}.\n"
     assert set(own.PLACES) == ALL
+
+
+def test_parts_for_pictures_drive_an_agent_that_sees_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    """None is idle, finished ones compare bit for bit, and another loss is noticed."""
+    with own.parts(**{name: PARTS[name].right for name in OF_PIXELS}):
+        learned(V3, 1, PIXELS)
+    assert capsys.readouterr().out == ""
+    assert own.compare({}, PIXELS, V3) == 0.0
+
+    def larger(mean: torch.Tensor, target: torch.Tensor) -> Any:
+        return PARTS["image_loss"].right(mean, target) * (1.0 + (mean.shape[2] == 16))
+
+    assert own.compare({"image_loss": larger}, PIXELS, V3) > 1e-5
 
 
 def test_a_step_and_a_sequence_of_ones_own_work_together_in_whatever_order_they_are_given() -> None:

@@ -24,6 +24,7 @@ from wm_tutorial.mistakes import (
     latents,
     linear,
     memory,
+    pixels,
     policy,
     replay,
     returns,
@@ -40,6 +41,7 @@ __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
     imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, continuous, bounds,
+    pixels,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
