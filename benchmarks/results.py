@@ -95,7 +95,36 @@ WAVERING: dict[str, Experiment] = {
     "cartpole-sharp-10k": Experiment("CartPole-v1", f"{SHARP} --steps 10000", "475 in 10,000", NEWER),
     "cartpole-sharp-20k": Experiment("CartPole-v1", f"{SHARP} --steps 20000", "475 still at 20,000", NEWER),
 }
-ALL = EXPERIMENTS | WAVERING
+# Nano on CartPole, with one part taken out at a time, on the seeds of the whole one, which stands first. Many
+# evaluations on the way: at the end most agents of CartPole stand at the ceiling.
+SHORT = "--steps 5000 --eval-every 500"
+MATCHED = (1000, 1001, 1002, 1003, 1004)
+CHAPTER_11 = "--preset guide --memory rssm --latent categorical --heads two-hot"
+TAKEN_OUT = {
+    "none": ("", "nothing"),
+    "replay-critic": ("--replay-critic-scale 0", "the critic's loss on real sequences"),
+    "return-range": ("--return-normalization False", "the range of returns"),
+    "two-hot": ("--heads squared-error", "two-hot heads: squared errors"),
+    "categorical": ("--latent gaussian", "categorical latents: Gaussian ones"),
+    "memory": ("--memory feed-forward", "the memory"),
+    "unimix": ("--unimix 0", "the share of chance in the latents"),
+    "policy-chance": ("--policy-unimix 0", "the share of chance in the policy"),
+    "slow-critic": ("--slow-critic-scale 0", "the pull of the slow critic"),
+    "fresh-first": ("--fresh-sequences-first False", "new sequences first"),
+    "decoder-weight": ("--decoder-scale 1", "the decoder's weight: 1, as in the reference"),
+    "continue-weight": ("--continue-scale 1", "the continue head's weight: 1, as in the reference"),
+    "falling-rates": ("--final-lr 1", "learning rates that fall"),
+    "rms-norm": ("--norm layer", "RMS norm: layer norm"),
+}
+ABLATIONS: dict[str, Experiment] = {
+    f"ablation-{name}": Experiment("CartPole-v1", f"{NANO} {SHORT} {options}".strip(), without, MATCHED)
+    for name, (options, without) in TAKEN_OUT.items()
+} | {
+    "ablation-all-of-chapter-12": Experiment(
+        "CartPole-v1", f"{CHAPTER_11} {SHORT}", "all that is not in chapters 09 to 11", MATCHED
+    )
+}
+ALL = EXPERIMENTS | WAVERING | ABLATIONS
 ZOO = (
     f"wm-tutorial zoo CartPole-v1 --out book/results/zoo {NANO} --steps 6000 "
     f"{BEFORE} --discount-in-continue True --latent-size 32 --seeds 100 101 102 "
@@ -115,8 +144,9 @@ def measure(name: str, jobs: int) -> None:
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(train, missing))
-    for seed in experiment.seeds[1:]:
-        (RESULTS / name / f"seed-{seed}.safetensors").unlink(missing_ok=True)  # one agent of each result is enough
+    kept = 0 if name in ABLATIONS else 1  # one agent of each result is enough
+    for seed in experiment.seeds[kept:]:
+        (RESULTS / name / f"seed-{seed}.safetensors").unlink(missing_ok=True)
     if missing:
         summarise(RESULTS / name)
 
@@ -142,6 +172,34 @@ def row(name: str) -> str:
     )
 
 
+def seeds_of(name: str) -> dict[int, tuple[float, float]]:
+    """By seed: the mean return of all evaluations on the way, and that of the episodes at the end."""
+    records = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
+    return {
+        record["config"]["seed"]: (
+            float(np.mean([mean for _, mean in record["evaluations"]])), float(np.mean(record["final_returns"]))
+        )
+        for record in records
+    }  # fmt: skip
+
+
+def ablations() -> str:
+    """The section of the ablations that were measured: what each part makes, on the same seeds; empty if none was."""
+    base, lines = seeds_of("ablation-none"), []
+    for name in ABLATIONS:
+        runs = {seed: numbers for seed, numbers in seeds_of(name).items() if seed in base}
+        cells = []
+        for i in (0, 1) if runs else ():
+            mean = np.mean([numbers[i] for numbers in runs.values()])
+            differences = [numbers[i] - base[seed][i] for seed, numbers in runs.items()]
+            low, high = bootstrap_interval(differences)
+            told = f"{np.mean(differences):+.1f}<br>{low:+.1f} to {high:+.1f}" if name != "ablation-none" else "-"
+            cells += [f"{mean:.1f}", told]
+        if runs:
+            lines.append(f"| [{ABLATIONS[name].target}]({name}) | {' | '.join(cells)} | {len(runs)} |")
+    return ABLATED.format(rows="\n".join(lines)) if lines else ""
+
+
 def curves() -> str:
     """The curves that the page of a run compares with, as JSON: of each result of the first table."""
     lines = []
@@ -165,7 +223,9 @@ def texts() -> dict[Path, str]:
     table, wavering = ("\n".join([HEAD, *(row(name) for name in done if name in of)]) for of in (EXPERIMENTS, WAVERING))
     linked = re.sub(r"\]\(([\w-]+)\)", r"](book/results/\1)", table)
     return {
-        RESULTS / "README.md": TEXT.format(table=table, wavering=wavering, commands=commands, zoo=ZOO),
+        RESULTS / "README.md": TEXT.format(
+            table=table, wavering=wavering, ablations=ablations(), commands=commands, zoo=ZOO
+        ),
         README: BLOCK.sub(lambda block: f"{block[1]}{linked}{block[2]}", README.read_text()),
         ROOT / "wm_tutorial" / "runs" / MEASURED: curves(),
     }
@@ -174,6 +234,16 @@ def texts() -> dict[Path, str]:
 HEAD = """\
 | result and environment | agent | steps | mean return | worst seed | target | seeds | CPU min |
 |---|---|---|---|---|---|---|---|"""
+
+ABLATED = """
+Each part of `nano` taken out in turn, on CartPole, 5,000 steps: the mean return of all evaluations on the way, and of
+the episodes at the end. Differences from the whole agent are taken seed by seed; below them stands a 95 % interval, a
+percentile bootstrap over seeds.
+
+| taken out | on the way | difference | at the end | difference | seeds |
+|---|---|---|---|---|---|
+{rows}
+"""
 
 TEXT = """# Learning results
 
@@ -188,7 +258,7 @@ On the way there, CartPole with 32 latents, and with gamma learned inside the co
 it; and beside it with a model that learns faster and looks closer ("sharp"). A star: the agent has options of its own.
 
 {wavering}
-
+{ablations}
 The mean is over seeds, of 100 greedy episodes each; below it stands its 95 % interval, a percentile bootstrap over
 seeds, too narrow for as few as five. CPU minutes are of one run on one core, and depend on the machine and on what else
 it does.
