@@ -18,12 +18,12 @@ from helpers import SMALL, VECTORS, Through, random_batch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wm_tutorial import actor_critic, check, kl, returns, transforms, world_model, zoo
+from wm_tutorial import actor_critic, check, kl, optim, returns, transforms, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic, BoundedNormal
 from wm_tutorial.check.asking import gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
-from wm_tutorial.data import Batch, Spaces, State, Trajectory
+from wm_tutorial.data import Batch, Place, Spaces, State, Trajectory
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
 from wm_tutorial.encoder import ImageEncoder
 from wm_tutorial.envs import Environments
@@ -425,6 +425,30 @@ def column_probe_with_numpy(known: Tensor, column: Tensor, episode: Tensor) -> T
     return torch.tensor((named == column.numpy()[odd]).mean()).to(known)
 
 
+def package_replay_returns(
+    reward: Tensor, is_last: Tensor, is_terminal: Tensor, bootstrap: Tensor, gamma: float, lam: float
+) -> Tensor:
+    behaviour = SimpleNamespace(config=replace(SMALL, discount=gamma, lam=lam))
+    batch = SimpleNamespace(reward=reward, is_last=is_last, is_terminal=is_terminal)
+    return ActorCritic.replay_returns(behaviour, batch, bootstrap)  # type: ignore[arg-type]
+
+
+def package_slow_update(slow: Tensor, critic: Tensor, rate: float) -> Tensor:
+    """Two critics of one tensor each."""
+    behaviour = ActorCritic(4, VECTORS, replace(SMALL, slow_critic_rate=rate))
+    behaviour.slow_critic, behaviour.critic = (nn.ParameterList([x.clone()]) for x in (slow, critic))  # type: ignore[assignment]
+    behaviour.update_slow_critic()
+    return next(behaviour.slow_critic.parameters()).detach()
+
+
+def package_write_back(stored: Tensor, number: Tensor, added: int, states: Tensor) -> Tensor:
+    spaces = Spaces("vector", (1,), "discrete", 2, (0.0,), (1.0,))
+    replay = Replay(len(stored), 1, spaces, memory_size=stored.shape[1], latent_size=1)
+    replay.added, replay.columns["memory"] = added, stored[None].clone().numpy()
+    replay.write_back(Place(np.zeros(len(number), int), number.numpy()), State(states, states[..., :1]))
+    return torch.from_numpy(replay.columns["memory"][0])
+
+
 PACKAGE = {
     "bounded_normal": package_bounded_normal,
     "normal_log_prob": lambda mean, std, action: BoundedNormal(mean, std).log_prob(action),
@@ -437,6 +461,11 @@ PACKAGE = {
     "upsample_convolve": package_upsample_convolve,
     "image_loss": lambda mean, target: Image(mean).loss(target),
     "column_probe": column_probe_with_numpy,
+    "replay_returns": package_replay_returns,
+    "slow_update": package_slow_update,
+    "clip_by_share": optim.clip_by_share,
+    "laprop": optim.laprop,
+    "write_back": package_write_back,
     "categorical_sample": package_categorical_sample,
     "straight_through": lambda probabilities, drawn: AlreadyDrawn(probabilities, drawn).rsample(),
     "unimix": lambda logits, share: OneHot.mixed(logits, share).probabilities,
@@ -910,6 +939,52 @@ def pathwise_dream_into_zeros(start: Tensor, policy: Function, step: Function, n
     return {"action": torch.stack(chosen, 1), "latent": columns}
 
 
+def replay_returns_piece_by_piece(
+    reward: Tensor, is_last: Tensor, is_terminal: Tensor, bootstrap: Tensor, gamma: float, lam: float
+) -> Tensor:
+    """Row by row, with branches; a row that is last is given 0."""
+    answer = torch.zeros_like(reward[:, 1:])
+    for b in range(len(reward)):
+        for t in reversed(range(reward.shape[1] - 1)):
+            ends, then = is_last[b, t + 1], bootstrap[b, t + 1]
+            if not ends and t + 2 < reward.shape[1]:
+                then = (1 - lam) * then + lam * answer[b, t + 1]
+            if not is_last[b, t]:
+                answer[b, t] = reward[b, t + 1] + (0.0 if is_terminal[b, t + 1] else gamma * then)
+    return answer
+
+
+def clip_by_share_with_if(gradient: Tensor, parameter: Tensor, clip: float, smallest: float) -> Tensor:
+    length, largest = gradient.norm().item(), clip * max(parameter.norm().item(), smallest)
+    return gradient * (largest / length) if length > largest else gradient.clone()
+
+
+def laprop_of_corrected_averages(
+    gradient: Tensor, average: Tensor, square: Tensor, updates: int, betas: tuple[float, float], eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """In place, as optimisers are usually written."""
+    average, square = average.clone(), square.clone()
+    square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    average.mul_(betas[0]).addcdiv_(gradient, (square / (1 - betas[1] ** updates)).sqrt().add(eps), value=1 - betas[0])
+    return average.div(1 - betas[0] ** updates), average, square
+
+
+def laprop_that_is_adam(
+    gradient: Tensor, average: Tensor, square: Tensor, updates: int, betas: tuple[float, float], eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    average, square = average.lerp(gradient, 1 - betas[0]), square.lerp(gradient.square(), 1 - betas[1])
+    corrected = average / (1 - betas[0] ** updates), square / (1 - betas[1] ** updates)
+    return corrected[0] / (corrected[1].sqrt() + eps), average, square
+
+
+def write_back_in_a_loop(stored: Tensor, number: Tensor, added: int, states: Tensor) -> Tensor:
+    ring = stored.clone()
+    for row, state in zip(number.flatten().tolist(), states.detach().flatten(0, 1), strict=True):
+        if added - row <= len(ring):
+            ring[row % len(ring)] = state
+    return ring
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
     ("bounded_normal", lambda m, s, low, high: (2 * torch.sigmoid(2 * m) - 1, torch.lerp(
         torch.full_like(s, low), torch.full_like(s, high), torch.sigmoid(s + 2)))),
@@ -1076,6 +1151,16 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("scaled_advantage", lambda given, value, ends, floor: (given - value) / max(floor, float(ends[1] - ends[0]))),
     ("scaled_advantage", lambda given, value, ends, floor: (
         (s := ends.diff().clamp(min=floor)), (given - ends[0]) / s - (value - ends[0]) / s)[1]),
+    ("replay_returns", replay_returns_piece_by_piece),
+    ("replay_returns", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~terminal[:, 1:]).to(r), b[:, 1:], lam * (~last[:, 1:]).to(r))),
+    ("slow_update", lambda slow, critic, rate: (slow + rate * (critic - slow)).detach()),
+    ("slow_update", lambda slow, critic, rate: torch.lerp(slow.data, critic.data, rate)),
+    ("clip_by_share", clip_by_share_with_if),
+    ("clip_by_share", lambda g, p, clip, smallest: g / torch.clamp(
+        g.norm() / (clip * max(float(p.norm()), smallest)), min=1.0)),
+    ("laprop", laprop_of_corrected_averages),
+    ("write_back", write_back_in_a_loop),
 ]  # fmt: skip
 
 
@@ -1913,6 +1998,32 @@ WRITTEN: list[tuple[str, str, Function]] = [
         lambda r, last, q: (r * (last.cumsum(0) - last.int() < q)).sum() / (q * len(r)),
     ),
     ("replay_sample", "rows_one_by_one", lambda f, n, b, t, rng: rng.integers(max(0, n - len(f)), n, (b, t)) % len(f)),
+    ("replay_returns", "time_limit_ends_worth", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~last[:, 1:]).to(r), b[:, 1:], lam)),
+    ("replay_returns", "return_crosses_the_end", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~terminal[:, 1:]).to(r), b[:, 1:], lam)),
+    ("replay_returns", "reward_of_row_left", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, :-1], gamma * (~terminal[:, 1:]).to(r), b[:, 1:], lam * (~last[:, 1:]).to(r))),
+    ("replay_returns", "ends_one_row_late", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~terminal[:, :-1]).to(r), b[:, 1:], lam * (~last[:, :-1]).to(r))),
+    ("replay_returns", "bootstrap_of_row_left", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~terminal[:, 1:]).to(r), b[:, :-1], lam * (~last[:, 1:]).to(r))),
+    ("slow_update", "rate_reversed", lambda slow, critic, rate: torch.lerp(critic, slow, rate).detach()),
+    ("slow_update", "critic_added", lambda slow, critic, rate: slow.detach().add(critic.detach(), alpha=rate)),
+    ("slow_update", "update_leaves_a_graph", torch.lerp),
+    ("slow_update", "slow_critic_frozen", lambda slow, critic, rate: (slow.detach().lerp(critic, rate), slow.data)[1]),
+    ("clip_by_share", "clipped_number_by_number", lambda g, p, clip, smallest: torch.maximum(torch.minimum(
+        g, clip * p.norm().clamp(min=smallest)), -clip * p.norm().clamp(min=smallest))),
+    ("clip_by_share", "one_length_for_all", lambda g, p, clip, smallest: g * min(
+        1.0, clip / (float(g.norm()) + 1e-12))),
+    ("clip_by_share", "smallest_left_out", lambda g, p, clip, smallest: g * (
+        clip * p.norm() / (g.norm() + 1e-12)).clamp(max=1.0)),
+    ("laprop", "adam_for_laprop", laprop_that_is_adam),
+    ("laprop", "averages_not_corrected", lambda g, m, v, n, betas, eps: (
+        v := betas[1] * v + (1 - betas[1]) * g**2,
+        m := betas[0] * m + (1 - betas[0]) * g / (v.sqrt() + eps), m, v)[1:]),
+    ("write_back", "gone_rows_written", lambda stored, number, added, states: stored.clone().index_copy(
+        0, number.flatten() % len(stored), states.detach().flatten(0, 1))),
 ]  # fmt: skip
 
 
@@ -2056,17 +2167,19 @@ IN_THE_ZOO: dict[str, tuple[str, Function]] = {
     "value_not_squeezed": ("critic_loss", package_critic),
     "normaliser_without_floor": ("scaled_advantage", package_scaled_advantage),
     "ring_seam": ("replay_sample", package_replay_sample),
+    "slow_critic_frozen": ("slow_update", package_slow_update),
+    "bootstrap_scrambled": ("replay_returns", package_replay_returns),
 }  # fmt: skip
 
 # The others lie between the parts, or in parts that no check asks for.
 NOBODY_BUILDS_IT = {
     "states inferred and stored": (
         "prior_for_posterior", "posterior_blind", "encoder_detached", "start_from_own_row", "stale_latents",
-        "carry_across_batches", "bootstrap_scrambled",
+        "carry_across_batches",
     ),
     "what is trained, and how it begins": (
-        "decoder_missing", "heads_start_anywhere", "initialised_without_a_cut", "slow_critic_frozen",
-        "critic_teaches_the_dynamics", "actor_teaches_the_dynamics",
+        "decoder_missing", "heads_start_anywhere", "initialised_without_a_cut", "critic_teaches_the_dynamics",
+        "actor_teaches_the_dynamics",
     ),
     "the policy, which imagination is given": (
         "actions_as_probabilities", "imagined_actions_greedy", "policy_unimix_missing",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from wm_tutorial.mistakes import (
     acting,
     alignment,
+    assembly,
     balance,
     bounds,
     categorical,
@@ -24,6 +25,7 @@ from wm_tutorial.mistakes import (
     latents,
     linear,
     memory,
+    optim,
     pixels,
     policy,
     replay,
@@ -40,8 +42,8 @@ __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 
 AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
-    imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, continuous, bounds,
-    pixels,
+    imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, assembly, optim, pixels,
+    continuous, bounds,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
