@@ -35,7 +35,7 @@ NEW = (200, 201, 202, 203, 204)
 NEWER = (500, 501, 502, 503, 504)
 NEWEST = (800, 801, 802, 803, 804)
 OF_MEMORY = (900, 901, 902, 903, 904)
-OF_REWARDS = (1000, 1001, 1002, 1003, 1004)
+MATCHED = (1000, 1001, 1002, 1003, 1004)
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,14 @@ WAVERING: dict[str, Experiment] = {
 # One set of options and the same five seeds for rewards of any size; what each name ends with multiplies them.
 SMALL = f"{V3} --steps 5000"
 REWARDS: dict[str, Experiment] = {
-    "cartpole-rewards-1": Experiment("CartPole-v1", SMALL, "", OF_REWARDS),
-    "cartpole-rewards-1e-3": Experiment("wm_tutorial/PaidCartPole-1e-3-v0", SMALL, "how much worse", OF_REWARDS),
-    "cartpole-rewards-1e3": Experiment("wm_tutorial/PaidCartPole-1e3-v0", SMALL, "as at 1", OF_REWARDS),
-    "cartpole-rewards-1e6": Experiment("wm_tutorial/PaidCartPole-1e6-v0", SMALL, "as at 1", OF_REWARDS),
+    "cartpole-rewards-1": Experiment("CartPole-v1", SMALL, "", MATCHED),
+    "cartpole-rewards-1e-3": Experiment("wm_tutorial/PaidCartPole-1e-3-v0", SMALL, "how much worse", MATCHED),
+    "cartpole-rewards-1e3": Experiment("wm_tutorial/PaidCartPole-1e3-v0", SMALL, "as at 1", MATCHED),
+    "cartpole-rewards-1e6": Experiment("wm_tutorial/PaidCartPole-1e6-v0", SMALL, "as at 1", MATCHED),
 }
 # Nano on CartPole, with one part taken out at a time, on the seeds of the whole one, which stands first. Many
 # evaluations on the way: at the end most agents of CartPole stand at the ceiling.
 SHORT = "--steps 5000 --eval-every 500"
-MATCHED = (1000, 1001, 1002, 1003, 1004)
 CHAPTER_11 = "--preset guide --memory rssm --latent categorical --heads two-hot"
 TAKEN_OUT = {
     "none": ("", "nothing"),
@@ -211,12 +210,11 @@ def paid_row(name: str) -> str:
 
 def seeds_of(name: str) -> dict[int, tuple[float, float]]:
     """By seed: the mean return of all evaluations on the way, and that of the episodes at the end."""
-    records = found(name)
     return {
         record["config"]["seed"]: (
             float(np.mean([mean for _, mean in record["evaluations"]])), float(np.mean(record["final_returns"]))
         )
-        for record in records
+        for record in found(name)
     }  # fmt: skip
 
 
