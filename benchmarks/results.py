@@ -36,6 +36,7 @@ NEWER = (500, 501, 502, 503, 504)
 NEWEST = (800, 801, 802, 803, 804)
 OF_MEMORY = (900, 901, 902, 903, 904)
 FROZEN = (1100, 1101, 1102, 1103, 1104)
+MATCHED = (1200, 1201, 1202, 1203, 1204)
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,6 @@ REWARDS: dict[str, Experiment] = {
 # Nano on CartPole, with one part taken out at a time, on the seeds of the whole one, which stands first. Many
 # evaluations on the way: at the end most agents of CartPole stand at the ceiling.
 SHORT = "--steps 5000 --eval-every 500"
-MATCHED = (1200, 1201, 1202, 1203, 1204)
 CHAPTER_11 = "--preset guide --memory rssm --latent categorical --heads two-hot"
 TAKEN_OUT = {
     "none": ("", "nothing"),
@@ -239,12 +239,11 @@ def paid_row(name: str) -> str:
 
 def seeds_of(name: str) -> dict[int, tuple[float, float]]:
     """By seed: the mean return of all evaluations on the way, and that of the episodes at the end."""
-    records = found(name)
     return {
         record["config"]["seed"]: (
             float(np.mean([mean for _, mean in record["evaluations"]])), float(np.mean(record["final_returns"]))
         )
-        for record in records
+        for record in found(name)
     }  # fmt: skip
 
 

@@ -464,7 +464,7 @@ PACKAGE = {
     "replay_returns": package_replay_returns,
     "slow_update": package_slow_update,
     "clip_by_share": optim.clip_by_share,
-    "laprop": optim.laprop,
+    "laprop": optim.laprop_direction,
     "write_back": package_write_back,
     "categorical_sample": package_categorical_sample,
     "straight_through": lambda probabilities, drawn: AlreadyDrawn(probabilities, drawn).rsample(),

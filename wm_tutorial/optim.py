@@ -58,7 +58,7 @@ class LaProp(torch.optim.Optimizer):
         lr = group["lr"] * min(1.0, state["updates"] / group["warmup"] if group["warmup"] else 1.0)
         state["updates"] += 1
         gradient = clip_by_share(parameter.grad, parameter, group["clip"], group["smallest"])
-        direction, state["average"], state["average_square"] = laprop(
+        direction, state["average"], state["average_square"] = laprop_direction(
             gradient, state["average"], state["average_square"], state["updates"], group["betas"], group["eps"]
         )
         parameter -= lr * direction
@@ -71,7 +71,7 @@ def clip_by_share(gradient: Tensor, parameter: Tensor, clip: float, smallest: fl
     return shortened
 
 
-def laprop(
+def laprop_direction(
     gradient: Tensor, average: Tensor, average_square: Tensor, updates: int, betas: tuple[float, float], eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Direction of the step, and the two averages with this gradient taken in; `updates` counts this one."""

@@ -49,6 +49,6 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "replay_returns": _replay_returns,
     "slow_update": _slow_update,
     "clip_by_share": lambda mine: [Replacement(optim, "clip_by_share", mine)],
-    "laprop": lambda mine: [Replacement(optim, "laprop", mine)],
+    "laprop": lambda mine: [Replacement(optim, "laprop_direction", mine)],
     "write_back": _write_back,
 }

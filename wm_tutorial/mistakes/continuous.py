@@ -311,7 +311,7 @@ NORMAL_ENTROPY = Part(
             "log2 is the habit where coins are counted.",
             (lambda std: right_normal_entropy(std) / math.log(2),),
         ),
-        "entropy_sign": Mistake(
+        "entropy_negated": Mistake(
             "the sign is the other one.",
             "an entropy has a minus in front of its logarithm; for a normal it is used up already.",
             (lambda std: -right_normal_entropy(std), lambda std: (CONSTANT + 0.5 - torch.log(std)).sum(-1)),

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
+from wm_tutorial.mistakes.linear import with_ones
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
 
 # In -------------------------------------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ CONVOLUTION_SIZE = Part(
 
 def right_upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Repeat each pixel 2 x 2 times, then convolve: (B, C, H, W), (O, C, K, K), (O,) -> (B, O, 2 H, 2 W)."""
-    return F.conv2d(_repeated(x), weight, bias, padding=weight.shape[-1] // 2)
+    return right_convolve(_repeated(x), weight, bias)
 
 
 def _repeated(x: Tensor) -> Tensor:
@@ -379,10 +380,6 @@ def right_column_probe(known: Tensor, column: Tensor, episode: Tensor) -> Tensor
     return share
 
 
-def _with_ones(known: Tensor) -> Tensor:
-    return torch.cat([known, torch.ones_like(known[:, :1])], 1)
-
-
 def _largest(x: Tensor, weights: Tensor) -> Tensor:
     return (x @ weights).argmax(1)
 
@@ -394,7 +391,7 @@ def _agreement(guess: Tensor, column: Tensor) -> Tensor:
 def _probe(
     fit: Function = lambda episode: episode % 2 == 0,
     judge: Function = lambda episode: episode % 2 == 1,
-    inputs: Function = _with_ones,
+    inputs: Function = with_ones,
     wanted: Function = lambda column: F.one_hot(column).double(),
     guess: Function = _largest,
     score: Function = _agreement,
