@@ -12,12 +12,11 @@ from unittest.mock import patch
 import pytest
 import torch
 from helpers import randomise, uniform
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wm_tutorial.learner import Learner
 from wm_tutorial.optim import LaProp
-from wm_tutorial.returns import lambda_returns
 
 GPU = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "gpu.py"))
 Captured, CapturableLaProp, Tolerance, Way = (GPU[n] for n in ("Captured", "CapturableLaProp", "Tolerance", "Way"))
@@ -93,12 +92,6 @@ def test_an_optimiser_that_counts_on_the_device_takes_the_same_steps() -> None:
     for plain, capturable in zip(*made, strict=True):
         torch.testing.assert_close(capturable, plain, rtol=1e-6, atol=1e-7)
         assert not torch.equal(plain, uniform(*plain.shape, seed=plain.dim() % 2))
-
-
-@pytest.mark.parametrize("lam", [0.95, uniform(3, 5, seed=3, low=0.0)], ids=["one", "each its own"])
-def test_returns_without_a_look_are_the_same(lam: float | Tensor) -> None:
-    given = uniform(3, 5, seed=0), uniform(3, 5, seed=1, low=0.0), uniform(3, 5, seed=2)
-    assert torch.equal(GPU["unchecked_returns"](*given, lam), lambda_returns(*given, lam))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])

@@ -31,10 +31,8 @@ def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float |
 
     Source: Hafner et al. 2023 (arXiv 2301.04104), "Critic learning"; danijar/dreamerv3 `dreamerv3/agent.py:482-490`.
     """
-    _check(reward, discount, value)
-    lam = torch.as_tensor(lam, dtype=reward.dtype, device=reward.device).expand_as(reward)
-    if (outside := ~((lam >= 0.0) & (lam <= 1.0))).any():
-        raise InputError(f"lambda_returns got lam={lam[outside][0].item()}; it must lie in [0, 1].")
+    lam = (lam.to(reward) if isinstance(lam, Tensor) else torch.full_like(reward, lam)).expand_as(reward)
+    _check(reward, discount, value, lam)
     one_step = reward + discount * (1.0 - lam) * value
     following = value[:, -1]
     returns = []
@@ -44,7 +42,7 @@ def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float |
     return torch.stack(returns[::-1], dim=1)
 
 
-def _check(reward: Tensor, discount: Tensor, value: Tensor) -> None:
+def _check(reward: Tensor, discount: Tensor, value: Tensor, lam: Tensor) -> None:
     """Raise one error for inputs of `lambda_returns` from which a wrong number would come."""
     if not reward.shape == discount.shape == value.shape or reward.dim() != 2 or reward.shape[1] == 0:
         raise InputError(
@@ -58,6 +56,8 @@ def _check(reward: Tensor, discount: Tensor, value: Tensor) -> None:
             raise NonFiniteError(f"lambda_returns got a {name} of {given[~given.isfinite()][0].item()}")
     if (outside := (discount < 0.0) | (discount > 1.0)).any():
         raise InputError(f"lambda_returns got a discount of {discount[outside][0].item():g}; it must lie in [0, 1].")
+    if (outside := ~((lam >= 0.0) & (lam <= 1.0))).any():
+        raise InputError(f"lambda_returns got lam={lam[outside][0].item()}; it must lie in [0, 1].")
 
 
 class ReturnNormalizer(nn.Module):
