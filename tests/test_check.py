@@ -2329,6 +2329,11 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
         "replay_sample", lambda first, *g: (package_replay_sample(first, *g), first.fill(True))[0], "input is_first in",
     ),
     "batch of 1": ("lambda_returns", right_for_one, "It is right for a batch of 1"),
+    "rounded on the way": (
+        "replay_returns", lambda r, *g: package_replay_returns(r.float(), *(
+            x.float() if isinstance(x, Tensor) and x.is_floating_point() else x for x in g)).to(r),
+        "It agrees as far as float32 goes, and these numbers are float64",
+    ),
     "raises for 2": ("lambda_returns", raises_for_two, "It is right for a batch of 1"),
     "squares": ("lambda_returns", right_for_squares, "right where the first two axes are equally long"),
     "no gradient": ("gaussian_kl", lambda *g: torch.stack([kl.gaussian_kl(*g).detach()])[0], "no gradient reaches"),

@@ -72,7 +72,11 @@ def _diagnose(part: Part, function: Function) -> str:
                 return text
             # preferably a mistake whose gradients agree, too
             asks = (_answers_and_gradients, answers) if part.gradient_to or part.no_gradient_to else (answers,)
-            return text + (_named(part, function, asks) or _about_sizes(part, function, expected, got))
+            return text + (
+                _named(part, function, asks)
+                or _about_precision(expected, got)
+                or _about_sizes(part, function, expected, got)
+            )
     return _diagnose_gradients(part, function) if part.gradient_to or part.no_gradient_to else ""
 
 
@@ -175,6 +179,24 @@ def _same(part: Part, mistaken: Answer | Unusable, answer: Answer | Unusable) ->
         return isinstance(mistaken, Unusable) and isinstance(answer, Unusable)
     return mistaken.keys() == answer.keys() and all(
         mistaken[name].shape == answer[name].shape and _close(part, mistaken[name], answer[name]) for name in answer
+    )
+
+
+def _about_precision(expected: Sequence[Answer], got: Sequence[Answer | Unusable]) -> str:
+    """Numbers of float64 that are right as far as float32 goes were rounded to it on the way."""
+
+    def near(answer: Answer | Unusable, wanted: Answer) -> bool:
+        return not isinstance(answer, Unusable) and all(
+            answer[name].shape == right.shape
+            and torch.allclose(answer[name].double(), right.double(), *TOLERANCE[torch.float32])
+            for name, right in wanted.items()
+        )
+
+    if not all(near(answer, wanted) for answer, wanted in zip(got, expected, strict=True)):
+        return ""
+    return (
+        "\n  It agrees as far as float32 goes, and these numbers are float64: something is rounded on the way. "
+        "Look for .float(), or for a tensor made without a dtype; y.to(x) has the dtype of x."
     )
 
 
