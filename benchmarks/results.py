@@ -37,6 +37,7 @@ NEWEST = (800, 801, 802, 803, 804)
 OF_MEMORY = (900, 901, 902, 903, 904)
 FROZEN = (1100, 1101, 1102, 1103, 1104)
 MATCHED = (1200, 1201, 1202, 1203, 1204)
+OF_PRESETS = (1400, 1401, 1402, 1403, 1404)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,21 @@ EXPERIMENTS: dict[str, Experiment] = {
         "--discount-in-continue False --latent-size 8 --horizon 10 --updates-per-step 0.5",
         "9 of 10",
         NEW,
+    ),
+    # The paper's own settings, LaProp and all, in a size for a laptop: what is cut is the memory (128 of 512), the batch
+    # (8 x 32 of 16 x 64) and the run.
+    "cartpole-v3-paper": Experiment(
+        "CartPole-v1",
+        "--preset dreamer_v3 --size size1m --eval-episodes 100 --memory-size 128 --batch-size 8 --sequence-length 32 "
+        "--capacity 100000 --steps 12000",
+        "none: batch 8 x 32, an update a step",
+        OF_PRESETS,
+    ),
+    "cartpole-v2": Experiment(
+        "CartPole-v1", "--preset dreamer_v2 --size nano --eval-episodes 100 --steps 15000", "none", OF_PRESETS
+    ),
+    "pendulum-v1": Experiment(
+        "Pendulum-v1", "--preset dreamer_v1 --size nano --eval-episodes 100 --steps 15000", "none", OF_PRESETS
     ),
 }
 # What earlier options reached, on CartPole first: gamma inside the continue head, as in the reference; beside it; a
