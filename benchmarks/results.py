@@ -94,8 +94,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         "9 of 10",
         NEW,
     ),
-    # The paper's own settings, LaProp and all, in a size for a laptop: what is cut is the memory (128 of 512), the batch
-    # (8 x 32 of 16 x 64) and the run.
+    # The paper's own settings, LaProp and all, in a size for a laptop: what is cut is the memory (128 of 512), the
+    # batch (8 x 32 of 16 x 64) and the run.
     "cartpole-v3-paper": Experiment(
         "CartPole-v1",
         "--preset dreamer_v3 --size size1m --eval-episodes 100 --memory-size 128 --batch-size 8 --sequence-length 32 "
