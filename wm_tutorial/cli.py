@@ -1,4 +1,4 @@
-"""The command line: wm-tutorial train | resume | evaluate | dream | export | measure | zoo | bench | presets | notebooks."""
+"""The command line: wm-tutorial train, resume, evaluate, dream, export, measure, zoo, bench, presets, notebooks."""
 
 import ast
 import dataclasses

@@ -7,6 +7,7 @@ The page is plain JavaScript: `model.js` computes what the package computes, `wo
 played, `player.js` keys, clock and canvas. A test holds `model.js` against PyTorch, row by row, with the same draws.
 """
 
-from wm_tutorial.play.page import PLAYABLE, export, page, weights
+from wm_tutorial.play.page import export, page, weights
+from wm_tutorial.play.whole import PLAYABLE
 
 __all__ = ["PLAYABLE", "export", "page", "weights"]

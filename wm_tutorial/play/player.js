@@ -139,10 +139,10 @@ const Player = (() => {
     listen() {
       const stage = this.find("stage");
       stage.addEventListener("keydown", (event) => {
-        if (event.key in this.actions) (this.hold(this.actions[event.key]), event.preventDefault());
+        if (event.key in this.actions) (this.hold(this.actions[event.key], "key"), event.preventDefault());
       });
       stage.addEventListener("keyup", (event) => event.key in this.actions && this.hold(null));
-      stage.addEventListener("blur", () => this.hold(null));
+      stage.addEventListener("blur", () => this.by === "key" && this.hold(null)); // and not what a finger has begun
       for (const button of this.root.querySelectorAll("[data-action]")) {
         const action = this.actions[button.dataset.action];
         if (action === undefined) button.remove();
@@ -161,8 +161,8 @@ const Player = (() => {
       document.addEventListener("visibilitychange", () => document.hidden && this.run(false));
     }
 
-    hold(action) {
-      this.held = action;
+    hold(action, by = "button") {
+      Object.assign(this, { held: action, by });
       if (action !== null && !this.running) this.run(true);
     }
 
