@@ -27,14 +27,14 @@ FLOORS = (
     {"learner"},
     {"evaluation"},
     {"trainer"},
-    {"worlds", "figures"},
+    {"worlds", "figures", "play"},
     {"runs"},
     {"mistakes"},
     {"course", "check", "zoo"},
     {"cli"},
     {"wm_tutorial", "__main__"},  # `from wm_tutorial import train`, `python -m wm_tutorial`
 )
-WINGS = {"worlds", "figures", "runs", "course", "mistakes", "check", "zoo"}
+WINGS = {"worlds", "figures", "play", "runs", "course", "mistakes", "check", "zoo"}
 ABOVE_THE_TRAINER = WINGS | {"cli", "wm_tutorial", "__main__"}
 
 # Wings that stand alone: the rooms that they may know, themselves aside.

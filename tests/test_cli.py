@@ -22,9 +22,10 @@ from scripted import TINY, timeless, tiny, tree, written
 from wm_tutorial import Agent, Trainer, __version__, cli, lineage, zoo
 from wm_tutorial import config as config_module
 from wm_tutorial.config import PRESETS, SECTIONS, SIZES, Config, Preset, make_config, section_options, sizes_of
+from wm_tutorial.play import page
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
-COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "zoo", "bench", "presets", "notebooks"]
+COMMANDS = ["train", "resume", "evaluate", "dream", "export", "measure", "zoo", "bench", "presets", "notebooks"]
 
 Main = Callable[..., tuple[str, str]]
 
@@ -319,6 +320,19 @@ def test_evaluate_prints_one_line_repeats_itself_and_writes_nothing(folder: Path
     assert "sampled actions" in sampled
     assert "7 episodes" in other
     assert tree(folder) == before
+
+
+def test_export_writes_the_page_of_an_agent(main: Main, tmp_path: Path) -> None:
+    agent = Path(cli.__file__).parent / "course" / "agents" / "sound.safetensors"
+    printed, _ = main("export", str(agent), "--out", str(tmp_path / "dream.html"))
+    assert printed.strip() == f"Written: {tmp_path / 'dream.html'}"
+    assert (tmp_path / "dream.html").read_text() == page(Agent.load(agent))
+
+
+def test_export_says_which_worlds_can_be_played(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    message = run_main(monkeypatch, "export", str(folder), "--out", str(tmp_path / "dream.html"))
+    assert "CartPole-v1, wm_tutorial/CatchInTheDark-v0 can" in str(message)
+    assert not (tmp_path / "dream.html").exists()
 
 
 def test_dream_draws_a_picture_and_a_film_of_the_episode_asked_for(folder: Path, main: Main) -> None:

@@ -15,10 +15,13 @@ from PIL import Image
 
 import wm_tutorial
 from wm_tutorial import figures
+from wm_tutorial.agent import Agent
+from wm_tutorial.config import make_config
 from wm_tutorial.course import notebook
 from wm_tutorial.course.notebook import Shown
-from wm_tutorial.data import Dream
+from wm_tutorial.data import Dream, Spaces
 from wm_tutorial.errors import InputError
+from wm_tutorial.play import page
 
 
 class Read(HTMLParser):
@@ -204,3 +207,13 @@ def test_a_table_without_rows_has_its_header() -> None:
 def test_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(InputError, match=r"The header has 2 columns, and this row 3: \[3, 4, 5\]"):
         notebook.table(["a", "b"], [[1, 2], (3, 4, 5)])
+
+
+def test_an_agent_to_play_with_is_whole_in_its_cell() -> None:
+    agent = Agent(Spaces("vector", (4,), "discrete", 2, (0.0,), (1.0,)), make_config("guide"))
+    shown = notebook.play(agent)
+    ((tag, attributes),) = Read(shown.as_html).tags
+    assert tag == "iframe"
+    assert attributes["srcdoc"] == page(agent)
+    assert attributes["title"]
+    assert "browser" in shown.as_text

@@ -26,6 +26,7 @@ from typing import Any
 import book_api
 import book_check
 import book_pages
+import book_play
 import yaml
 from navigate import without_links
 
@@ -198,6 +199,9 @@ def gather(source: Path = SOURCE) -> None:
     shutil.rmtree(source, ignore_errors=True)
     for folder in ("_static", "images", "results"):
         shutil.copytree(BOOK / folder, source / folder)
+    (source / "_static" / "play").mkdir()
+    for name, text in book_play.pages().items():
+        (source / "_static" / "play" / name).write_text(text)
     shutil.copy(BOOK / "references.bib", source)
     chapters = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     texts = {f"book/{path.name}": path.read_text() for path in sorted(BOOK.glob("*.md"))}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import book_play
+
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
 RESULTS = BOOK / "results"
@@ -32,6 +34,7 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "first-475": first_reached("cartpole-v3-20k", 475.0),
         "our-pendulum": compared_cell("pendulum-v3"),
         "our-acrobot": compared_cell("acrobot-v3"),
+        "play-mistakes": book_play.table(),
     }
     made = {
         "book/results.md": results(url),

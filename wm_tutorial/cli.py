@@ -1,4 +1,4 @@
-"""The command line: wm-tutorial train | resume | evaluate | dream | measure | zoo | bench | presets | notebooks."""
+"""The command line: wm-tutorial train, resume, evaluate, dream, export, measure, zoo, bench, presets, notebooks."""
 
 import ast
 import dataclasses
@@ -27,6 +27,7 @@ from wm_tutorial.course.copy import copy_course
 from wm_tutorial.data import Spaces
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError, WorldModelError
+from wm_tutorial.play import export
 from wm_tutorial.runs import bench
 from wm_tutorial.runs.asked import path_of, tell
 from wm_tutorial.runs.measure import as_table, measure
@@ -134,6 +135,22 @@ class Dream:
         figures.save(figures.open_loop(dream), picture)
         figures.film(dream, film)
         print(f"{picture}\n{film}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write an agent for the browser: a page in which its dream can be played, or its weights alone."""
+
+    run: Annotated[tyro.conf.Positional[str], RUN]
+    """A run folder, or a file that Agent.save wrote."""
+    out: str
+    """A file: name.html for the page with all that is in it, name.safetensors for what the page reads."""
+    full: bool = False
+    """32 bits for each number; 16 are enough for playing."""
+
+    def __call__(self) -> None:
+        """Write the file."""
+        print(f"Written: {export(self.run, self.out, half=not self.full)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,7 +312,7 @@ def by_section(info: StructTypeInfo) -> StructConstructorSpec | None:
     return StructConstructorSpec(instantiate=joined, fields=tuple(groups))
 
 
-Command = Train | Resume | Evaluate | Dream | Measure | Zoo | Bench | Presets | Notebooks
+Command = Train | Resume | Evaluate | Dream | Export | Measure | Zoo | Bench | Presets | Notebooks
 
 
 def command_line(arguments: Sequence[str]) -> Command:
@@ -314,6 +331,7 @@ def command_line(arguments: Sequence[str]) -> Command:
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Dream, tyro.conf.subcommand("dream")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Measure, measuring]
         | Annotated[Zoo, breaking]
         | Annotated[Bench, benching]

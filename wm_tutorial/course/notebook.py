@@ -26,9 +26,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from wm_tutorial import figures
+from wm_tutorial.agent import Agent
 from wm_tutorial.data import Dream
 from wm_tutorial.errors import InputError
 from wm_tutorial.figures import WIDTH, Plot
+from wm_tutorial.play import page
+from wm_tutorial.runs.run import Run
 
 PAD = 0.08  # inches around each plot, where the edge of a figure can be seen
 # An SVG in a page is as dark as the page says it is, and where the page says nothing as dark as the system. JupyterLab
@@ -117,6 +120,24 @@ def show_gif(gif: bytes, caption: str, alt: str) -> Shown:
 def show_svg(svg: str, caption: str, alt: str) -> Shown:
     """A film of `wm_tutorial.figures` that is an SVG, with its caption and alternative text."""
     return _captioned(svg.encode(), "svg+xml", caption, alt)
+
+
+def play(agent: Agent | Run) -> Shown:
+    """An agent's dream beside reality, to be played with, as the last expression of a cell.
+
+    The page lies in the notebook, with all that it needs; where scripts are not run, it says so. An agent in a world of
+    pictures takes some hundred kilobytes, one of CartPole about 150.
+
+    Raises:
+        InputError: if its world cannot be played in a browser.
+    """
+    text = page(agent.agent if isinstance(agent, Run) else agent)
+    height = 590 if 'class="wm wm-picture"' in text else 480
+    return Shown(
+        f'<iframe srcdoc="{html.escape(text)}" style="width: 100%; max-width: 880px; height: {height}px; border: 0" '
+        'title="Reality and the agent\'s dream"></iframe>',
+        "An agent's dream beside reality, to be played with in a browser.",
+    )
 
 
 def _captioned(image: bytes, kind: str, caption: str, alt: str) -> Shown:
