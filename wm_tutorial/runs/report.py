@@ -105,7 +105,7 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
                 f"the same options. At any step {out} % of all runs lie outside."
             )
         show_figure("return.png", figures.return_curve(trainer.records, measured), caption)
-    if trainer.config.behaviour != "random":  # what nobody learned to do is not worth looking at
+    if trainer.config.behaviour == "actor-critic":  # what nobody learned to do is not worth looking at
         show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
     if records["train"]:
         show_figure("losses.png", figures.losses(trainer.records), "Losses and more, each averaged between two points.")
