@@ -101,7 +101,10 @@ def plain(text: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["train", "measure", "bench"])
-def test_help_lists_every_option_of_the_dataclass_with_its_sentence(command: str, main: Main) -> None:
+def test_help_lists_every_option_of_the_dataclass_with_its_sentence(
+    command: str, main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # where there is room, a long help stands in columns side by side
     text = plain(main(command, "--help")[0])
     for name, sentence in documentation().items():
         assert f"--{name.replace('_', '-')} " in text

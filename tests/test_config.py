@@ -38,7 +38,14 @@ COUNTED = [  # of these there must be at least one
     *("steps", "hidden", "layers", "latent_size", "conv_depth", "horizon", "envs", "capacity", "batch_size"),
     *("sequence_length", "eval_episodes", "log_every"),
 ]
-ROOMY = {"capacity": 10**9, "envs": 1, "sequence_length": 1, "memory_blocks": 1, "imagined_starts": 0, "elites": 1}  # alone
+ROOMY = {
+    "capacity": 10**9,
+    "envs": 1,
+    "sequence_length": 1,
+    "memory_blocks": 1,
+    "imagined_starts": 0,
+    "elites": 1,
+}  # alone
 
 
 def with_value(name: str, value: Any) -> Config:
