@@ -14,7 +14,7 @@ from torch import Tensor
 from wm_tutorial import agent as agent_module
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import Config, make_config
-from wm_tutorial.data import Spaces, State
+from wm_tutorial.data import Row, Spaces, State
 from wm_tutorial.errors import InputError, NonFiniteError
 from wm_tutorial.learner import Learner
 from wm_tutorial.planner import (
@@ -396,18 +396,18 @@ def test_an_agent_takes_the_first_action_of_its_plan_and_explores_only_when_it_i
     agent = Agent(spaces, config)
     randomise(agent)
     obs = np.linspace(-1, 1, 60, dtype=np.float32).reshape(20, 3)
-    torch.manual_seed(0)
-    _, carry = agent.act(obs, greedy=True)
-    torch.manual_seed(0)
-    again = agent.act(obs, greedy=True)[1]
-    assert torch.equal(again.action, carry.action)
-    torch.manual_seed(0)
-    start = no_plan(spaces, carry.state, config.horizon)
-    expected = plan(steps_of(agent.world_model), carry.state, start, 20, 5, config.plan_iterations)
-    assert torch.equal(carry.action, expected.first)
-    torch.manual_seed(0)
-    _, explored = agent.act(obs, greedy=False)
-    assert not torch.equal(explored.action, carry.action) and explored.action.abs().max() <= 1.0
+    nothing = np.zeros(20, bool)
+    row = Row(obs, np.zeros(20, np.float32), ~nothing, nothing, nothing)
+    for greedy in (True, False):
+        torch.manual_seed(0)
+        _, carry = agent.act(obs, greedy=greedy)
+        torch.manual_seed(0)
+        state = agent.infer(row, agent.initial(20), greedy)
+        start = no_plan(spaces, state, config.horizon)
+        best = plan(steps_of(agent.world_model), state, start, 20, 5, config.plan_iterations)
+        assert torch.equal(carry.state.feature, state.feature)
+        assert torch.equal(carry.action, best.first if greedy else best.explored(0.5))
+        assert not torch.equal(best.first, best.explored(0.5))
 
 
 def test_there_is_no_actor_and_no_critic_where_a_planner_acts() -> None:
