@@ -27,6 +27,8 @@ from wm_tutorial.planner import (
     search,
     steps_of,
 )
+from wm_tutorial.runs.dream import live
+from wm_tutorial.runs.plan import narrowing
 from wm_tutorial.runs.run import train
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import WorldModel
@@ -448,6 +450,7 @@ def test_an_agent_that_plans_learns_dreams_and_acts_from_its_folder(
 ) -> None:
     monkeypatch.setattr("wm_tutorial.figures.film", lambda dream, path: "a film")  # which takes the longest
     with train("CartPole-v1", preset="planet", out=tmp_path, **SIZED) as run:
+        assert (tmp_path / "plan.png").exists() and "plan.png" in (tmp_path / "index.html").read_text()
         dream = run.dream(context=3, horizon=4)
         assert len(dream.obs) == 7 and np.isfinite(dream.predicted_reward).all()
     agent = Agent.load(tmp_path)
@@ -459,3 +462,48 @@ def test_an_agent_that_plans_learns_dreams_and_acts_from_its_folder(
         action, carry = agent.act(obs, carry)
         actions.append(action)
     assert set(map(int, actions)) <= {0, 1}
+
+
+# --- The picture of a plan --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", [None, 2])
+def test_a_narrowing_holds_what_the_search_has_imagined_beside_what_the_agent_then_met(entry: int | None) -> None:
+    """The paths are those that were judged: the returns are the rewards along them."""
+    trainer = Trainer("Pendulum-v1", planet(plan_iterations=3))
+    randomise(trainer.agent)
+    found = narrowing(trainer.agent, "Pendulum-v1", context=3, seed=5, entry=entry)
+    assert found.paths.shape == (3, 20, 5) and found.returns.shape == (3, 20)
+    assert (found.row, found.name) == (2, "cos angle" if entry is None else "velocity (rad/s)")
+    assert len(np.unique(found.paths[:, :, 0])) == 1  # all begin in the same state
+    for returns, elites in zip(found.returns, found.elites, strict=True):
+        assert elites.sum() == 5 and returns[elites].min() >= returns[~elites].max()
+    lived = live(trainer.agent, "Pendulum-v1", 7, seed=5, greedy=True)
+    np.testing.assert_array_equal(found.happened, lived.obs[0, 2:, entry or 0].numpy())
+    again = narrowing(trainer.agent, "Pendulum-v1", context=3, seed=5, entry=entry)
+    np.testing.assert_array_equal(found.paths, again.paths)
+
+
+def test_where_there_is_no_vector_a_narrowing_follows_the_rewards_that_make_the_returns() -> None:
+    trainer = Trainer("wm_tutorial/Corridor-v0", planet())
+    randomise(trainer.agent)
+    with torch.no_grad():  # no end is expected, so the returns are plain sums
+        trainer.agent.world_model.continue_head.net[-1].weight.zero_()
+        trainer.agent.world_model.continue_head.net[-1].bias.fill_(50.0)
+    found = narrowing(trainer.agent, "wm_tutorial/Corridor-v0", context=1)
+    assert found.name == "reward" and len(found.happened) >= 1
+    np.testing.assert_allclose(found.paths[:, :, 1:].sum(2), found.returns, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "said"),
+    [
+        ({"behaviour": "random"}, {}, "behaviour is 'random': this agent makes no plans"),
+        ({}, {"context": 0}, "context is 0"),
+        ({}, {"seed": -1}, "seed -1"),
+        ({}, {"entry": 3}, "entry is 3; it must be that of a number in vector observations"),
+    ],
+)
+def test_what_cannot_be_drawn_of_a_plan_is_said(options: dict[str, Any], asked: dict[str, int], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        narrowing(Agent(VECTORS, planet(**options)), "CartPole-v1", **asked)
