@@ -315,8 +315,7 @@ PRESETS: dict[str, Preset] = {
         "updates for an action repeat of 4",
         options=_options("planet"),
         paper=_widths("planet"),
-        # A planned action costs the model candidates x iterations x horizon steps. With the true equations of Pendulum
-        # in the place of a model these earn as much as the paper's 1000, 100 and 10, up to chance.
+        # A planned action costs candidates x iterations x horizon steps of the model: here 39 times fewer than there.
         small={"candidates": 64, "elites": 8, "plan_iterations": 4},
     ),
     "dreamer_v1": Preset(
