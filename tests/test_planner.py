@@ -502,8 +502,9 @@ def test_where_there_is_no_vector_a_narrowing_follows_the_rewards_that_make_the_
         ({}, {"context": 0}, "context is 0"),
         ({}, {"seed": -1}, "seed -1"),
         ({}, {"entry": 3}, "entry is 3; it must be that of a number in vector observations"),
+        ({}, {"entry": 1.5}, "entry is 1.5; it must be a whole number"),
     ],
 )
-def test_what_cannot_be_drawn_of_a_plan_is_said(options: dict[str, Any], asked: dict[str, int], said: str) -> None:
+def test_what_cannot_be_drawn_of_a_plan_is_said(options: dict[str, Any], asked: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         narrowing(Agent(VECTORS, planet(**options)), "CartPole-v1", **asked)

@@ -5,7 +5,7 @@ import torch
 
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import LARGEST_SEED, integers
-from wm_tutorial.data import Array, Narrowing, State
+from wm_tutorial.data import Array, Narrowing, Spaces, State
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError
 from wm_tutorial.planner import Step, no_plan, search, steps_of
@@ -34,9 +34,7 @@ def narrowing(agent: Agent, source: EnvSource, context: int = 5, seed: int = 0, 
         raise InputError(f"behaviour is {config.behaviour!r}: this agent makes no plans. Give one of preset 'planet'.")
     if context < 1 or not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"context is {context} and seed {seed}; give at least 1 row, and a seed in 0 .. 2**63 - 1.")
-    entry = 0 if entry is None and spaces.obs_kind == "vector" else entry
-    if entry is not None and (spaces.obs_kind != "vector" or not 0 <= entry < spaces.obs_shape[0]):
-        raise InputError(f"entry is {entry}; it must be that of a number in {spaces}, or None.")
+    entry = entry_of(spaces, entry)
     batch = live(agent, source, context + config.horizon, seed, greedy=True)
     if (rows := batch.obs.shape[1]) < context:
         raise EpisodesTooShort(
@@ -69,6 +67,16 @@ def narrowing(agent: Agent, source: EnvSource, context: int = 5, seed: int = 0, 
         name=name,
         environment=environment,
     )
+
+
+def entry_of(spaces: Spaces, entry: int | None) -> int | None:
+    """Which number of a vector is followed; None for other observations. Raises InputError if there is no such one."""
+    if entry is None:
+        return 0 if spaces.obs_kind == "vector" else None
+    (entry,) = integers(entry=entry)
+    if spaces.obs_kind != "vector" or not 0 <= entry < spaces.obs_shape[0]:
+        raise InputError(f"entry is {entry}; it must be that of a number in {spaces}, or None.")
+    return entry
 
 
 def remembered(step: Step, arrived: list[State]) -> Step:
