@@ -43,7 +43,7 @@ from wm_tutorial import actor_critic, learner
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.data import Batch, State
 from wm_tutorial.learner import Learner
-from wm_tutorial.optim import LaProp
+from wm_tutorial.optim import LaProp, clip_by_share, laprop_direction
 from wm_tutorial.runs.bench import Noise, make_trainer, silent, time_in_turn
 from wm_tutorial.trainer import Trainer, devices
 
@@ -122,13 +122,13 @@ class CapturableLaProp(LaProp):
             state["average_square"] = torch.zeros_like(parameter)
         begun = (state["updates"] / group["warmup"]).clamp(max=1.0) if group["warmup"] else 1.0
         state["updates"] += 1
-        beta, beta_square = group["betas"]
-        largest = group["clip"] * parameter.norm().clamp(min=group["smallest"])
-        gradient = parameter.grad * (largest / parameter.grad.norm().clamp(min=1e-30)).clamp(max=1.0)
-        state["average_square"].lerp_(gradient**2, 1.0 - beta_square)
-        deviation = (state["average_square"] / (1.0 - beta_square ** state["updates"])).sqrt()
-        state["average"].lerp_(gradient / (deviation + group["eps"]), 1.0 - beta)
-        parameter -= state["average"] * (group["lr"] * begun / (1.0 - beta ** state["updates"]))
+        gradient = clip_by_share(parameter.grad, parameter, group["clip"], group["smallest"])
+        direction, average, average_square = laprop_direction(
+            gradient, state["average"], state["average_square"], state["updates"], group["betas"], group["eps"]
+        )
+        state["average"].copy_(average)  # in place: a graph knows where they lie
+        state["average_square"].copy_(average_square)
+        parameter -= group["lr"] * begun * direction
 
 
 def unchecked_returns(reward: Tensor, discount: Tensor, value: Tensor, lam: float | Tensor) -> Tensor:

@@ -35,7 +35,7 @@ NEW = (200, 201, 202, 203, 204)
 NEWER = (500, 501, 502, 503, 504)
 NEWEST = (800, 801, 802, 803, 804)
 OF_MEMORY = (900, 901, 902, 903, 904)
-OF_REWARDS = (1000, 1001, 1002, 1003, 1004)
+MATCHED = (1000, 1001, 1002, 1003, 1004)
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,40 @@ WAVERING: dict[str, Experiment] = {
 # One set of options and the same five seeds for rewards of any size; what each name ends with multiplies them.
 SMALL = f"{V3} --steps 5000"
 REWARDS: dict[str, Experiment] = {
-    "cartpole-rewards-1": Experiment("CartPole-v1", SMALL, "", OF_REWARDS),
-    "cartpole-rewards-1e-3": Experiment("wm_tutorial/PaidCartPole-1e-3-v0", SMALL, "how much worse", OF_REWARDS),
-    "cartpole-rewards-1e3": Experiment("wm_tutorial/PaidCartPole-1e3-v0", SMALL, "as at 1", OF_REWARDS),
-    "cartpole-rewards-1e6": Experiment("wm_tutorial/PaidCartPole-1e6-v0", SMALL, "as at 1", OF_REWARDS),
+    "cartpole-rewards-1": Experiment("CartPole-v1", SMALL, "", MATCHED),
+    "cartpole-rewards-1e-3": Experiment("wm_tutorial/PaidCartPole-1e-3-v0", SMALL, "how much worse", MATCHED),
+    "cartpole-rewards-1e3": Experiment("wm_tutorial/PaidCartPole-1e3-v0", SMALL, "as at 1", MATCHED),
+    "cartpole-rewards-1e6": Experiment("wm_tutorial/PaidCartPole-1e6-v0", SMALL, "as at 1", MATCHED),
 }
-ALL = EXPERIMENTS | WAVERING | REWARDS
+# Nano on CartPole, with one part taken out at a time, on the seeds of the whole one, which stands first. Many
+# evaluations on the way: at the end most agents of CartPole stand at the ceiling.
+SHORT = "--steps 5000 --eval-every 500"
+CHAPTER_11 = "--preset guide --memory rssm --latent categorical --heads two-hot"
+TAKEN_OUT = {
+    "none": ("", "nothing"),
+    "replay-critic": ("--replay-critic-scale 0", "the critic's loss on real sequences"),
+    "return-range": ("--return-normalization False", "the range of returns"),
+    "two-hot": ("--heads squared-error", "two-hot heads: squared errors"),
+    "categorical": ("--latent gaussian", "categorical latents: Gaussian ones"),
+    "memory": ("--memory feed-forward", "the memory"),
+    "unimix": ("--unimix 0", "the share of chance in the latents"),
+    "policy-chance": ("--policy-unimix 0", "the share of chance in the policy"),
+    "slow-critic": ("--slow-critic-scale 0", "the pull of the slow critic"),
+    "fresh-first": ("--fresh-sequences-first False", "new sequences first"),
+    "decoder-weight": ("--decoder-scale 1", "the decoder's weight: 1, as in the reference"),
+    "continue-weight": ("--continue-scale 1", "the continue head's weight: 1, as in the reference"),
+    "falling-rates": ("--final-lr 1", "learning rates that fall"),
+    "rms-norm": ("--norm layer", "RMS norm: layer norm"),
+}
+ABLATIONS: dict[str, Experiment] = {
+    f"ablation-{name}": Experiment("CartPole-v1", f"{NANO} {SHORT} {options}".strip(), without, MATCHED)
+    for name, (options, without) in TAKEN_OUT.items()
+} | {
+    "ablation-all-of-chapter-12": Experiment(
+        "CartPole-v1", f"{CHAPTER_11} {SHORT}", "all that is not in chapters 09 to 11", MATCHED
+    )
+}
+ALL = EXPERIMENTS | WAVERING | REWARDS | ABLATIONS
 ZOO = (
     f"wm-tutorial zoo CartPole-v1 --out book/results/zoo {NANO} --steps 6000 "
     f"{BEFORE} --discount-in-continue True --latent-size 32 --seeds 100 101 102 "
@@ -180,6 +208,33 @@ def paid_row(name: str) -> str:
     )
 
 
+def seeds_of(name: str) -> dict[int, tuple[float, float]]:
+    """By seed: the mean return of all evaluations on the way, and that of the episodes at the end."""
+    return {
+        record["config"]["seed"]: (
+            float(np.mean([mean for _, mean in record["evaluations"]])), float(np.mean(record["final_returns"]))
+        )
+        for record in found(name)
+    }  # fmt: skip
+
+
+def ablations() -> str:
+    """The section of the ablations that were measured: what each part makes, on the same seeds; empty if none was."""
+    base, lines = seeds_of("ablation-none"), []
+    for name in ABLATIONS:
+        runs = {seed: numbers for seed, numbers in seeds_of(name).items() if seed in base}
+        cells = []
+        for i in (0, 1) if runs else ():
+            mean = np.mean([numbers[i] for numbers in runs.values()])
+            differences = [numbers[i] - base[seed][i] for seed, numbers in runs.items()]
+            low, high = bootstrap_interval(differences)
+            told = f"{np.mean(differences):+.1f}<br>{low:+.1f} to {high:+.1f}" if name != "ablation-none" else "-"
+            cells += [f"{mean:.1f}", told]
+        if runs:
+            lines.append(f"| [{ABLATIONS[name].target}]({name}) | {' | '.join(cells)} | {len(runs)} |")
+    return ABLATED.format(rows="\n".join(lines)) if lines else ""
+
+
 def curves() -> str:
     """The curves that the page of a run compares with, as JSON: of each result of the first table."""
     lines = []
@@ -204,7 +259,12 @@ def texts() -> dict[Path, str]:
     linked = re.sub(r"\]\(([\w-]+)\)", r"](book/results/\1)", table)
     return {
         RESULTS / "README.md": TEXT.format(
-            table=table, wavering=wavering, rewards="\n".join(map(paid_row, REWARDS)), commands=commands, zoo=ZOO
+            table=table,
+            wavering=wavering,
+            rewards="\n".join(map(paid_row, REWARDS)),
+            ablations=ablations(),
+            commands=commands,
+            zoo=ZOO,
         ),
         README: BLOCK.sub(lambda block: f"{block[1]}{linked}{block[2]}", README.read_text()),
         ROOT / "wm_tutorial" / "runs" / MEASURED: curves(),
@@ -214,6 +274,16 @@ def texts() -> dict[Path, str]:
 HEAD = """\
 | result and environment | agent | steps | mean return | worst seed | target | seeds | CPU min |
 |---|---|---|---|---|---|---|---|"""
+
+ABLATED = """
+Each part of `nano` taken out in turn, on CartPole, 5,000 steps: the mean return of all evaluations on the way, and of
+the episodes at the end. Differences from the whole agent are taken seed by seed; below them stands a 95 % interval, a
+percentile bootstrap over seeds.
+
+| taken out | on the way | difference | at the end | difference | seeds |
+|---|---|---|---|---|---|
+{rows}
+"""
 
 TEXT = """# Learning results
 
@@ -236,7 +306,7 @@ with rewards of 1.
 | rewards times | return / times | worst seed | more than at 1 | seeds |
 |---|---|---|---|---|
 {rewards}
-
+{ablations}
 The mean is over seeds, of 100 greedy episodes each; below it stands its 95 % interval, a percentile bootstrap over
 seeds, too narrow for as few as five. CPU minutes are of one run on one core, and depend on the machine and on what else
 it does.

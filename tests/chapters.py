@@ -35,7 +35,7 @@ BOUNDS = {
     "kilobytes": (0, 1500),
 }
 COLUMNS = 88  # what a box of code holds on the website; notebooks/ruff.toml has the same number
-SLOW = {"08": 360}  # CPU seconds; a whole agent learns in chapter 08
+SLOW = {"08": 360, "12": 360, "13": 360}  # CPU seconds; whole agents learn in chapters 08 and 12, from pictures in 13
 
 DRAWS = ("notebook.figure", "notebook.show", "notebook.table")
 PREDICT = "Predict, then run"

@@ -1,5 +1,6 @@
 """`pytest --bug NAME` runs the tests while a mistake of the zoo is out: whoever imports the package imports it, too."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -15,6 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)  # tests that compare numbers to the last bit need one, however pytest is started
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script; tests of Ctrl-C need it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

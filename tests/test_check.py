@@ -18,19 +18,20 @@ from helpers import SMALL, VECTORS, Through, random_batch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wm_tutorial import actor_critic, check, kl, returns, transforms, world_model, zoo
-from wm_tutorial.actor_critic import ActorCritic
+from wm_tutorial import actor_critic, check, kl, optim, returns, transforms, world_model, zoo
+from wm_tutorial.actor_critic import ActorCritic, BoundedNormal
 from wm_tutorial.check.asking import gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
-from wm_tutorial.data import Batch, Spaces, State, Trajectory
-from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward
+from wm_tutorial.data import Batch, Place, Spaces, State, Trajectory
+from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
+from wm_tutorial.encoder import ImageEncoder
 from wm_tutorial.envs import Environments
-from wm_tutorial.heads import Bernoulli, SquaredError, SymlogVector
+from wm_tutorial.heads import Bernoulli, Image, SquaredError, SymlogVector
 from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.mistakes.part import Answer
-from wm_tutorial.networks import BlockLinear
+from wm_tutorial.networks import BlockLinear, UpsampleConv
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
@@ -367,7 +368,104 @@ def price_as_mutual_information(joint: Tensor) -> Tensor:
     return torch.where(joint > 0, joint * (joint / product.clamp(min=1e-30)).clamp(min=1e-30).log(), 0.0).sum((1, 2))
 
 
+def package_bounded_normal(raw_mean: Tensor, raw_std: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """The package's bounds are 0.1 and 1; others are the same share of another range."""
+    policy = BoundedNormal.bounded(raw_mean, raw_std)
+    return policy.mean, low + (policy.std - 0.1) / 0.9 * (high - low)
+
+
+def package_scaled_action(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    bounds = tuple(low.double().tolist()), tuple(high.double().tolist())
+    spaces = Spaces("vector", (1,), "continuous", len(low), *bounds)
+    return torch.from_numpy(spaces.decode_action(action.numpy())).to(action)
+
+
+def package_pathwise_dream(start: Tensor, policy: Function, step: Function, noise: Tensor) -> dict[str, Tensor]:
+    """`imagine`, which draws its noise step by step, given that of the check."""
+
+    def says(feature: Tensor) -> BoundedNormal:
+        return BoundedNormal(*policy(feature))
+
+    state = State(start[:, :0], start)
+    dream = Dream(step, lambda z: z.sum(-1))
+    with mock.patch.object(torch, "randn_like", side_effect=list(noise.unbind(1))):
+        trajectory = imagine(dream, says, state, noise.shape[1], differentiable=True)  # type: ignore[arg-type]
+    return {"latent": trajectory.state.latent, "action": trajectory.action}
+
+
+def package_planes(obs: Tensor) -> Tensor:
+    """What the encoder hands to its first convolution."""
+    encoder, given = ImageEncoder((*obs.shape[1:3], 3), depth=1), []
+    encoder.net.register_forward_pre_hook(lambda module, x: given.append(x[0]))
+    encoder(obs)
+    return given[0]
+
+
+def package_convolution_size(size: Tensor, kernel: Tensor, stride: Tensor, padding: Tensor) -> Tensor:
+    """By torch itself."""
+    rows = zip(size.tolist(), kernel.tolist(), stride.tolist(), padding.tolist(), strict=True)
+    sides = [F.conv1d(torch.zeros(1, 1, n), torch.zeros(1, 1, k), stride=s, padding=p).shape[-1] for n, k, s, p in rows]
+    return torch.tensor(sides)
+
+
+def package_upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The package's stage has kernels of 5; a kernel of 3 is one with zeros around it."""
+    stage = UpsampleConv(weight.shape[1], weight.shape[0]).to(x)
+    around = (5 - weight.shape[-1]) // 2
+    given = {"conv.weight": F.pad(weight, (around,) * 4), "conv.bias": bias}
+    return torch.func.functional_call(stage, given, (x,))
+
+
+def column_probe_with_numpy(known: Tensor, column: Tensor, episode: Tensor) -> Tensor:
+    """The means are taken away, and given back as the constant."""
+    x, y, odd = known.double().numpy(), np.eye(int(column.max()) + 1)[column.numpy()], (episode % 2 == 1).numpy()
+    x0, y0 = x[~odd].mean(0), y[~odd].mean(0)
+    weights = np.linalg.pinv(x[~odd] - x0) @ (y[~odd] - y0)
+    named = ((x[odd] - x0) @ weights + y0).argmax(1)
+    return torch.tensor((named == column.numpy()[odd]).mean()).to(known)
+
+
+def package_replay_returns(
+    reward: Tensor, is_last: Tensor, is_terminal: Tensor, bootstrap: Tensor, gamma: float, lam: float
+) -> Tensor:
+    behaviour = SimpleNamespace(config=replace(SMALL, discount=gamma, lam=lam))
+    batch = SimpleNamespace(reward=reward, is_last=is_last, is_terminal=is_terminal)
+    return ActorCritic.replay_returns(behaviour, batch, bootstrap)  # type: ignore[arg-type]
+
+
+def package_slow_update(slow: Tensor, critic: Tensor, rate: float) -> Tensor:
+    """Two critics of one tensor each."""
+    behaviour = ActorCritic(4, VECTORS, replace(SMALL, slow_critic_rate=rate))
+    behaviour.slow_critic, behaviour.critic = (nn.ParameterList([x.clone()]) for x in (slow, critic))  # type: ignore[assignment]
+    behaviour.update_slow_critic()
+    return next(behaviour.slow_critic.parameters()).detach()
+
+
+def package_write_back(stored: Tensor, number: Tensor, added: int, states: Tensor) -> Tensor:
+    spaces = Spaces("vector", (1,), "discrete", 2, (0.0,), (1.0,))
+    replay = Replay(len(stored), 1, spaces, memory_size=stored.shape[1], latent_size=1)
+    replay.added, replay.columns["memory"] = added, stored[None].clone().numpy()
+    replay.write_back(Place(np.zeros(len(number), int), number.numpy()), State(states, states[..., :1]))
+    return torch.from_numpy(replay.columns["memory"][0])
+
+
 PACKAGE = {
+    "bounded_normal": package_bounded_normal,
+    "normal_log_prob": lambda mean, std, action: BoundedNormal(mean, std).log_prob(action),
+    "normal_entropy": lambda std: BoundedNormal(torch.zeros_like(std), std).entropy(),
+    "scaled_action": package_scaled_action,
+    "executed_action": executed,
+    "pathwise_dream": package_pathwise_dream,
+    "planes": package_planes,
+    "convolution_size": package_convolution_size,
+    "upsample_convolve": package_upsample_convolve,
+    "image_loss": lambda mean, target: Image(mean).loss(target),
+    "column_probe": column_probe_with_numpy,
+    "replay_returns": package_replay_returns,
+    "slow_update": package_slow_update,
+    "clip_by_share": optim.clip_by_share,
+    "laprop": optim.laprop_direction,
+    "write_back": package_write_back,
     "categorical_sample": package_categorical_sample,
     "straight_through": lambda probabilities, drawn: AlreadyDrawn(probabilities, drawn).rsample(),
     "unimix": lambda logits, share: OneHot.mixed(logits, share).probabilities,
@@ -820,7 +918,100 @@ def return_range_sorted(range_: Tensor, given: Tensor, decay: float) -> Tensor:
     return range_ + (1 - decay) * (torch.tensor(found, dtype=range_.dtype) - range_)
 
 
+def normal_log_prob_with_distribution(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
+    normal = torch.distributions.Normal(mean, std)
+    return torch.distributions.Independent(normal, 1).log_prob(action)  # type: ignore[no-untyped-call]
+
+
+def normal_entropy_with_distribution(std: Tensor) -> Tensor:
+    one: Tensor = torch.distributions.Normal(torch.zeros_like(std), std).entropy()  # type: ignore[no-untyped-call]
+    return one.sum(dim=-1)
+
+
+def pathwise_dream_into_zeros(start: Tensor, policy: Function, step: Function, noise: Tensor) -> dict[str, Tensor]:
+    """Columns put together at the end, the policy's numbers clipped nowhere."""
+    latent, columns, chosen = start, start.unsqueeze(1), []
+    for one in noise.unbind(1):
+        mean, std = policy(latent.clone().detach())
+        chosen.append(torch.addcmul(mean, std, one))
+        latent = step(latent, chosen[-1])
+        columns = torch.cat([columns, latent[:, None]], 1)
+    return {"action": torch.stack(chosen, 1), "latent": columns}
+
+
+def replay_returns_piece_by_piece(
+    reward: Tensor, is_last: Tensor, is_terminal: Tensor, bootstrap: Tensor, gamma: float, lam: float
+) -> Tensor:
+    """Row by row, with branches; a row that is last is given 0."""
+    answer = torch.zeros_like(reward[:, 1:])
+    for b in range(len(reward)):
+        for t in reversed(range(reward.shape[1] - 1)):
+            ends, then = is_last[b, t + 1], bootstrap[b, t + 1]
+            if not ends and t + 2 < reward.shape[1]:
+                then = (1 - lam) * then + lam * answer[b, t + 1]
+            if not is_last[b, t]:
+                answer[b, t] = reward[b, t + 1] + (0.0 if is_terminal[b, t + 1] else gamma * then)
+    return answer
+
+
+def clip_by_share_with_if(gradient: Tensor, parameter: Tensor, clip: float, smallest: float) -> Tensor:
+    length, largest = gradient.norm().item(), clip * max(parameter.norm().item(), smallest)
+    return gradient * (largest / length) if length > largest else gradient.clone()
+
+
+def laprop_of_corrected_averages(
+    gradient: Tensor, average: Tensor, square: Tensor, updates: int, betas: tuple[float, float], eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """In place, as optimisers are usually written."""
+    average, square = average.clone(), square.clone()
+    square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    average.mul_(betas[0]).addcdiv_(gradient, (square / (1 - betas[1] ** updates)).sqrt().add(eps), value=1 - betas[0])
+    return average.div(1 - betas[0] ** updates), average, square
+
+
+def laprop_that_is_adam(
+    gradient: Tensor, average: Tensor, square: Tensor, updates: int, betas: tuple[float, float], eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    average, square = average.lerp(gradient, 1 - betas[0]), square.lerp(gradient.square(), 1 - betas[1])
+    corrected = average / (1 - betas[0] ** updates), square / (1 - betas[1] ** updates)
+    return corrected[0] / (corrected[1].sqrt() + eps), average, square
+
+
+def write_back_in_a_loop(stored: Tensor, number: Tensor, added: int, states: Tensor) -> Tensor:
+    ring = stored.clone()
+    for row, state in zip(number.flatten().tolist(), states.detach().flatten(0, 1), strict=True):
+        if added - row <= len(ring):
+            ring[row % len(ring)] = state
+    return ring
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
+    ("bounded_normal", lambda m, s, low, high: (2 * torch.sigmoid(2 * m) - 1, torch.lerp(
+        torch.full_like(s, low), torch.full_like(s, high), torch.sigmoid(s + 2)))),
+    ("bounded_normal", lambda m, s, low, high: (m.tanh(), high - (high - low) / (1 + (s + 2).exp()))),
+    ("normal_log_prob", normal_log_prob_with_distribution),
+    ("normal_log_prob", lambda m, s, a: -(
+        (a - m).square() / (2 * s**2) + s.log() + math.log(2 * math.pi) / 2).sum(2)),
+    ("normal_entropy", normal_entropy_with_distribution),
+    ("normal_entropy", lambda s: 0.5 * (2 * math.pi * math.e * s**2).log().sum(-1)),
+    ("scaled_action", lambda a, low, high: torch.min(torch.max(low + (a + 1) / 2 * (high - low), low), high)),
+    ("scaled_action", lambda a, low, high: (high + low) / 2 + (high - low) / 2 * a.clamp(-1, 1)),
+    ("executed_action", lambda a: a / torch.clamp(a.abs(), min=1).detach()),
+    ("executed_action", lambda a: torch.where(a.abs() > 1, a / a.detach().abs(), a)),
+    ("pathwise_dream", pathwise_dream_into_zeros),
+    ("planes", lambda obs: (torch.einsum("bhwc->bchw", obs.float()) - 127.5) / 255),
+    ("convolution_size", lambda *given: torch.tensor(
+        [len(range(0, n + 2 * p - k + 1, s)) for n, k, s, p in torch.stack(given, 1).tolist()])),
+    ("convolution_size", lambda n, k, s, p: (n + 2 * p - k + s) // s),
+    ("upsample_convolve", lambda x, w, b: F.conv2d(F.interpolate(x, scale_factor=2.0), w, padding=w.shape[-1] // 2)
+     + b[:, None, None]),
+    ("upsample_convolve", lambda x, w, b: F.conv2d(torch.kron(x, x.new_ones(2, 2)), w, b, padding="same")),
+    ("image_loss", lambda mean, target: ((255 * mean - target) ** 2).flatten(1).sum(1) / 255**2),
+    ("image_loss", lambda mean, target: F.mse_loss(mean, target / 255, reduction="none").sum((-1, -2, -3))),
+    ("column_probe", lambda x, c, e: (
+        (torch.cat([x, x[:, :1] * 0 + 1], 1).double() @ torch.linalg.pinv(
+            torch.cat([x, x[:, :1] * 0 + 1], 1).double()[e % 2 == 0]) @ F.one_hot(c)[e % 2 == 0].double())
+        .argmax(1) == c)[e % 2 == 1].to(x).mean()),
     ("categorical_sample", sample_in_a_loop),
     ("categorical_sample", sample_by_search),
     ("straight_through", lambda p, z: (z - p).detach() + p),
@@ -960,6 +1151,16 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("scaled_advantage", lambda given, value, ends, floor: (given - value) / max(floor, float(ends[1] - ends[0]))),
     ("scaled_advantage", lambda given, value, ends, floor: (
         (s := ends.diff().clamp(min=floor)), (given - ends[0]) / s - (value - ends[0]) / s)[1]),
+    ("replay_returns", replay_returns_piece_by_piece),
+    ("replay_returns", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~terminal[:, 1:]).to(r), b[:, 1:], lam * (~last[:, 1:]).to(r))),
+    ("slow_update", lambda slow, critic, rate: (slow + rate * (critic - slow)).detach()),
+    ("slow_update", lambda slow, critic, rate: torch.lerp(slow.data, critic.data, rate)),
+    ("clip_by_share", clip_by_share_with_if),
+    ("clip_by_share", lambda g, p, clip, smallest: g / torch.clamp(
+        g.norm() / (clip * max(float(p.norm()), smallest)), min=1.0)),
+    ("laprop", laprop_of_corrected_averages),
+    ("write_back", write_back_in_a_loop),
 ]  # fmt: skip
 
 
@@ -994,6 +1195,13 @@ def test_every_form_of_every_mistake_gets_its_name(
     out = capsys.readouterr().out
     mistake = part.mistakes[name]
     assert f"Known mistake {name}: {mistake.story}\n  Why it happens: {mistake.why}\n" in out
+
+
+def named_by_least_squares(x: Tensor, column: Tensor, fitted: Tensor, judged: Tensor) -> Tensor:
+    """The share of rows named, with whatever rows are to be fitted and to judge."""
+    known = torch.cat([torch.ones_like(x[:, :1]), x], 1).double()
+    weights = torch.linalg.pinv(known[fitted]) @ F.one_hot(column)[fitted].double()
+    return (((known @ weights).argmax(1) == column)[judged]).to(x).mean()
 
 
 # What follows is written without the check's own mistakes: as a reader would write it.
@@ -1270,7 +1478,96 @@ def gradient_at_probabilities(logits: Tensor, function: Function) -> Tensor:
     return leaf.grad
 
 
+def dream_of_own(see: bool, cut: bool, sample: bool) -> Function:
+    """A dream as a reader writes it, with or without the three detaches."""
+
+    def dream(start: Tensor, policy: Function, step: Function, noise: Tensor) -> dict[str, Tensor]:
+        z, states, actions = start, [start], []
+        for t in range(noise.size(1)):
+            mean, std = policy(z.detach() if see else z)
+            a = mean + std * noise[:, t]
+            a = a.detach() if sample else a
+            z = step(z.detach() if cut else z, a)
+            states.append(z)
+            actions.append(a)
+        return {"latent": torch.stack(states, dim=1), "action": torch.stack(actions, dim=1)}
+
+    return dream
+
+
+def log_prob_of_torch(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
+    return torch.distributions.Normal(mean, std).log_prob(action)  # type: ignore[no-untyped-call]
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
+    ("bounded_normal", "mean_unbounded", lambda m, s, low, high: (m, low + (high - low) * torch.sigmoid(s + 2))),
+    ("bounded_normal", "mean_clamped", lambda m, s, low, high: (
+        torch.clip(m, -1, 1), torch.sigmoid(s + 2) * (high - low) + low)),
+    ("bounded_normal", "std_softplus", lambda m, s, low, high: (m.tanh(), F.softplus(s) + low)),
+    ("bounded_normal", "std_shift_missing", lambda m, s, low, high: (m.tanh(), low + (high - low) * s.sigmoid())),
+    ("bounded_normal", "std_exponential", lambda m, s, low, high: (m.tanh(), torch.exp(s))),
+    ("bounded_normal", "std_beyond_high", lambda m, s, low, high: (m.tanh(), low + high * torch.sigmoid(s + 2))),
+    ("bounded_normal", "halves_exchanged", lambda m, s, low, high: (
+        low + (high - low) * torch.sigmoid(s + 2), m.tanh())),
+    ("normal_log_prob", "log_prob_not_summed", log_prob_of_torch),
+    ("normal_log_prob", "log_prob_averaged", lambda m, s, a: log_prob_of_torch(m, s, a).mean(-1)),
+    ("normal_log_prob", "log_prob_over_steps", lambda m, s, a: log_prob_of_torch(m, s, a).sum()),
+    ("normal_log_prob", "log_prob_of_clipped", lambda m, s, a: log_prob_of_torch(m, s, a.clip(-1, 1)).sum(-1)),
+    ("normal_log_prob", "log_prob_variance_for_std", lambda m, s, a: log_prob_of_torch(m, s**2, a).sum(-1)),
+    ("normal_log_prob", "log_prob_tanh_corrected", lambda m, s, a: (
+        log_prob_of_torch(m, s, a) - torch.log(1 - torch.tanh(a).pow(2) + 1e-6)).sum(-1)),
+    ("normal_log_prob", "log_prob_without_log_std", lambda m, s, a: -(((a - m) / s) ** 2 / 2).sum(-1)),
+    ("normal_log_prob", "log_prob_sign", lambda m, s, a: -log_prob_of_torch(m, s, a).sum(-1)),
+    ("normal_entropy", "entropy_not_summed", lambda s: 0.5 + 0.5 * math.log(2 * math.pi) + s.log()),
+    ("normal_entropy", "entropy_averaged", lambda s: normal_entropy_with_distribution(s) / s.shape[-1]),
+    ("normal_entropy", "entropy_kept_positive", lambda s: F.relu(normal_entropy_with_distribution(s))),
+    ("normal_entropy", "entropy_half_missing", lambda s: 0.5 * (2 * math.pi * s**2).log().sum(-1)),
+    ("normal_entropy", "entropy_variance_for_std", lambda s: 0.5 * (2 * math.pi * math.e * s).log().sum(-1)),
+    ("normal_entropy", "entropy_constant_once", lambda s: s.log().sum(-1) + 0.5 * math.log(2 * math.pi * math.e)),
+    ("scaled_action", "action_not_clipped", lambda a, low, high: low + (high - low) * (a + 1) / 2),
+    ("scaled_action", "action_times_high", lambda a, low, high: high * a.clip(-1, 1)),
+    ("scaled_action", "action_not_scaled", lambda a, low, high: torch.minimum(torch.maximum(a, low), high)),
+    ("scaled_action", "squashed_again", lambda a, low, high: low + (a.tanh() + 1) * (high - low) / 2),
+    ("scaled_action", "action_not_halved", lambda a, low, high: low + (1 + a.clip(-1, 1)) * (high - low)),
+    ("executed_action", "slope_cut_off", lambda a: torch.clip(a, -1, 1)),
+    ("executed_action", "slope_cut_off", lambda a: a / torch.maximum(a.abs(), torch.ones_like(a))),
+    ("executed_action", "slope_of_one", lambda a: torch.clip(a, -1, 1).detach() + a - a.detach()),
+    ("executed_action", "squashed", torch.tanh),
+    ("executed_action", "all_divided_by_the_largest", lambda a: a / a.detach().norm(dim=1, keepdim=True).clip(min=1)),
+    ("pathwise_dream", "policy_input_open", dream_of_own(see=False, cut=False, sample=False)),
+    ("pathwise_dream", "dream_action_detached", dream_of_own(see=True, cut=False, sample=True)),
+    ("pathwise_dream", "dream_cut_between_steps", dream_of_own(see=True, cut=True, sample=False)),
+    ("planes", "planes_reshaped", lambda o: o.view(o.shape[0], o.shape[3], o.shape[1], o.shape[2]) / 255 - 0.5),
+    ("planes", "planes_on_their_side", lambda o: o.permute(0, 3, 2, 1) / 255 - 0.5),
+    ("planes", "planes_not_centred", lambda o: o.movedim(3, 1) / 255),
+    ("planes", "planes_to_one", lambda o: 2 * (o.movedim(3, 1) / 255) - 1),
+    ("planes", "planes_wrapped", lambda o: (o.movedim(3, 1) - 128) / 255.0),
+    ("planes", "planes_not_scaled", lambda o: o.movedim(3, 1).type(torch.float32)),
+    ("planes", "planes_by_their_brightest", lambda o: o.movedim(3, 1) / o.max() - 0.5),
+    ("convolution_size", "size_padded_once", lambda n, k, s, p: torch.div(n - k + p, s, rounding_mode="floor") + 1),
+    ("convolution_size", "size_without_first_place", lambda n, k, s, p: (n - k + p * 2).div(s, rounding_mode="floor")),
+    ("convolution_size", "size_rounded_up", lambda n, k, s, p: ((n + 2 * p - k) / s).ceil().long() + 1),
+    ("convolution_size", "size_stride_alone", lambda n, k, s, p: (n / s).ceil().long()),
+    ("upsample_convolve", "upsampled_by_tiling", lambda x, w, b: F.conv2d(
+        torch.cat([torch.cat([x, x], 2)] * 2, 3), w, b, padding="same")),
+    ("upsample_convolve", "upsampled_afterwards", lambda x, w, b: F.interpolate(
+        F.conv2d(x, w, b, padding=w.shape[-1] // 2), scale_factor=2)),
+    ("upsample_convolve", "upsampled_without_padding", lambda x, w, b: F.conv2d(
+        F.interpolate(x, scale_factor=2), w, b)),
+    ("upsample_convolve", "upsampled_bias_forgotten", lambda x, w, b: 0 * b.sum() + F.conv2d(
+        F.interpolate(x, scale_factor=2), w, padding="same")),
+    ("image_loss", "image_loss_mean_of_pixels", lambda m, t: F.mse_loss(m, t / 255, reduction="none").mean((1, 2, 3))),
+    ("image_loss", "image_loss_over_the_batch", lambda m, t: F.mse_loss(m, t / 255)),
+    ("image_loss", "image_target_in_bytes", lambda m, t: ((m - t) ** 2).flatten(1).sum(1)),
+    ("image_loss", "image_target_centred", lambda m, t: ((m - (t / 255 - 0.5)) ** 2).flatten(1).sum(1)),
+    ("image_loss", "image_loss_absolute", lambda m, t: F.l1_loss(m, t / 255, reduction="none").sum((1, 2, 3))),
+    ("column_probe", "columns_judged_where_fitted", lambda x, c, e: named_by_least_squares(
+        x, c, e % 2 == 0, e % 2 == 0)),
+    ("column_probe", "columns_fitted_everywhere", lambda x, c, e: named_by_least_squares(x, c, e >= 0, e % 2 == 1)),
+    ("column_probe", "columns_split_by_rows", lambda x, c, e: named_by_least_squares(
+        x, c, torch.arange(len(e)) % 2 == 0, torch.arange(len(e)) % 2 == 1)),
+    ("column_probe", "columns_error_for_share", lambda x, c, e: 1 - named_by_least_squares(
+        x, c, e % 2 == 0, e % 2 == 1)),
     ("categorical_sample", "mode_for_sample", lambda p, u: F.one_hot(p.max(-1).indices, p.shape[-1]).to(p.dtype)),
     (
         "categorical_sample",
@@ -1701,6 +1998,32 @@ WRITTEN: list[tuple[str, str, Function]] = [
         lambda r, last, q: (r * (last.cumsum(0) - last.int() < q)).sum() / (q * len(r)),
     ),
     ("replay_sample", "rows_one_by_one", lambda f, n, b, t, rng: rng.integers(max(0, n - len(f)), n, (b, t)) % len(f)),
+    ("replay_returns", "time_limit_ends_worth", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~last[:, 1:]).to(r), b[:, 1:], lam)),
+    ("replay_returns", "return_crosses_the_end", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~terminal[:, 1:]).to(r), b[:, 1:], lam)),
+    ("replay_returns", "reward_of_row_left", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, :-1], gamma * (~terminal[:, 1:]).to(r), b[:, 1:], lam * (~last[:, 1:]).to(r))),
+    ("replay_returns", "ends_one_row_late", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~terminal[:, :-1]).to(r), b[:, 1:], lam * (~last[:, :-1]).to(r))),
+    ("replay_returns", "bootstrap_of_row_left", lambda r, last, terminal, b, gamma, lam: returns.lambda_returns(
+        r[:, 1:], gamma * (~terminal[:, 1:]).to(r), b[:, :-1], lam * (~last[:, 1:]).to(r))),
+    ("slow_update", "rate_reversed", lambda slow, critic, rate: torch.lerp(critic, slow, rate).detach()),
+    ("slow_update", "critic_added", lambda slow, critic, rate: slow.detach().add(critic.detach(), alpha=rate)),
+    ("slow_update", "update_leaves_a_graph", torch.lerp),
+    ("slow_update", "slow_critic_frozen", lambda slow, critic, rate: (slow.detach().lerp(critic, rate), slow.data)[1]),
+    ("clip_by_share", "clipped_number_by_number", lambda g, p, clip, smallest: torch.maximum(torch.minimum(
+        g, clip * p.norm().clamp(min=smallest)), -clip * p.norm().clamp(min=smallest))),
+    ("clip_by_share", "one_length_for_all", lambda g, p, clip, smallest: g * min(
+        1.0, clip / (float(g.norm()) + 1e-12))),
+    ("clip_by_share", "smallest_left_out", lambda g, p, clip, smallest: g * (
+        clip * p.norm() / (g.norm() + 1e-12)).clamp(max=1.0)),
+    ("laprop", "adam_for_laprop", laprop_that_is_adam),
+    ("laprop", "averages_not_corrected", lambda g, m, v, n, betas, eps: (
+        v := betas[1] * v + (1 - betas[1]) * g**2,
+        m := betas[0] * m + (1 - betas[0]) * g / (v.sqrt() + eps), m, v)[1:]),
+    ("write_back", "gone_rows_written", lambda stored, number, added, states: stored.clone().index_copy(
+        0, number.flatten() % len(stored), states.detach().flatten(0, 1))),
 ]  # fmt: skip
 
 
@@ -1844,17 +2167,19 @@ IN_THE_ZOO: dict[str, tuple[str, Function]] = {
     "value_not_squeezed": ("critic_loss", package_critic),
     "normaliser_without_floor": ("scaled_advantage", package_scaled_advantage),
     "ring_seam": ("replay_sample", package_replay_sample),
+    "slow_critic_frozen": ("slow_update", package_slow_update),
+    "bootstrap_scrambled": ("replay_returns", package_replay_returns),
 }  # fmt: skip
 
 # The others lie between the parts, or in parts that no check asks for.
 NOBODY_BUILDS_IT = {
     "states inferred and stored": (
         "prior_for_posterior", "posterior_blind", "encoder_detached", "start_from_own_row", "stale_latents",
-        "carry_across_batches", "bootstrap_scrambled",
+        "carry_across_batches",
     ),
     "what is trained, and how it begins": (
-        "decoder_missing", "heads_start_anywhere", "initialised_without_a_cut", "slow_critic_frozen",
-        "critic_teaches_the_dynamics", "actor_teaches_the_dynamics",
+        "decoder_missing", "heads_start_anywhere", "initialised_without_a_cut", "critic_teaches_the_dynamics",
+        "actor_teaches_the_dynamics",
     ),
     "the policy, which imagination is given": (
         "actions_as_probabilities", "imagined_actions_greedy", "policy_unimix_missing",

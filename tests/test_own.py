@@ -1,23 +1,30 @@
 """A reader's parts drive the agent: in every place they have, only after their check, and equal to the package's."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from chapters import chapters
 from course import has, read, write
 
+from wm_tutorial import imagination
 from wm_tutorial.config import make_config
 from wm_tutorial.course import own
+from wm_tutorial.data import Place, Spaces, State
 from wm_tutorial.errors import InputError
 from wm_tutorial.mistakes import PARTS
+from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 
 GUIDE = make_config("guide", prefill=100, sequence_length=8, batch_size=4, steps=1000)
 V3 = make_config("dreamer_v3", "nano", prefill=100, sequence_length=8, batch_size=4, bins=15, steps=1000)
+PATHWISE = make_config("guide", policy_gradient="dynamics", prefill=100, sequence_length=8, batch_size=4, steps=1000)
 MEMORY = make_config("guide", memory="rssm", prefill=100, sequence_length=8, batch_size=4, steps=1000)
 # The parts that each agent has a place for.
 OF_GUIDE = {
@@ -29,12 +36,29 @@ OF_V3 = {
     "two_hot", "two_hot_mean", "categorical_kl", "categorical_sample", "straight_through", "unimix",
 }  # fmt: skip
 OF_MEMORY = {"gated_update", "block_linear", "rssm_step", "observe_sequence"}
-ALL = OF_GUIDE | OF_V3 | OF_MEMORY
+# The whole agent, with the optimiser of the reference but not its warm-up: the first update would change nothing.
+WHOLE = make_config(
+    "dreamer_v3",
+    "nano",
+    prefill=100,
+    sequence_length=8,
+    batch_size=4,
+    bins=15,
+    steps=1000,
+    optimizer="laprop",
+    warmup=0,
+)
+OF_WHOLE = {"replay_returns", "slow_update", "clip_by_share", "laprop", "write_back"}
+OF_CONTINUOUS = {"bounded_normal", "normal_log_prob", "normal_entropy", "scaled_action", "executed_action"}
+OF_PATHWISE = {"pathwise_dream"}
+OF_PIXELS = {"planes", "upsample_convolve", "image_loss"}
+ALL = OF_GUIDE | OF_V3 | OF_MEMORY | OF_CONTINUOUS | OF_PATHWISE | OF_PIXELS | OF_WHOLE
+PIXELS = "wm_tutorial/CatchInTheDark-v0"
 
 
-def learned(config: Any, updates: int = 3) -> tuple[Trainer, list[dict[str, float]]]:
+def learned(config: Any, updates: int = 3, source: str = "CartPole-v1") -> tuple[Trainer, list[dict[str, float]]]:
     """An agent after some updates, and what each of them measured."""
-    trainer = Trainer("CartPole-v1", config)
+    trainer = Trainer(source, config)
     while not trainer.updates_due:
         trainer.collect()
     return trainer, [trainer.train_step() for _ in range(updates)]
@@ -45,15 +69,17 @@ def weights(trainer: Trainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.agent.parameters()])
 
 
-@pytest.mark.parametrize("name", sorted(ALL))
+@pytest.mark.parametrize("name", sorted(ALL - OF_PATHWISE))  # which draws its noise beforehand: below
 def test_a_finished_part_makes_the_same_first_update_as_the_packages(name: str) -> None:
     """Same rows, same losses, and after one update parameters that differ by rounding only."""
-    config = V3 if name in OF_V3 else MEMORY if name in OF_MEMORY else GUIDE
+    configs = {V3: OF_V3 | OF_CONTINUOUS | OF_PIXELS, MEMORY: OF_MEMORY, WHOLE: OF_WHOLE}
+    config = next((config for config, names in configs.items() if name in names), GUIDE)
+    source = "Pendulum-v1" if name in OF_CONTINUOUS else PIXELS if name in OF_PIXELS else "CartPole-v1"
     function = PARTS[name].right if name != "replay_sample" else same_rows
     with own.parts(imagined_weight=PARTS["imagined_weight"].right):  # the readable path, for both
-        theirs, told = learned(config, updates=1)
+        theirs, told = learned(config, updates=1, source=source)
     with own.parts(**{"imagined_weight": PARTS["imagined_weight"].right, name: function}):
-        ours, said = learned(config, updates=1)
+        ours, said = learned(config, updates=1, source=source)
     assert ours.steps == theirs.steps and ours.replay.added == theirs.replay.added
     for column, values in theirs.replay.columns.items():
         assert (abs(ours.replay.columns[column].astype(float) - values) <= 1e-5).all(), column
@@ -72,6 +98,33 @@ def same_rows(is_first: Any, added: int, batch: int, length: int, rng: Any) -> A
     return (first[:, None] + range(length)) % capacity
 
 
+def test_a_dream_of_ones_own_has_the_gradient_of_the_packages() -> None:
+    """From one start, with the same noise: the same states, and the same slope of the return in every weight."""
+    trainer, _ = learned(PATHWISE, updates=1, source="Pendulum-v1")
+    agent = trainer.agent
+    size, policy = agent.world_model.dynamics.latent_size, agent.behaviour.actor
+    start = State(torch.zeros(5, 0), torch.randn(5, size))
+    slopes = []
+    for mine in ({}, {"pathwise_dream": PARTS["pathwise_dream"].right}):
+        with own.parts(**mine), mock.patch.object(torch, "randn", return_value=torch.full((5, 4, 1), 0.3)):
+            same = mock.patch.object(torch, "randn_like", side_effect=lambda x: torch.full_like(x, 0.3))
+            with same:
+                dreamed = imagination.imagine(agent.world_model, policy, start, 4, differentiable=True)
+        slopes.append(torch.autograd.grad(dreamed.reward.sum(), [*policy.parameters()]))
+    for ours, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert any(slope.abs().max() > 1e-6 for slope in slopes[0])
+
+
+def test_a_dream_of_ones_own_is_asked_for_by_the_gradient_through_the_dynamics(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with own.parts(pathwise_dream=PARTS["pathwise_dream"].right):
+        learned(PATHWISE, updates=1, source="Pendulum-v1")
+    assert capsys.readouterr().out == ""  # nothing is idle
+    assert own.compare({}, "Pendulum-v1", PATHWISE) == 0.0
+
+
 def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.CaptureFixture[str]) -> None:
     for config, of_memory in ((GUIDE, OF_MEMORY), (MEMORY, {"dynamics_step", "prior_inputs"})):
         runs = []
@@ -82,9 +135,58 @@ def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.Captu
         assert said == told and torch.equal(weights(one), weights(other))
         # symexp is for looking at dreams, kl_balance computes the divergence itself, and the policy draws classes
         idle = {"symexp", "gaussian_kl"} | of_memory | (OF_V3 - {"categorical_sample", "unimix"})
+        idle |= OF_PIXELS | OF_PATHWISE | (OF_CONTINUOUS - {"executed_action"})  # one-hot actions pass through it, too
+        idle |= {"replay_returns", "clip_by_share", "laprop"}  # no loss on real sequences here, and Adam
         named = ", ".join(name for name in own.PLACES if name in idle)
         assert capsys.readouterr().out == 2 * f"Not asked for by this agent: {named}.\n"
     assert set(own.PLACES) == ALL
+
+
+def test_parts_for_pictures_drive_an_agent_that_sees_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    """None is idle, finished ones compare bit for bit, and another loss is noticed."""
+    with own.parts(**{name: PARTS[name].right for name in OF_PIXELS}):
+        learned(V3, 1, PIXELS)
+    assert capsys.readouterr().out == ""
+    assert own.compare({}, PIXELS, V3) == 0.0
+
+    def larger(mean: torch.Tensor, target: torch.Tensor) -> Any:
+        return PARTS["image_loss"].right(mean, target) * (1.0 + (mean.shape[2] == 16))
+
+    assert own.compare({"image_loss": larger}, PIXELS, V3) > 1e-5
+
+
+def test_the_parts_of_the_whole_agent_are_asked_for_and_repeat_digit_for_digit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = []
+    for _ in range(2):
+        with own.parts(**own.finished()):
+            runs.append(learned(WHOLE))
+    (one, said), (other, told) = runs
+    assert said == told and torch.equal(weights(one), weights(other))
+    assert not OF_WHOLE & set(re.findall(r"\w+", capsys.readouterr().out))
+    stored = [trainer.replay.columns["memory"] for trainer in (one, other)]
+    assert (stored[0] == stored[1]).all() and stored[0].any()
+
+
+def test_states_are_written_into_a_ring_that_has_been_round_more_than_once() -> None:
+    """Small enough that most of a batch is gone, and with the same row in two sequences."""
+    rows = np.random.default_rng(0)
+    spaces = Spaces("vector", (1,), "discrete", 2, (0.0,), (1.0,))
+    place = Place(rows.integers(2, size=16), rows.integers(0, 9, size=(16, 1)) + np.arange(4))
+    states = State(torch.randn(16, 4, 3, requires_grad=True), torch.randn(16, 4, 2))
+    columns = []
+    for mine in ({}, {"write_back": PARTS["write_back"].right}):
+        for added in (13, 6):
+            replay = Replay(2 * 8, 2, spaces, 3, 2)
+            replay.added = added
+            seen = Place(place.stream, np.minimum(place.number, added - 1))
+            with own.parts(**mine):
+                replay.write_back(seen, states)
+            columns.append(replay.columns)
+    for column in ("memory", "latent"):
+        for ours, theirs in zip(columns[:2], columns[2:], strict=True):
+            assert (ours[column] == theirs[column]).all() and ours[column].any()
 
 
 def test_a_step_and_a_sequence_of_ones_own_work_together_in_whatever_order_they_are_given() -> None:

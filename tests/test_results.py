@@ -116,6 +116,23 @@ def test_measuring_keeps_an_agent_of_the_first_table_only(tmp_path: Path, monkey
     assert [path.parent.name for path in tmp_path.glob("*/*.safetensors")] == ["cartpole-v3-10k"]
 
 
+def test_an_ablation_is_told_by_its_difference_on_the_seeds_of_the_whole_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seeds of each; one that the whole agent was not measured on does not count."""
+    monkeypatch.setitem(MAKING["ablations"].__globals__, "RESULTS", tmp_path)
+    assert MAKING["ablations"]() == ""
+    runs = {"none": {1: (100.0, 500.0), 2: (200.0, 400.0)}, "unimix": {1: (90.0, 500.0), 2: (170.0, 300.0), 3: (0, 0)}}
+    for name, seeds in runs.items():
+        (tmp_path / f"ablation-{name}").mkdir()
+        for seed, (on_way, at_end) in seeds.items():
+            record = {"config": {"seed": seed}, "evaluations": [[1, on_way]], "final_returns": [at_end]}
+            (tmp_path / f"ablation-{name}" / f"seed-{seed}.json").write_text(json.dumps(record))
+    whole, unimix = MAKING["ablations"]().strip().splitlines()[-2:]
+    assert whole == "| [nothing](ablation-none) | 150.0 | - | 450.0 | - | 2 |"
+    assert "(ablation-unimix) | 130.0 | -20.0<br>-30.0 to -10.0 | 400.0 | -50.0<br>-100.0 to +0.0 | 2 |" in unimix
+
+
 AGENTS = sorted((ROOT / "book" / "results").glob("*/seed-*.safetensors"))
 
 

@@ -364,3 +364,10 @@ def test_what_is_no_number_is_named(place: str, wrong: float) -> None:
     given[place][0, 1] = wrong
     with pytest.raises(NonFiniteError, match=f"a {place} of {wrong}"):
         lambda_returns(**given, lam=0.9)
+
+
+def test_of_a_normalizer_only_the_range_is_saved() -> None:
+    """Which percentiles it takes is no state: what was saved before they were a buffer can still be read."""
+    normalizer = ReturnNormalizer(decay=0.0, percentiles=(0.0, 1.0))
+    normalizer.update(torch.tensor([2.0, 5.0, 9.0]))
+    assert {name: value.item() for name, value in normalizer.state_dict().items()} == {"low": 2.0, "high": 9.0}

@@ -42,6 +42,7 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
 
 
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+NUMBERS += ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
 
 
 def fill(text: str, filled: dict[str, str]) -> str:

@@ -193,10 +193,7 @@ class ActorCritic(nn.Module):
         return lambda_returns(trajectory.reward, discount, value[:, 1:], self.config.lam)
 
     def replay_loss(self, feature: Tensor, batch: Batch, bootstrap: Tensor) -> Tensor:
-        """The critic's loss on real sequences, (B, T - 1): real rewards, and beyond them what was imagined.
-
-        Critical: where a sequence is cut by a time limit the return breaks off and bootstraps (lambda is 0 there);
-        only a termination makes the future worthless. The last row of an episode has no return of its own.
+        """The critic's loss on real sequences, (B, T - 1). The last row of an episode has no return of its own.
 
         Args:
             feature: (B, T, F) of the inferred states, with their gradient.
@@ -205,14 +202,19 @@ class ActorCritic(nn.Module):
 
         Source: danijar/dreamerv3 `dreamerv3/agent.py:219-235, 449-479`.
         """
-        config = self.config
-        going_on = 1.0 - batch.is_last.float()
-        discount = config.discount * (1.0 - batch.is_terminal.float())
-        returns = lambda_returns(batch.reward[:, 1:], discount[:, 1:], bootstrap[:, 1:], config.lam * going_on[:, 1:])
-        slow_value = self.slow_critic(feature[:, :-1].detach()).mean
-        return critic_loss(
-            self.critic(feature[:, :-1]), returns, slow_value, going_on[:, :-1], config.slow_critic_scale
-        )
+        left, going_on = feature[:, :-1], 1.0 - batch.is_last[:, :-1].float()
+        returns, slow_value = self.replay_returns(batch, bootstrap), self.slow_critic(left.detach()).mean
+        return critic_loss(self.critic(left), returns, slow_value, going_on, self.config.slow_critic_scale)
+
+    def replay_returns(self, batch: Batch, bootstrap: Tensor) -> Tensor:
+        """Returns (B, T - 1) of real states: real rewards, and beyond them what was imagined, `bootstrap` (B, T).
+
+        Critical: where a sequence is cut by a time limit the return breaks off and bootstraps (lambda is 0 there);
+        only a termination makes the future worthless.
+        """
+        discount = self.config.discount * (1.0 - batch.is_terminal.to(batch.reward))
+        lam = self.config.lam * (1.0 - batch.is_last.to(batch.reward))
+        return lambda_returns(batch.reward[:, 1:], discount[:, 1:], bootstrap[:, 1:], lam[:, 1:])
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:

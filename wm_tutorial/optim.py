@@ -57,13 +57,29 @@ class LaProp(torch.optim.Optimizer):
             state["average_square"] = torch.zeros_like(parameter)
         lr = group["lr"] * min(1.0, state["updates"] / group["warmup"] if group["warmup"] else 1.0)
         state["updates"] += 1
-        beta, beta_square = group["betas"]
-        largest = group["clip"] * parameter.norm().clamp(min=group["smallest"])
-        gradient = parameter.grad * (largest / parameter.grad.norm().clamp(min=1e-30)).clamp(max=1.0)
-        state["average_square"].lerp_(gradient**2, 1.0 - beta_square)
-        deviation = (state["average_square"] / (1.0 - beta_square ** state["updates"])).sqrt()
-        state["average"].lerp_(gradient / (deviation + group["eps"]), 1.0 - beta)
-        parameter -= lr * state["average"] / (1.0 - beta ** state["updates"])
+        gradient = clip_by_share(parameter.grad, parameter, group["clip"], group["smallest"])
+        direction, state["average"], state["average_square"] = laprop_direction(
+            gradient, state["average"], state["average_square"], state["updates"], group["betas"], group["eps"]
+        )
+        parameter -= lr * direction
+
+
+def clip_by_share(gradient: Tensor, parameter: Tensor, clip: float, smallest: float) -> Tensor:
+    """The gradient, no longer than `clip` times its parameter, which counts as at least `smallest` long."""
+    largest = clip * parameter.norm().clamp(min=smallest)
+    shortened: Tensor = gradient * (largest / gradient.norm().clamp(min=1e-30)).clamp(max=1.0)
+    return shortened
+
+
+def laprop_direction(
+    gradient: Tensor, average: Tensor, average_square: Tensor, updates: int, betas: tuple[float, float], eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Direction of the step, and the two averages with this gradient taken in; `updates` counts this one."""
+    beta, beta_square = betas
+    average_square = average_square.lerp(gradient**2, 1.0 - beta_square)
+    deviation = (average_square / (1.0 - beta_square**updates)).sqrt()
+    average = average.lerp(gradient / (deviation + eps), 1.0 - beta)
+    return average / (1.0 - beta**updates), average, average_square
 
 
 def make_optimizer(config: Config, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:

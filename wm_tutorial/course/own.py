@@ -29,6 +29,7 @@ from wm_tutorial import actor_critic, imagination, kl, returns, transforms
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import Config
+from wm_tutorial.course import assembly, continuous, pixels
 from wm_tutorial.data import Array, Batch, Row, State, Trajectory, stack
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
 from wm_tutorial.envs import Environments
@@ -491,5 +492,8 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     "block_linear": _block_linear,
     "rssm_step": _rssm_step,
     "observe_sequence": _observe_sequence,
+    **continuous.PLACES,
+    **pixels.PLACES,
+    **assembly.PLACES,
 }
-DRAWS = ("replay_sample", "sample", "imagination")
+DRAWS = ("replay_sample", "sample", "imagination", *continuous.DRAWS)

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from wm_tutorial.mistakes import (
     acting,
     alignment,
+    assembly,
     balance,
+    bounds,
     categorical,
+    continuous,
     critic,
     dynamics,
     enumeration,
@@ -22,6 +25,8 @@ from wm_tutorial.mistakes import (
     latents,
     linear,
     memory,
+    optim,
+    pixels,
     policy,
     replay,
     returns,
@@ -37,7 +42,8 @@ __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 
 AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
-    imagination, weights, policy, critic, replay, training, acting, memory, linear, scale,
+    imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, assembly, optim, pixels,
+    continuous, bounds,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}

@@ -7,6 +7,7 @@ from wm_tutorial import actor_critic, imagination
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.data import Batch, State, Trajectory
 from wm_tutorial.heads import SquaredError
+from wm_tutorial.mistakes.assembly import REPLAY_RETURNS, SLOW_UPDATE, right_replay_returns, scrambled
 from wm_tutorial.mistakes.bug import DREAMER_V3, Bug, in_the_place_of
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part
@@ -117,7 +118,7 @@ CRITIC_LOSS = Part(
 LOSS = actor_critic.critic_loss
 LOSSES = ActorCritic.losses
 RETURNS = ActorCritic.returns
-REPLAY_LOSS = ActorCritic.replay_loss
+RETURNS_OF_REPLAY = ActorCritic.replay_returns
 
 
 def error_against_all(value: Tensor, target: Tensor) -> Tensor:
@@ -166,11 +167,9 @@ def scale_without_floor(normalizer: ReturnNormalizer, range_: Tensor) -> Tensor:
     return (range_[1] - range_[0]).clamp(min=1e-8)
 
 
-def replay_loss_with_scrambled_bootstrap(
-    behaviour: ActorCritic, feature: Tensor, batch: Batch, bootstrap: Tensor
-) -> Tensor:
+def replay_returns_with_scrambled_bootstrap(behaviour: ActorCritic, batch: Batch, bootstrap: Tensor) -> Tensor:
     """The states were flattened batch first and are taken apart time first."""
-    return REPLAY_LOSS(behaviour, feature, batch, bootstrap.reshape(bootstrap.shape[::-1]).T)
+    return RETURNS_OF_REPLAY(behaviour, batch, scrambled(bootstrap))
 
 
 PARTS = (CRITIC_LOSS,)
@@ -214,6 +213,11 @@ BUGS = (
             "test_trainer.py::test_the_slow_critic_follows_the_updated_critic_at_its_rate",
         ),
         replaces=((ActorCritic, "update_slow_critic", lambda behaviour: None),),
+        forms={SLOW_UPDATE: Mistake(
+            "the slow critic stays where it was.",
+            "the update was left out, or its result thrown away: lerp makes a new tensor, lerp_ changes the old one.",
+            (lambda slow, critic, rate: slow.detach().clone(),),
+        )},
     ),
     Bug(
         name="critic_teaches_the_dynamics",
@@ -255,9 +259,15 @@ BUGS = (
         symptom="Real sequences bootstrap from the returns of other rows, and the critic learns their average.",
         innocent="Every loss; with equal B and T no shape complains.",
         source="https://github.com/HHTseng/video-classification/issues/42",
-        breaks="actor_critic.ActorCritic.replay_loss, bootstrap of row t",
+        breaks="actor_critic.ActorCritic.replay_returns, bootstrap of row t",
         caught_by=("test_golden.py::test_golden_repl_loss",),
-        replaces=((ActorCritic, "replay_loss", replay_loss_with_scrambled_bootstrap),),
+        replaces=((ActorCritic, "replay_returns", replay_returns_with_scrambled_bootstrap),),
         needs={"replay_critic_scale": 0.3, "imagined_starts": 0},
+        forms={REPLAY_RETURNS: Mistake(
+            "the imagined returns belong to other rows: they were flattened batch first and taken apart time first.",
+            "both orders have the same number of rows, and reshape asks no questions.",
+            (lambda reward, is_last, is_terminal, bootstrap, gamma, lam: right_replay_returns(
+                reward, is_last, is_terminal, scrambled(bootstrap), gamma, lam),),
+        )},
     ),
 )  # fmt: skip

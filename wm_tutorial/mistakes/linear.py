@@ -108,14 +108,15 @@ def _explained(error: Tensor, target: Tensor) -> Tensor:
     return 1.0 - error.square().mean(0) / target.var(0, correction=0)
 
 
-def _with_ones(known: Tensor) -> Tensor:
+def with_ones(known: Tensor) -> Tensor:
+    """A column of ones beside what is known: the constant of a linear map."""
     return torch.cat([known, torch.ones_like(known[:, :1])], 1)
 
 
 def _probe(
     fit: Function = lambda n, fitted: slice(fitted),
     judge: Function = lambda n, fitted: slice(fitted, n),
-    inputs: Function = _with_ones,
+    inputs: Function = with_ones,
     score: Function = _explained,
 ) -> Function:
     """Least squares, with other rows to fit or to judge, other inputs or another score."""
