@@ -188,6 +188,11 @@ def imagined_returns(step: Step, state: State, actions: Tensor) -> Tensor:
     return earned.reshape(n, count)
 
 
+def elites_of(returns: Tensor, elites: int) -> Tensor:
+    """Which of the candidates with `returns` (N, J) earn most: (N, K), in no order."""
+    return returns.topk(elites, dim=1, sorted=False).indices
+
+
 def search(
     step: Step, state: State, start: AnyPlan, candidates: int, elites: int, iterations: int
 ) -> Iterator[Iteration[AnyPlan]]:
@@ -206,7 +211,7 @@ def search(
                 "An imagined return became nan, so there is no best plan. Look at the rewards and continue "
                 "probabilities that the model predicts; if it is a learned one, lower its learning rate."
             )
-        best = returns.topk(elites, dim=1, sorted=False).indices  # (N, K)
+        best = elites_of(returns, elites)  # (N, K)
         found = found.refit(actions[torch.arange(len(actions), device=best.device).unsqueeze(1), best])
         yield Iteration(actions, returns, best, found)
 
