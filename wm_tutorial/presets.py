@@ -317,7 +317,7 @@ PRESETS: dict[str, Preset] = {
         paper=_widths("planet"),
         # A planned action costs candidates x iterations x horizon steps of the model: here 31 times fewer than there. A
         # plan is as good as the model, which learns from as few updates as DreamerV3's `nano`, and with its options:
-        # after 3,000 steps of Pendulum, seed 0, plans earned -199 on average; with no free nats alone -727.
+        # after 3,000 steps of seed 0 plans earned -199 on Pendulum, with no free nats alone -727, and 250 on CartPole.
         small={
             "candidates": 64, "elites": 8, "plan_iterations": 4, "horizon": 15, "latent_size": 32,
             "world_model_lr": 3e-3, "decoder_scale": 100.0, "continue_scale": 10.0, "free_nats": 0.0,
