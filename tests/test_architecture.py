@@ -21,7 +21,7 @@ FLOORS = (
     {"encoder", "dynamics", "scan", "heads"},
     {"world_model"},
     {"imagination"},
-    {"actor_critic"},
+    {"actor_critic", "planner"},
     {"agent"},
     {"replay", "optim", "spaces", "envs"},
     {"learner"},

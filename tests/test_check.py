@@ -18,7 +18,7 @@ from helpers import SMALL, VECTORS, Through, random_batch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wm_tutorial import actor_critic, check, kl, optim, returns, transforms, world_model, zoo
+from wm_tutorial import actor_critic, check, kl, optim, planner, returns, transforms, world_model, zoo
 from wm_tutorial.actor_critic import ActorCritic, BoundedNormal
 from wm_tutorial.check.asking import gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
@@ -449,6 +449,50 @@ def package_write_back(stored: Tensor, number: Tensor, added: int, states: Tenso
     return torch.from_numpy(replay.columns["memory"][0])
 
 
+def package_candidate_returns(
+    start: Tensor, actions: Tensor, step: Function, reward: Function, continue_: Function
+) -> Tensor:
+    model = SimpleNamespace(
+        imagine=lambda state, action: State(state.memory, step(state.latent, action)),
+        reward=lambda feature: SimpleNamespace(mean=reward(feature)),
+        continues=lambda feature: SimpleNamespace(mean=continue_(feature)),
+    )
+    state = State(start[:, :0], start)
+    return planner.imagined_returns(planner.steps_of(model), state, actions)  # type: ignore[arg-type]
+
+
+def package_refit(candidates: Tensor, returns: Tensor, elites: int) -> tuple[Tensor, Tensor]:
+    best = planner.elites_of(returns, elites)
+    start = planner.GaussianPlan(torch.zeros_like(candidates[:, 0]), torch.ones_like(candidates[:, 0]))
+    found = start.refit(candidates[torch.arange(len(best)).unsqueeze(1), best])
+    return found.mean, found.std
+
+
+def package_cross_entropy(score: Function, noise: Tensor, elites: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A world of one step, whose action is a whole candidate, drawn with the noise that is given."""
+    n, count, horizon, size = noise.shape[1:]
+    drawn = iter(noise.reshape(len(noise), n, count, horizon, size))
+
+    def returns_of(step: Any, state: State, actions: Tensor) -> Any:
+        return score(actions)
+
+    with (
+        mock.patch.object(torch, "randn", lambda *shape, **kinds: next(drawn)),
+        mock.patch.object(planner, "imagined_returns", returns_of),
+    ):
+        state = State(noise[0, :, 0, 0, :0], noise[0, :, 0, 0])
+        start = planner.GaussianPlan(torch.zeros_like(noise[0, :, 0]), torch.ones_like(noise[0, :, 0]))
+        found = planner.plan(lambda *given: None, state, start, count, elites, len(noise))  # type: ignore[arg-type,return-value]
+    return found.first, found.mean, found.std
+
+
+def shifted_plan_by_roll(mean: Tensor, is_first: Tensor) -> Tensor:
+    left = mean.roll(-1, 1)
+    left[:, -1] = 0.0
+    left[is_first] = 0.0
+    return left
+
+
 PACKAGE = {
     "bounded_normal": package_bounded_normal,
     "normal_log_prob": lambda mean, std, action: BoundedNormal(mean, std).log_prob(action),
@@ -511,6 +555,10 @@ PACKAGE = {
     "rssm_step": package_rssm_step,
     "observe_sequence": package_observe_sequence,
     "linear_probe": linear_probe_with_numpy,
+    "candidate_returns": package_candidate_returns,
+    "refit": package_refit,
+    "cross_entropy": package_cross_entropy,
+    "shifted_plan": shifted_plan_by_roll,
 }
 
 
@@ -985,7 +1033,58 @@ def write_back_in_a_loop(stored: Tensor, number: Tensor, added: int, states: Ten
     return ring
 
 
+def candidate_returns_one_by_one(
+    start: Tensor, actions: Tensor, step: Function, reward: Function, continue_: Function
+) -> Tensor:
+    """Each candidate by itself, from the end backwards."""
+    answer = actions.new_zeros(actions.shape[:2])
+    for n, j in itertools.product(*map(range, actions.shape[:2])):
+        states = [start[n : n + 1]]
+        for action in actions[n, j]:
+            states.append(step(states[-1], action[None]))
+        for state in reversed(states[1:]):
+            answer[n, j] = reward(state).item() + continue_(state).item() * answer[n, j]
+    return answer
+
+
+def candidate_returns_stacked(
+    start: Tensor, actions: Tensor, step: Function, reward: Function, continue_: Function
+) -> Tensor:
+    """All states first, then the heads, once each."""
+    n, count, horizon, _ = actions.shape
+    states = [start[:, None].expand(-1, count, -1).reshape(n * count, -1)]
+    for t in range(horizon):
+        states.append(step(states[-1], actions[:, :, t].reshape(n * count, -1)))
+    reached = torch.cat(states[1:])
+    rewards, lasts = (x(reached).reshape(horizon, n, count) for x in (reward, continue_))
+    weights = torch.cat([torch.ones_like(lasts[:1]), lasts[:-1].cumprod(0)])
+    return (weights * rewards).sum(0)
+
+
+def refit_sorted(candidates: Tensor, returns: Tensor, elites: int) -> tuple[Tensor, Tensor]:
+    """World by world, with a sort."""
+    plans = []
+    for world, earned in zip(candidates, returns, strict=True):
+        best = torch.stack([world[j] for j in earned.argsort(descending=True).tolist()[:elites]])
+        plans.append((best.mean(0), torch.sqrt(best.var(0, unbiased=False) + 1e-6)))
+    means, stds = zip(*plans, strict=True)
+    return torch.stack(means), torch.stack(stds)
+
+
+def cross_entropy_in_a_loop(score: Function, noise: Tensor, elites: int) -> tuple[Tensor, Tensor, Tensor]:
+    plan = noise.new_zeros(noise[0, :, 0].shape), noise.new_ones(noise[0, :, 0].shape)
+    for i in range(noise.shape[0]):
+        tried = torch.clip(plan[0][:, None] + plan[1][:, None] * noise[i], -1.0, 1.0)
+        plan = refit_sorted(tried, score(tried), elites)
+    return plan[0][:, 0, :], *plan
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
+    ("candidate_returns", candidate_returns_one_by_one),
+    ("candidate_returns", candidate_returns_stacked),
+    ("refit", refit_sorted),
+    ("cross_entropy", cross_entropy_in_a_loop),
+    ("shifted_plan", lambda mean, first: F.pad(mean[:, 1:], (0, 0, 0, 1)).masked_fill(first[:, None, None], 0)),
     ("bounded_normal", lambda m, s, low, high: (2 * torch.sigmoid(2 * m) - 1, torch.lerp(
         torch.full_like(s, low), torch.full_like(s, high), torch.sigmoid(s + 2)))),
     ("bounded_normal", lambda m, s, low, high: (m.tanh(), high - (high - low) / (1 + (s + 2).exp()))),
@@ -1499,7 +1598,72 @@ def log_prob_of_torch(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
     return torch.distributions.Normal(mean, std).log_prob(action)  # type: ignore[no-untyped-call]
 
 
+def returns_of_own(
+    early: bool = False, ends: bool = True, rewards_of: str = "reached", copies: str = "interleaved"
+) -> Function:
+    """What candidates earn as a reader writes it: a loop over columns, with one slip."""
+
+    def candidate_returns(
+        start: Tensor, actions: Tensor, step: Function, reward: Function, continue_: Function
+    ) -> Tensor:
+        n, j, h, a = actions.shape
+        z = start.repeat_interleave(j, dim=0) if copies == "interleaved" else start.repeat(j, 1)
+        flat, total, alive = actions.reshape(n * j, h, a), 0, 1
+        for t in range(h):
+            before, z = z, step(z, flat[:, t])
+            if early:
+                alive = alive * continue_(z)
+            total = total + alive * reward(before if rewards_of == "left" else z)
+            if ends and not early:
+                alive = alive * continue_(z)
+        return total.view(n, j)
+
+    return candidate_returns
+
+
+def refit_of_own(spread: Function, largest: bool = True) -> Function:
+    """A gather, as readers write it, and a standard deviation of `spread` (elites, all candidates)."""
+
+    def refit(candidates: Tensor, returns: Tensor, elites: int) -> tuple[Tensor, Tensor]:
+        index = torch.topk(returns, elites, largest=largest).indices
+        best = torch.gather(candidates, 1, index[:, :, None, None].expand(-1, -1, *candidates.shape[2:]))
+        return best.mean(dim=1), spread(best, candidates)
+
+    return refit
+
+
+def search_of_own(
+    clip: bool = True, fit: Function = refit_sorted, take: Function = lambda mean, tried: mean[:, 0]
+) -> Any:
+    def cross_entropy(score: Function, noise: Tensor, elites: int) -> tuple[Tensor, Tensor, Tensor]:
+        mean, std = torch.zeros_like(noise[0, :, 0]), torch.ones_like(noise[0, :, 0])
+        for eps in noise:
+            tried = mean[:, None] + std[:, None] * eps
+            tried = tried.clip(-1, 1) if clip else tried
+            mean, std = fit(tried, score(tried), elites)
+        return take(mean, tried), mean, std
+
+    return cross_entropy
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
+    ("candidate_returns", "planned_reward_departing", returns_of_own(rewards_of="left")),
+    ("candidate_returns", "planned_end_takes_reward", returns_of_own(early=True)),
+    ("candidate_returns", "planned_end_ignored", returns_of_own(ends=False)),
+    ("candidate_returns", "starts_mixed_up", returns_of_own(copies="whole")),
+    ("refit", "std_of_all", refit_of_own(lambda best, every: every.std(1, correction=0))),
+    ("refit", "std_with_one_less", refit_of_own(lambda best, every: best.std(dim=1))),
+    ("refit", "elites_are_worst", refit_of_own(lambda best, every: (best.var(1, correction=0) + 1e-6) ** 0.5, False)),
+    ("refit", "spread_without_floor", refit_of_own(lambda best, every: best.std(1, unbiased=False))),
+    ("refit", "elites_of_all", lambda c, r, k: (c.mean(1), (c.var(1, correction=0) + 1e-6).sqrt())),
+    ("cross_entropy", "candidates_not_clipped", search_of_own(clip=False)),
+    ("cross_entropy", "elites_of_all", search_of_own(fit=lambda c, r, k: refit_sorted(c, r, c.shape[1]))),
+    ("cross_entropy", "elites_are_worst", search_of_own(fit=lambda c, r, k: refit_sorted(c, -r, k))),
+    ("cross_entropy", "action_of_some_candidate", search_of_own(take=lambda mean, tried: tried[:, 0, 0])),
+    ("cross_entropy", "planned_action_of_last_step", search_of_own(take=lambda mean, tried: mean[:, -1])),
+    ("shifted_plan", "plan_rolled", lambda m, first: torch.roll(m, -1, dims=1).masked_fill(first[:, None, None], 0)),
+    ("shifted_plan", "plan_not_shifted", lambda m, first: m.masked_fill(first[:, None, None], 0)),
+    ("shifted_plan", "plan_survives_reset", lambda m, first: F.pad(m[:, 1:], (0, 0, 0, 1))),
     ("bounded_normal", "mean_unbounded", lambda m, s, low, high: (m, low + (high - low) * torch.sigmoid(s + 2))),
     ("bounded_normal", "mean_clamped", lambda m, s, low, high: (
         torch.clip(m, -1, 1), torch.sigmoid(s + 2) * (high - low) + low)),
@@ -2169,6 +2333,12 @@ IN_THE_ZOO: dict[str, tuple[str, Function]] = {
     "ring_seam": ("replay_sample", package_replay_sample),
     "slow_critic_frozen": ("slow_update", package_slow_update),
     "bootstrap_scrambled": ("replay_returns", package_replay_returns),
+    **dict.fromkeys(("elites_of_all", "elites_are_worst"), ("refit", package_refit)),
+    **dict.fromkeys(
+        ("planned_reward_departing", "planned_end_ignored", "planned_end_takes_reward"),
+        ("candidate_returns", package_candidate_returns),
+    ),
+    "planned_action_of_last_step": ("cross_entropy", package_cross_entropy),
 }  # fmt: skip
 
 # The others lie between the parts, or in parts that no check asks for.

@@ -102,7 +102,10 @@ def plain(text: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["train", "measure", "bench"])
-def test_help_lists_every_option_of_the_dataclass_with_its_sentence(command: str, main: Main) -> None:
+def test_help_lists_every_option_of_the_dataclass_with_its_sentence(
+    command: str, main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # where there is room, a long help stands in columns side by side
     text = plain(main(command, "--help")[0])
     for name, sentence in documentation().items():
         assert f"--{name.replace('_', '-')} " in text
@@ -345,6 +348,15 @@ def test_dream_draws_a_picture_and_a_film_of_the_episode_asked_for(folder: Path,
     with Image.open(paths[0]) as picture:
         assert picture.format == "PNG"
     assert tree(folder).keys() - before.keys() == {"dream-3.png", "dream-3.gif"}
+
+
+def test_dream_draws_a_plan_of_an_agent_that_plans(main: Main, tmp_path: Path) -> None:
+    planned = ["--preset", "planet", "--candidates", "6", "--elites", "2", "--steps", "40", "--prefill", "30"]
+    main("train", "CartPole-v1", "--out", str(tmp_path / "run"), *planned, "--eval-episodes", "1", "--horizon", "3")
+    printed, _ = main("dream", str(tmp_path / "run"), "--horizon", "3")
+    assert [Path(line).name for line in printed.splitlines()] == ["dream-0.png", "dream-0.gif", "plan-0.png"]
+    with Image.open(tmp_path / "run" / "plan-0.png") as picture:
+        assert picture.format == "PNG"
 
 
 def test_resume_goes_on_to_the_new_budget(folder: Path, main: Main) -> None:

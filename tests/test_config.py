@@ -38,7 +38,14 @@ COUNTED = [  # of these there must be at least one
     *("steps", "hidden", "layers", "latent_size", "conv_depth", "horizon", "envs", "capacity", "batch_size"),
     *("sequence_length", "eval_episodes", "log_every"),
 ]
-ROOMY = {"capacity": 10**9, "envs": 1, "sequence_length": 1, "memory_blocks": 1, "imagined_starts": 0}  # alone
+ROOMY = {
+    "capacity": 10**9,
+    "envs": 1,
+    "sequence_length": 1,
+    "memory_blocks": 1,
+    "imagined_starts": 0,
+    "elites": 1,
+}  # alone
 
 
 def with_value(name: str, value: Any) -> Config:
@@ -66,6 +73,8 @@ def test_the_ends_of_each_range_are_accepted_and_what_lies_beyond_is_not(name: s
         roomy: dict[str, Any] = {}
         if name == "memory_blocks":
             roomy = {"memory_size": typed}
+        if name == "elites":
+            roomy = {"candidates": typed}
         assert getattr(Config(**{**ROOMY, **roomy, name: typed}), name) == typed
     below = low - 1 if name in INTEGERS else math.nextafter(low, -math.inf)
     above = [] if math.isinf(high) else [high + 1 if name in INTEGERS else math.nextafter(high, math.inf)]
@@ -191,7 +200,7 @@ def test_the_lineage_differs_where_its_papers_do() -> None:
     """Read across, each row is what one of the papers is known for."""
     table = {
         "guide": ("feed-forward", "gaussian", "squared-error", "actor-critic", "reinforce"),
-        "planet": ("rssm", "gaussian", "squared-error", "random", None),
+        "planet": ("rssm", "gaussian", "squared-error", "planner", None),
         "dreamer_v1": ("rssm", "gaussian", "squared-error", "actor-critic", "dynamics"),
         "dreamer_v2": ("rssm", "categorical", "squared-error", "actor-critic", "reinforce"),
         "dreamer_v3": ("rssm", "categorical", "two-hot", "actor-critic", "reinforce"),
@@ -212,6 +221,24 @@ def test_the_replay_must_hold_a_sequence_and_the_row_before_it_for_every_environ
     assert Config(envs=envs, sequence_length=length, capacity=least).capacity == least
     with pytest.raises(InputError, match=f"capacity is {least - 1} .*{envs} env.*{length} rows.*at least {least}"):
         Config(envs=envs, sequence_length=length, capacity=least - 1)
+
+
+def test_elites_are_some_of_the_candidates() -> None:
+    assert Config(candidates=7, elites=7).elites == 7
+    with pytest.raises(InputError, match="elites is 8 and candidates is 7; elites are the best of the candidates"):
+        Config(candidates=7, elites=8)
+
+
+def test_planet_searches_as_long_as_its_paper_but_on_laptops() -> None:
+    def search(size: str) -> tuple[float, ...]:
+        c = make_config("planet", size)
+        return c.horizon, c.candidates, c.elites, c.plan_iterations, c.action_noise
+
+    assert {search(size) for size in sizes_of("planet") if size not in ("nano", "micro")} == {(12, 1000, 100, 10, 0.3)}
+    for size in ("nano", "micro"):
+        horizon, candidates, elites, iterations, noise = search(size)
+        assert noise == 0.3 and elites < candidates / 4
+        assert horizon * candidates * iterations < 12 * 1000 * 10 / 20
 
 
 def test_a_config_cannot_be_changed_but_replaced() -> None:
@@ -322,6 +349,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     options["bins"] = options.get("bins", default.bins) | 1
     if options.get("replay_critic_scale", default.replay_critic_scale):
         options["imagined_starts"] = 0
+    options["elites"] = min(options.get("elites", default.elites), options.get("candidates", default.candidates))
     options["memory_size"] = draw(st.integers(1, 9)) * options.get("memory_blocks", default.memory_blocks)
     return options
 

@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from wm_tutorial import figures
-from wm_tutorial.data import Array, Dream
+from wm_tutorial.data import Array, Dream, Narrowing
 from wm_tutorial.errors import InputError, OutputError
 from wm_tutorial.figures import style
 from wm_tutorial.figures.svg import shade
@@ -467,6 +467,59 @@ def test_every_imagined_number_stands_at_the_state_it_belongs_to() -> None:
     assert "3 steps" in figure.alt and "rewards sum to 6" in figure.alt
 
 
+def searched(iterations: int = 3, candidates: int = 5) -> Narrowing:
+    """Candidates fan out from 1 over four rows, by half as much in each iteration; the two highest are elites."""
+    fan = np.linspace(-1, 1, candidates)[:, None] * np.arange(4)
+    paths = 1.0 + np.stack([fan / 2**i for i in range(iterations)])
+    elites = np.tile(np.arange(candidates) >= candidates - 2, (iterations, 1))
+    return Narrowing(paths, paths.sum(2), elites, np.array([1.0, 2.5, 4.0]), 6, "angle (rad)", "Swing-v0")
+
+
+def test_every_candidate_is_drawn_from_the_row_that_is_planned_in_with_the_elites_apart() -> None:
+    found = searched()
+    figure = figures.narrowing(found)
+    assert len(figure.axes) == 3
+    for i, axes in enumerate(figure.axes):
+        assert axes.get_title(loc="left") == f"iteration {i + 1}: mean return 4"
+        drawn = {
+            color: [x for x in axes.lines if x.get_color() == color] for color in ("#667080", "#D55E00", "#0072B2")
+        }
+        np.testing.assert_allclose([x.get_ydata() for x in drawn["#667080"]], found.paths[i][~found.elites[i]])
+        np.testing.assert_allclose([x.get_ydata() for x in drawn["#D55E00"]], found.paths[i][found.elites[i]])
+        assert all(list(x.get_xdata()) == [6, 7, 8, 9] for x in drawn["#667080"] + drawn["#D55E00"])
+        (happened,) = drawn["#0072B2"]
+        np.testing.assert_allclose(happened.get_xydata(), [(6, 1), (7, 2.5), (8, 4)])
+        assert axes.get_ylim() == figure.axes[0].get_ylim()
+    ends = found.paths[:, :, -1].std(1)
+    assert "5 candidates of 3 steps in 3 iterations" in figure.alt
+    assert f"goes from {ends[0]:.3g} to {ends[-1]:.3g}" in figure.alt
+
+
+@pytest.mark.parametrize(
+    ("iterations", "shown"), [(1, [1]), (4, [1, 2, 3, 4]), (5, [1, 2, 3, 4, 5]), (11, [1, 3, 5, 7, 9, 11])]
+)
+def test_of_many_iterations_the_first_and_the_last_are_among_those_shown(iterations: int, shown: list[int]) -> None:
+    figure = figures.narrowing(searched(iterations, candidates=130))
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+    assert [int(title.split()[1].rstrip(":")) for title in titles] == shown
+    assert len(figure.axes[0].lines) == 101  # a hundred candidates, and what happened
+    assert sum(axes.get_xlabel() == "row t" for axes in figure.axes) == min(len(shown), 2 if len(shown) == 4 else 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"happened": np.ones(5)}, "happened .5,. do not fit"),
+        ({"elites": np.ones((3, 4), bool)}, r"elites \(3, 4\)"),
+        ({"elites": np.ones((3, 5))}, "float64"),
+        ({"returns": np.full((3, 5), np.nan)}, "returns holds a value that is no finite number"),
+    ],
+)
+def test_a_search_that_does_not_fit_together_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        replace(searched(), **change)
+
+
 def test_row_chooses_one_of_many_trajectories() -> None:
     reward, states = np.arange(6.0).reshape(2, 3), np.zeros((2, 4))
     figure = figures.imagined_trajectory(reward, states, states, reward, row=1)
@@ -602,6 +655,7 @@ def pictures_in(drawn: str) -> list[Array]:
 EVERY_KIND = {
     "vectors": lambda: figures.open_loop(CART),
     "images": lambda: figures.open_loop(images()),
+    "narrowing": lambda: figures.narrowing(searched()),
     "a night": lambda: figures.still(CART, CONTEXT),
     "a day": lambda: figures.still(CART, 0),
     "curves": lambda: figures.return_curve([*EPISODES, *EVALUATIONS]),

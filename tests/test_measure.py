@@ -47,7 +47,7 @@ def test_measure_writes_what_it_found_and_adds_seeds_later(tmp_path: Path, monke
         assert [step // 30 for step, _ in record["evaluations"]] == [1, 2]
         assert summary["seeds"][str(seed)]["final"] == pytest.approx(np.mean(record["final_returns"]), abs=0.05)
         assert summary["seeds"][str(seed)]["best_on_the_way"] == max(mean for _, mean in record["evaluations"])
-        assert record["command"].startswith("wm-tutorial")
+        assert record["command"].startswith("wm-tutorial") and 0 < record["seconds"]["action"] < 1
         steps, believed = zip(*record["imagined_returns"], strict=True)
         assert [step // 20 for step in steps] == [2, 3] and all(map(np.isfinite, believed))
     assert summary["mean"] == pytest.approx(np.mean([np.mean(record["final_returns"]) for record in records]))

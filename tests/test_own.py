@@ -12,8 +12,10 @@ import pytest
 import torch
 from chapters import chapters
 from course import has, read, write
+from helpers import CONTINUOUS, randomise
 
 from wm_tutorial import imagination
+from wm_tutorial.agent import Agent
 from wm_tutorial.config import make_config
 from wm_tutorial.course import own
 from wm_tutorial.data import Place, Spaces, State
@@ -51,8 +53,13 @@ WHOLE = make_config(
 OF_WHOLE = {"replay_returns", "slow_update", "clip_by_share", "laprop", "write_back"}
 OF_CONTINUOUS = {"bounded_normal", "normal_log_prob", "normal_entropy", "scaled_action", "executed_action"}
 OF_PATHWISE = {"pathwise_dream"}
+# An agent that plans, from the first row on.
+PLANS = make_config(
+    "planet", "nano", prefill=0, sequence_length=8, batch_size=4, steps=1000, candidates=12, elites=3, horizon=4
+)
+OF_PLANS = {"candidate_returns", "cross_entropy"}
 OF_PIXELS = {"planes", "upsample_convolve", "image_loss"}
-ALL = OF_GUIDE | OF_V3 | OF_MEMORY | OF_CONTINUOUS | OF_PATHWISE | OF_PIXELS | OF_WHOLE
+ALL = OF_GUIDE | OF_V3 | OF_MEMORY | OF_CONTINUOUS | OF_PATHWISE | OF_PIXELS | OF_WHOLE | OF_PLANS
 PIXELS = "wm_tutorial/CatchInTheDark-v0"
 
 
@@ -69,7 +76,8 @@ def weights(trainer: Trainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.agent.parameters()])
 
 
-@pytest.mark.parametrize("name", sorted(ALL - OF_PATHWISE))  # which draws its noise beforehand: below
+# Those left out draw their noise beforehand, or are asked for by a planner alone: below.
+@pytest.mark.parametrize("name", sorted(ALL - OF_PATHWISE - OF_PLANS))
 def test_a_finished_part_makes_the_same_first_update_as_the_packages(name: str) -> None:
     """Same rows, same losses, and after one update parameters that differ by rounding only."""
     configs = {V3: OF_V3 | OF_CONTINUOUS | OF_PIXELS, MEMORY: OF_MEMORY, WHOLE: OF_WHOLE}
@@ -125,6 +133,39 @@ def test_a_dream_of_ones_own_is_asked_for_by_the_gradient_through_the_dynamics(
     assert own.compare({}, "Pendulum-v1", PATHWISE) == 0.0
 
 
+def test_plans_of_ones_own_are_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the same state, with the same noise: the same action of the same plan."""
+    agent = Agent(CONTINUOUS, PLANS)
+    randomise(agent)
+    obs = np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3)
+    noise = torch.randn(PLANS.plan_iterations, 5, 12, 4, 2)
+    actions = []
+    for mine in ((), ("candidate_returns",), ("cross_entropy",), OF_PLANS):
+        drawn = iter(noise)
+
+        def randn(*shape: int, **kinds: Any) -> torch.Tensor:
+            return noise if len(shape) == 5 else next(drawn)  # noqa: B023  used up before the next turn
+
+        with own.parts(**{name: PARTS[name].right for name in mine}), mock.patch.object(torch, "randn", randn):
+            same = mock.patch.object(torch, "randn_like", side_effect=lambda x: torch.full_like(x, 0.3))
+            with same:
+                actions.append(torch.from_numpy(agent.act(obs)[0]))
+    assert capsys.readouterr().out == ""  # none is idle
+    for action in actions[1:]:
+        torch.testing.assert_close(action, actions[0])
+    assert actions[0].std(0).min() > 1e-3
+
+
+def test_plans_of_ones_own_drive_an_agent_that_plans(capsys: pytest.CaptureFixture[str]) -> None:
+    """Finished parts compare bit for bit; rounding is all that may differ."""
+    with own.parts(**{name: PARTS[name].right for name in OF_PLANS}):
+        ours, _ = learned(PLANS, updates=1, source="Pendulum-v1")
+    assert capsys.readouterr().out == "" and ours.updates == 1
+    assert own.compare({}, "Pendulum-v1", PLANS) == 0.0
+    mine = {"candidate_returns": lambda *given: PARTS["candidate_returns"].right(*given)}
+    assert own.compare(mine, "Pendulum-v1", PLANS) < 1e-5
+
+
 def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.CaptureFixture[str]) -> None:
     for config, of_memory in ((GUIDE, OF_MEMORY), (MEMORY, {"dynamics_step", "prior_inputs"})):
         runs = []
@@ -135,7 +176,9 @@ def test_all_finished_parts_together_repeat_digit_for_digit(capsys: pytest.Captu
         assert said == told and torch.equal(weights(one), weights(other))
         # symexp is for looking at dreams, kl_balance computes the divergence itself, and the policy draws classes
         idle = {"symexp", "gaussian_kl"} | of_memory | (OF_V3 - {"categorical_sample", "unimix"})
-        idle |= OF_PIXELS | OF_PATHWISE | (OF_CONTINUOUS - {"executed_action"})  # one-hot actions pass through it, too
+        idle |= (
+            OF_PIXELS | OF_PATHWISE | OF_PLANS | (OF_CONTINUOUS - {"executed_action"})
+        )  # one-hot actions pass through it, too
         idle |= {"replay_returns", "clip_by_share", "laprop"}  # no loss on real sequences here, and Adam
         named = ", ".join(name for name in own.PLACES if name in idle)
         assert capsys.readouterr().out == 2 * f"Not asked for by this agent: {named}.\n"

@@ -53,7 +53,7 @@ def test_every_preset_learns_stops_and_goes_on(environment: str, preset: str, tm
     model = {f"world_model.{part}" for part in ("encoder", "dynamics", "decoder", "reward_head", "continue_head")}
     assert model <= moved
     if preset == "planet":
-        assert learned == {"world_model"}  # actor and critic stay as they were made
+        assert learned == {"world_model"} == {name.split(".")[0] for name in after}  # there is nothing else
     else:
         assert {"behaviour.actor", "behaviour.critic", "behaviour.slow_critic"} <= moved
     assert (never_stopped.replay.served > 0) == (preset == "dreamer_v3")
@@ -112,7 +112,7 @@ def test_the_trainer_learns_from_every_fresh_sequence_when_it_is_asked_to(
 def test_chance_takes_every_action_equally_often(spaces: Spaces, greedy: bool) -> None:
     """Greedy or not: there is no action that chance thinks best."""
     count = 20_000
-    agent = Agent(spaces, small("planet"))
+    agent = Agent(spaces, small("planet", behaviour="random"))
     nothing = np.zeros(count, bool)
     row = Row(np.ones((count, 3), np.float32), np.zeros(count, np.float32), ~nothing, nothing, nothing)
     torch.manual_seed(0)
@@ -128,10 +128,13 @@ def test_chance_takes_every_action_equally_often(spaces: Spaces, greedy: bool) -
         assert abs(torch.corrcoef(carry.action.T)[0, 1].item()) < STANDARD_ERRORS / count**0.5
 
 
-def test_a_run_that_acts_by_chance_reports_what_it_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("behaviour", ["planner", "random"])
+def test_a_run_without_a_policy_reports_what_it_learned(
+    behaviour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of actor and critic there is nothing to say; the figures, the page and the evaluation are there all the same."""
     monkeypatch.setattr("wm_tutorial.figures.film", lambda dream, path: "a film")  # which takes the longest
-    run = train("CartPole-v1", preset="planet", out=tmp_path, **SMALLER)
+    run = train("CartPole-v1", preset="planet", behaviour=behaviour, out=tmp_path, **SMALLER)
     page = (tmp_path / "index.html").read_text()
     assert "preset planet, size nano, seed 0" in page
     assert "losses.png" in page and "imagined.png" not in page  # no one has learned to act in imagination

@@ -116,7 +116,7 @@ def test_every_bug_names_tests_that_exist(name: str) -> None:
 
 
 SIZES = {**TINY, "memory_size": 8, "memory_blocks": 2, "latent_classes": 3, "bins": 15, "optimizer": "adam"}
-SIZES |= {"capacity": 20, "steps": 32, "slow_critic_rate": 0.5}
+SIZES |= {"capacity": 20, "steps": 32, "slow_critic_rate": 0.5, "candidates": 12, "elites": 3, "plan_iterations": 2}
 
 
 def trained(preset: str, needs: Mapping[str, Any], knows_something: bool) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scripted import Troupe, tiny, tree
+from scripted import Troupe, assert_same, differences, snapshot, tiny, tree
 
 from wm_tutorial import figures, zoo
 from wm_tutorial.config import make_config
 from wm_tutorial.errors import InputError
+from wm_tutorial.parts import Replacement, replaced
 from wm_tutorial.runs import measure
 from wm_tutorial.runs.dream import EpisodesTooShort
+from wm_tutorial.trainer import Trainer
 from wm_tutorial.zoo.experiment import as_table, experiment, missing_options, summarise, usable_bugs
 
 BUGS = ["reward_late", "reset_missing"]
@@ -117,6 +119,44 @@ def test_names_that_do_nothing_are_refused_before_anything_is_trained(tmp_path: 
     with pytest.raises(InputError, match="no runs of the finished code"):
         summarise(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+PLANS = {"preset": "planet", "imagined_starts": 0, "memory_size": 8, "candidates": 8, "elites": 2, "steps": 40}
+TO_ACT = [name for name in zoo.BUGS if "behaviour" in missing_options(name, tiny(**PLANS))]
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, Any]:
+    """What a short run comes to, with a part in its own place: where one is replaced, no quick way is taken."""
+    with replaced(Replacement(Trainer, "collect", Trainer.collect)):
+        return short_run()
+
+
+def short_run() -> dict[str, Any]:
+    """An agent that plans learns a little, acts, and learns again."""
+    trainer = Trainer("CartPole-v1", tiny(**PLANS))
+    for _ in range(2):
+        for _ in range(12):
+            trainer.collect()
+        trainer.train_step()
+    assert trainer.steps > trainer.config.prefill + 10
+    return snapshot(trainer)
+
+
+@pytest.mark.parametrize("name", TO_ACT)
+def test_a_mistake_in_learning_to_act_is_none_where_a_planner_acts(name: str, planned: dict[str, Any]) -> None:
+    """So it is refused there, rather than measured for nothing."""
+    assert len(TO_ACT) > 20
+    with zoo.bug(name):
+        assert_same(short_run(), planned)
+
+
+def test_mistakes_of_the_model_matter_where_a_planner_acts_too(planned: dict[str, Any]) -> None:
+    usable = set(usable_bugs(tiny(**PLANS)))
+    assert {"reward_late", "kl_reversed", "time_limit_is_death", "acts_without_memory"} <= usable
+    assert not usable & set(TO_ACT)
+    with zoo.bug("reward_late"):
+        assert list(differences(short_run(), planned))
 
 
 def test_what_a_mistake_needs_of_numbers_is_to_be_zero_or_not() -> None:

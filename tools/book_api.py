@@ -17,7 +17,7 @@ GROUPS = {
     "The convention": ["data", "replay"],
     "The mathematics, as pure functions": ["transforms", "latents", "kl", "returns"],
     "The model: see, expect, explain": ["networks", "encoder", "dynamics", "scan", "heads", "world_model"],
-    "The behaviour learned inside it": ["imagination", "actor_critic", "agent"],
+    "The behaviour learned inside it": ["imagination", "actor_critic", "planner", "agent"],
     "Every number that can be turned, and how a step is taken": ["config", "presets", "lineage", "optim", "learner"],
     "The loop, around Gymnasium environments": ["spaces", "envs", "trainer", "evaluation", "checkpoint"],
     "What a run shares with its process": ["randomness", "process", "ambient"],

@@ -18,6 +18,7 @@ from wm_tutorial.config import Config, from_plain, plain
 from wm_tutorial.data import Row, Spaces, State
 from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.latents import OneHot
+from wm_tutorial.planner import planned_action
 from wm_tutorial.world_model import WorldModel
 
 
@@ -34,13 +35,14 @@ class Carry:
 
 
 class Agent(nn.Module):
-    """A world model and the behaviour learned inside it."""
+    """A world model and the behaviour learned inside it, unless it plans."""
 
     def __init__(self, spaces: Spaces, config: Config) -> None:
         super().__init__()
         self.spaces, self.config = spaces, config
         self.world_model = WorldModel(spaces, config)
-        self.behaviour = ActorCritic(self.world_model.features, spaces, config)
+        if config.behaviour != "planner":  # which learns nothing: all it needs is the model
+            self.behaviour = ActorCritic(self.world_model.features, spaces, config)
 
     @property
     def device(self) -> torch.device:
@@ -59,16 +61,23 @@ class Agent(nn.Module):
         Args:
             row: what the environments returned; where it is the first of an episode, `carry` is forgotten.
             carry: from the step before.
-            greedy: take the most likely latent and action instead of samples.
+            greedy: take the most likely latent and action instead of samples; of a plan, no exploration noise.
         """
+        state = self.infer(row, carry, greedy)
+        if self.config.behaviour == "random":
+            return Carry(state, self.random_action(len(row.reward)).to(carry.action.device))
+        if self.config.behaviour == "planner":
+            return Carry(state, planned_action(self.world_model, state, self.spaces, self.config, greedy))
+        distribution = self.behaviour.actor(state.feature)
+        return Carry(state, distribution.mode if greedy else distribution.sample())
+
+    @torch.no_grad()
+    def infer(self, row: Row, carry: Carry, greedy: bool = False) -> State:
+        """The states (N) of N environments that have returned `row`; arguments as in `policy`."""
         device = carry.action.device
         obs, is_first = torch.from_numpy(row.obs).to(device), torch.from_numpy(row.is_first).to(device)
         embedding = self.world_model.encoder(obs)
-        state = self.world_model.dynamics.step(carry.state, carry.action, is_first, embedding, greedy)
-        if self.config.behaviour == "random":
-            return Carry(state, self.random_action(len(row.reward)).to(device))
-        distribution = self.behaviour.actor(state.feature)
-        return Carry(state, distribution.mode if greedy else distribution.sample())
+        return self.world_model.dynamics.step(carry.state, carry.action, is_first, embedding, greedy)
 
     def random_action(self, count: int) -> Tensor:
         """Actions (N, A) by chance: every class, or every number in -1..1, equally likely."""
@@ -83,7 +92,8 @@ class Agent(nn.Module):
         Args:
             obs: as the environment returned it; or those of N environments, stacked, (N, ...).
             carry: what the step before returned; None at the start of every episode.
-            greedy: the most likely action instead of a sample.
+            greedy: the most likely action instead of a sample. A planner draws its candidates from PyTorch's generator
+                all the same: seed it for an action that can be had again.
             first: where a new episode begins although `carry` holds another one, (N,); for environments side by side.
 
         Returns:

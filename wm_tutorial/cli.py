@@ -30,6 +30,7 @@ from wm_tutorial.errors import InputError, WorldModelError
 from wm_tutorial.play import export
 from wm_tutorial.runs import bench
 from wm_tutorial.runs.asked import path_of, tell
+from wm_tutorial.runs.dream import EpisodesTooShort
 from wm_tutorial.runs.measure import as_table, measure
 from wm_tutorial.runs.named import named
 from wm_tutorial.runs.run import Run, resume, train
@@ -114,7 +115,7 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True)
 class Dream:
-    """Draw a real episode beside the model's prediction of it, as a picture and an animation."""
+    """Draw a real episode beside the model's prediction of it, as a picture and an animation; and how it plans."""
 
     run: Annotated[tyro.conf.Positional[str], RUN]
     """A run folder."""
@@ -131,10 +132,18 @@ class Dream:
         """Dream."""
         with Run.load(self.run, named_or_own(self.env)) as run:
             dream = run.dream(self.context, self.horizon, self.seed)
+            found = None
+            if run.config.behaviour == "planner":
+                with suppress(EpisodesTooShort):  # greedy actions may end an episode sooner than those of the dream
+                    found = run.narrowing(self.context, self.seed)
         picture, film = run.path / f"dream-{self.seed}.png", run.path / f"dream-{self.seed}.gif"
         figures.save(figures.open_loop(dream), picture)
         figures.film(dream, film)
         print(f"{picture}\n{film}")
+        if found:
+            plan = run.path / f"plan-{self.seed}.png"
+            figures.save(figures.narrowing(found), plan)
+            print(plan)
 
 
 @dataclasses.dataclass(frozen=True)

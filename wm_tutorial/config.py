@@ -49,8 +49,8 @@ class Config:
     """How the stochastic part of the state is distributed."""
     heads: Literal["squared-error", "two-hot"] = "squared-error"
     """How rewards and values are predicted; two-hot takes numbers of any size."""
-    behaviour: Literal["actor-critic", "random"] = "actor-critic"
-    """What acts: a policy learned in imagination, or chance, while only the world model learns."""
+    behaviour: Literal["actor-critic", "planner", "random"] = "actor-critic"
+    """What acts: a policy learned in imagination; a plan searched for in the model before each action; or chance."""
 
     # World model
     hidden: int = 64
@@ -92,7 +92,7 @@ class Config:
 
     # Behaviour
     horizon: int = 15
-    """Steps imagined from each start."""
+    """Steps imagined from each start, or planned ahead."""
     discount: float = 0.997
     """Worth of a reward one step later, gamma."""
     discount_in_continue: bool = False
@@ -117,6 +117,15 @@ class Config:
     """Weight of the critic's loss on real sequences, which also shapes the world model; needs imagined_starts=0."""
     imagined_starts: int = 256
     """How many states of a batch imagination starts from, chosen at random; 0 for all."""
+    candidates: int = 1000
+    """Sequences of actions that the planner tries in each iteration."""
+    elites: int = 100
+    """How many of the best candidates the planner draws the next ones like."""
+    plan_iterations: int = 10
+    """How often the planner narrows its plan before each action."""
+    action_noise: float = 0.3
+    """What the planner explores with: the standard deviation of noise on continuous actions, the share of random
+    discrete ones."""
 
     # Optimisation
     optimizer: Literal["adam", "laprop"] = "adam"
@@ -186,6 +195,11 @@ class Config:
                 f"replay_critic_scale is {self.replay_critic_scale} and imagined_starts is {self.imagined_starts}; the "
                 "critic's loss on real sequences needs an imagined return of every state: set imagined_starts to 0."
             )
+        if self.elites > self.candidates:
+            raise InputError(
+                f"elites is {self.elites} and candidates is {self.candidates}; elites are the best of the candidates: "
+                "give no more of them."
+            )
         if self.bins % 2 == 0:
             raise InputError(f"bins is {self.bins}; it must be odd, so that one bin stands for zero.")
         if self.memory_cell == "block-gru" and self.memory_size % self.memory_blocks:
@@ -232,6 +246,7 @@ RANGES: tuple[tuple[str, float, float, str], ...] = (
     ("hidden", 4, LARGEST, "at least 4, or normalising leaves nothing to say, and at most a million"),
     ("conv_depth", 2, LARGEST, "at least 2, and at most a million"),
     ("horizon batch_size sequence_length", 1, LARGEST, "at least 1, and at most a million"),
+    ("candidates elites plan_iterations", 1, LARGEST, "at least 1, and at most a million"),
     ("layers", 1, 100, "at least 1, and at most 100"),
     ("envs", 1, 10_000, "at least 1, and at most 10,000"),
     ("capacity", 1, 10**9, "at least 1, and at most 10**9"),
@@ -253,7 +268,7 @@ RANGES: tuple[tuple[str, float, float, str], ...] = (
     ),
     ("world_model_lr actor_lr critic_lr", 0.0, 1.0, "between 0 and 1"),
     ("discount", 0.0, 0.9999, "between 0 and 0.9999"),
-    ("lam unimix policy_unimix slow_critic_rate final_lr", 0.0, 1.0, "between 0 and 1"),
+    ("lam unimix policy_unimix slow_critic_rate final_lr action_noise", 0.0, 1.0, "between 0 and 1"),
     ("clip", 1e-9, math.inf, "above 0"),
 )
 

@@ -367,6 +367,42 @@ class Dream:
         return _row_error(self.truth, self.persistence)
 
 
+@dataclass(frozen=True, eq=False)
+class Narrowing:
+    """One search for a plan, iteration by iteration, beside what then happened: one number of each row.
+
+    paths        (I, J, H + 1)  what J candidates of I iterations would lead to, from the row that is planned in on
+    returns      (I, J)  what each would earn
+    elites       (I, J) bool, which of them the plan was then refitted to
+    happened     (L,)  what the agent met from the same row on, planning anew in each; at most H + 1 rows
+    row          the row that is planned in
+    name         of the number, with its unit
+    environment  Gymnasium id
+
+    Raises InputError if the arrays do not fit together, or hold something that is no finite number.
+    """
+
+    paths: Array
+    returns: Array
+    elites: Array
+    happened: Array
+    row: int
+    name: str
+    environment: str
+
+    def __post_init__(self) -> None:
+        shape, rows = self.paths.shape, self.happened.shape
+        fits = len(shape) == 3 and 0 not in shape and self.returns.shape == self.elites.shape == shape[:2]
+        if not fits or self.elites.dtype != np.bool_ or len(rows) != 1 or not 1 <= rows[0] <= shape[2]:
+            raise InputError(
+                f"paths {shape}, returns {self.returns.shape}, elites {self.elites.shape} ({self.elites.dtype}) and "
+                f"happened {rows} do not fit: give (I, J, H + 1), (I, J), (I, J) bool, and (L,) of at most H + 1 rows"
+            )
+        for name in ("paths", "returns", "happened"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise InputError(f"{name} holds a value that is no finite number: look for where the model diverged")
+
+
 def _row_error(truth: Array, prediction: Array) -> Array:
     # in 64 bits: the square of 1e19 is no number in 32
     squared: Array = (prediction.astype(np.float64) - truth).reshape(len(truth), -1) ** 2

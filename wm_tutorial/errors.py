@@ -27,7 +27,7 @@ class EnvironmentFailure(WorldModelError, RuntimeError):
 
 
 class NonFiniteError(WorldModelError, ArithmeticError):
-    """A loss became infinite or not a number."""
+    """A loss became infinite or not a number, or an imagined return not a number."""
 
 
 class CheckpointError(WorldModelError, ValueError):

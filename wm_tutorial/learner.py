@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import check_form
@@ -24,22 +24,24 @@ PATIENCE = 2.0  # seconds; an update that takes longer is not rehearsed twice
 class Learner:
     """An agent's parts, their optimiser, and the weight of each loss.
 
-    parts      what is clipped together: world model, actor, critic
+    parts      what is clipped together: world model, and actor and critic unless a planner acts
     optimizer  one group of parameters for each part, with a learning rate of its own
     """
 
     def __init__(self, agent: Agent, config: Config) -> None:
         self.agent, self.config = agent, config
-        world_model, behaviour = agent.world_model, agent.behaviour
         if config.compile:
-            world_model.dynamics.compile_steps()
-        self.parts = {"world model": world_model, "actor": behaviour.actor, "critic": behaviour.critic}
-        self.learning_rates = (config.world_model_lr, config.actor_lr, config.critic_lr)
+            agent.world_model.dynamics.compile_steps()
+        self.parts: dict[str, nn.Module] = {"world model": agent.world_model}
+        self.learning_rates = [config.world_model_lr]
+        if config.behaviour != "planner":
+            self.parts |= {"actor": agent.behaviour.actor, "critic": agent.behaviour.critic}
+            self.learning_rates += [config.actor_lr, config.critic_lr]
         groups = zip(self.parts.values(), self.learning_rates, strict=True)
         self.optimizer = make_optimizer(config, [{"params": list(part.parameters()), "lr": lr} for part, lr in groups])
 
     def update(self, batch: Batch, lr_share: float = 1.0) -> tuple[dict[str, float], State]:
-        """One gradient update of world model, actor and critic.
+        """One gradient update of every part.
 
         Args:
             batch: real sequences.
@@ -57,8 +59,9 @@ class Learner:
         for group, lr in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = lr * lr_share
         self.optimizer.step()
-        self.agent.behaviour.normalizer.keep(range_)
-        self.agent.behaviour.update_slow_critic()
+        if range_ is not None:
+            self.agent.behaviour.normalizer.keep(range_)
+            self.agent.behaviour.update_slow_critic()
         return numbers, states
 
     def load_optimizer(self, saved: dict[str, Any]) -> None:
@@ -101,24 +104,25 @@ class Learner:
         self.optimizer.zero_grad()
         return took
 
-    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor]:
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
         """Explain real sequences, imagine on from them, and judge what was imagined, in the precision asked for.
 
         Nothing is changed.
 
         Returns:
             Every named loss (), other metrics (), the states (B, T) inferred on the way, and the range of returns (2,)
-            to go on from.
+            to go on from; None if no policy learned anything.
         """
         with torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             return self._losses(batch)
 
-    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor]:
-        config, behaviour = self.config, self.agent.behaviour
+    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
+        config = self.config
         model_losses, states = self.agent.world_model.losses(batch)
         finite(model_losses)  # imagination could not sample from what is no number
-        if config.behaviour == "random":
-            return {name: loss.mean() for name, loss in model_losses.items()}, {}, states, behaviour.normalizer.range
+        if config.behaviour != "actor-critic":
+            return {name: loss.mean() for name, loss in model_losses.items()}, {}, states, None
+        behaviour = self.agent.behaviour
         start = states.detach().flatten()
         if 0 < config.imagined_starts < len(start.latent):
             start = start[torch.randperm(len(start.latent))[: config.imagined_starts]]

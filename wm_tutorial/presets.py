@@ -79,7 +79,7 @@ TABLE: dict[str, tuple[Cell | None, Cell | None, Cell | None, Cell | None]] = {
         Cell("squared-error", "models.py, DenseDecoder"), Cell("squared-error", f"{V2}, reward_head, critic"),
         Cell("two-hot", "embodied/jax/heads.py:132-144")),
     "behaviour": (
-        Cell("random", f"{PLANET}, _define_simulation", "plans with the cross-entropy method"),
+        Cell("planner", f"{PLANET}, _define_simulation"),
         Cell("actor-critic", f"{V1}, _train"), Cell("actor-critic", "dreamerv2/agent.py, ActorCritic"),
         Cell("actor-critic", "dreamerv3/agent.py:402-422")),
     "hidden": (
@@ -135,7 +135,9 @@ TABLE: dict[str, tuple[Cell | None, Cell | None, Cell | None, Cell | None]] = {
     "representation_scale": (
         Cell(1.0, f"{PLANET}, divergence_scale"), Cell(1.0, f"{V1}:61"), Cell(0.02, f"{D1}: 0.1 x (1 - 0.8)"),
         Cell(0.1, f"{V3}:86")),
-    "horizon": (NO, Cell(15, f"{V1}:79"), Cell(15, D1), Cell(15, "dreamerv3/agent.py:193-201")),
+    "horizon": (
+        Cell(12, f"{PLANET}, collect_horizons"), Cell(15, f"{V1}:79"), Cell(15, D1),
+        Cell(15, "dreamerv3/agent.py:193-201")),
     "discount": (
         NO, Cell(0.99, f"{V1}:77"), Cell(0.995, f"{D1}; {V2}, atari.discount: 0.999"),
         Cell(1.0 - 1.0 / 333.0, "dreamerv3/agent.py:174-177")),
@@ -170,6 +172,10 @@ TABLE: dict[str, tuple[Cell | None, Cell | None, Cell | None, Cell | None]] = {
         NO, Cell(0, f"{V1}, _imagine_ahead", "all; all but the last row of each sequence where pcont is on"),
         Cell(0, "dreamerv2/agent.py, train", "all but the last row of each sequence"),
         Cell(0, "dreamerv3/agent.py:189-191")),
+    "candidates": (Cell(1000, f"{PLANET}, cem_amount"), NO, NO, NO),
+    "elites": (Cell(100, f"{PLANET}, cem_topk"), NO, NO, NO),
+    "plan_iterations": (Cell(10, f"{PLANET}, cem_iterations"), NO, NO, NO),
+    "action_noise": (Cell(0.3, f"{PLANET}, exploration_noises"), NO, NO, NO),
     "optimizer": (
         Cell("adam", f"{PLANET}, _define_optimizers", "its epsilon is 1e-4"), Cell("adam", f"{V1}, _build_model"),
         Cell("adam", D1, "its epsilon is 1e-5, with a weight decay of 1e-6"),
@@ -235,7 +241,8 @@ RETURNS = (
 )
 DIFFERENCES: dict[str, tuple[str, ...]] = {
     "planet": (
-        "It acts by chance: the planner is not here yet, nor the noise of 0.3 that explores.",
+        "A planned reward counts as much as it is likely that the episode lasts till then; the source knows no ends.",
+        "Discrete actions are planned by refitting their probabilities; the source has continuous actions only.",
         "Images keep all 8 bits; the source reduces them to 5.",
         "There is a continue head; the source has none.",
         "The reward head has one hidden layer; the source's has two, of 100 units.",
@@ -303,10 +310,19 @@ PRESETS: dict[str, Preset] = {
         latent="Gaussian",
         heads="squared error",
         kl="free nats 3",
-        behaviour="random: its planner is not here yet",
-        source="the world model of Hafner et al. 2019 (arXiv 1811.04551); updates for an action repeat of 4",
+        behaviour="plans before each action, cross-entropy method",
+        source="Hafner et al. 2019 (arXiv 1811.04551), without latent overshooting, which its authors switched off; "
+        "updates for an action repeat of 4",
         options=_options("planet"),
         paper=_widths("planet"),
+        # A planned action costs candidates x iterations x horizon steps of the model: here 31 times fewer than there. A
+        # plan is as good as the model, which learns from as few updates as DreamerV3's `nano`, and with its options:
+        # after 3,000 steps of seed 0 plans earned -199 on Pendulum, with no free nats alone -727, and 250 on CartPole.
+        small={
+            "candidates": 64, "elites": 8, "plan_iterations": 4, "horizon": 15, "latent_size": 32,
+            "world_model_lr": 3e-3, "decoder_scale": 100.0, "continue_scale": 10.0, "free_nats": 0.0,
+            "prefill": 500, "updates_per_step": 0.3,
+        },
     ),
     "dreamer_v1": Preset(
         memory="RSSM",

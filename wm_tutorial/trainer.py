@@ -80,10 +80,14 @@ class Trainer:
 
     def collect(self) -> None:
         """Take one step in every environment and store the rows."""
+        prefilling = self.steps < self.config.prefill
         with self._undone_by_an_error():
             with self.random.active():
-                carry = self.agent.policy(self.row, self.carry)
-            if self.steps < self.config.prefill:
+                if prefilling and self.config.behaviour == "planner":  # a plan takes long, and would not be followed
+                    carry = replace(self.carry, state=self.agent.infer(self.row, self.carry))
+                else:
+                    carry = self.agent.policy(self.row, self.carry)
+            if prefilling:
                 random = torch.from_numpy(self.environments.random_action(self.random.numpy))
                 carry = replace(carry, action=random.to(carry.action.device))
             action = carry.action.numpy(force=True)
@@ -113,7 +117,7 @@ class Trainer:
             raise
 
     def train_step(self) -> dict[str, float]:
-        """One gradient update of world model, actor and critic on a batch of experience.
+        """One gradient update of every part on a batch of experience.
 
         Returns:
             The losses and other metrics.

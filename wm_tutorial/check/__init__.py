@@ -27,6 +27,7 @@ from wm_tutorial.check.continuous import (
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.memory import block_linear, gated_update, linear_probe, observe_sequence, rssm_step
 from wm_tutorial.check.pixels import column_probe, convolution_size, image_loss, planes, upsample_convolve
+from wm_tutorial.check.planner import candidate_returns, cross_entropy, refit, shifted_plan
 from wm_tutorial.check.scale import return_range, scaled_advantage, two_hot_slope
 from wm_tutorial.mistakes import PARTS, Mistake, Part
 from wm_tutorial.mistakes.alignment import ALIGNMENT
@@ -49,16 +50,16 @@ from wm_tutorial.mistakes.transforms import SYMEXP, SYMLOG, TWO_HOT, TWO_HOT_MEA
 from wm_tutorial.mistakes.weights import IMAGINED_RETURN, IMAGINED_WEIGHT
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "block_linear", "bounded_normal", "categorical_kl",
-    "categorical_sample", "clip_by_share", "column_probe", "continue_loss", "continue_target", "convolution_size",
-    "critic_loss", "discounted_return", "dynamics_step", "episode_returns", "executed_action", "expected_gradient",
-    "fair_mean", "false_death_value", "gated_update", "gaussian_kl", "image_loss", "imagination", "imagined_return",
-    "imagined_weight", "kl_balance", "lambda_returns", "lambda_weights", "laprop", "linear_probe", "n_step_return",
-    "normal_entropy", "normal_log_prob", "observe_sequence", "pathwise_dream", "planes", "policy_loss",
-    "price_of_independence", "prior_inputs", "replay_returns", "replay_sample", "return_range", "rssm_step", "sample",
-    "sampled_kl", "scaled_action", "scaled_advantage", "signal_share", "slow_update", "straight_through", "symexp",
-    "symlog", "teaching_share", "two_hot", "two_hot_mean", "two_hot_slope", "unimix", "updates_due",
-    "upsample_convolve", "useful_horizon", "write_back",
+    "PARTS", "Mistake", "Part", "alignment", "bandit_gradient", "block_linear", "bounded_normal", "candidate_returns",
+    "categorical_kl", "categorical_sample", "clip_by_share", "column_probe", "continue_loss", "continue_target",
+    "convolution_size", "critic_loss", "cross_entropy", "discounted_return", "dynamics_step", "episode_returns",
+    "executed_action", "expected_gradient", "fair_mean", "false_death_value", "gated_update", "gaussian_kl",
+    "image_loss", "imagination", "imagined_return", "imagined_weight", "kl_balance", "lambda_returns", "lambda_weights",
+    "laprop", "linear_probe", "n_step_return", "normal_entropy", "normal_log_prob", "observe_sequence",
+    "pathwise_dream", "planes", "policy_loss", "price_of_independence", "prior_inputs", "refit", "replay_returns",
+    "replay_sample", "return_range", "rssm_step", "sample", "sampled_kl", "scaled_action", "scaled_advantage",
+    "shifted_plan", "signal_share", "slow_update", "straight_through", "symexp", "symlog", "teaching_share", "two_hot",
+    "two_hot_mean", "two_hot_slope", "unimix", "updates_due", "upsample_convolve", "useful_horizon", "write_back",
 ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from wm_tutorial import actor_critic, imagination, kl, returns, transforms
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import Config
-from wm_tutorial.course import assembly, continuous, pixels
+from wm_tutorial.course import assembly, continuous, pixels, planner
 from wm_tutorial.data import Array, Batch, Row, State, Trajectory, stack
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
 from wm_tutorial.envs import Environments
@@ -495,5 +495,6 @@ PLACES: dict[str, Callable[[Function], list[Replacement]]] = {
     **continuous.PLACES,
     **pixels.PLACES,
     **assembly.PLACES,
+    **planner.PLACES,
 }
-DRAWS = ("replay_sample", "sample", "imagination", *continuous.DRAWS)
+DRAWS = ("replay_sample", "sample", "imagination", *continuous.DRAWS, *planner.DRAWS)

@@ -11,6 +11,7 @@ from wm_tutorial.figures.diagram import agent_diagram
 from wm_tutorial.figures.episode import CART_POLE_LIMIT, cart_pole_film
 from wm_tutorial.figures.film import film, still
 from wm_tutorial.figures.open_loop import open_loop
+from wm_tutorial.figures.plan import narrowing
 from wm_tutorial.figures.sketches import (
     EYES_CLOSED,
     EYES_OPEN,
@@ -50,6 +51,6 @@ __all__ = [
     "BLUE", "CART_POLE_LIMIT", "EYES_CLOSED", "EYES_OPEN", "FAINT", "GREEN", "GREY", "INK", "MODEL", "NIGHT", "ORANGE",
     "PAPER", "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH", "VERMILION", "WIDTH", "Light",
     "Plot", "Sketch", "agent_diagram", "alt_text", "cart_pole_film", "draw_cart_pole", "draw_pendulum", "film",
-    "house_style", "imagined_trajectory", "losses", "mistakes", "open_loop", "return_curve", "save", "seed_curves",
-    "still", "to_svg", "update_diagram",
+    "house_style", "imagined_trajectory", "losses", "mistakes", "narrowing", "open_loop", "return_curve", "save",
+    "seed_curves", "still", "to_svg", "update_diagram",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from wm_tutorial.data import Array, Dream
+from wm_tutorial.data import Array, Dream, Narrowing
 from wm_tutorial.figures.style import (
     GREY,
     INK,
@@ -230,7 +230,7 @@ def errors_alt(dream: Dream) -> str:
     )
 
 
-def where(dream: Dream) -> str:
+def where(dream: Dream | Narrowing) -> str:
     """The environment, for alternative text."""
     return dream.environment or "an environment without a name"
 

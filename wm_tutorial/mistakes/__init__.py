@@ -16,6 +16,7 @@ from wm_tutorial.mistakes import (
     continuous,
     critic,
     dynamics,
+    elites,
     enumeration,
     episodes,
     heads,
@@ -27,6 +28,7 @@ from wm_tutorial.mistakes import (
     memory,
     optim,
     pixels,
+    planner,
     policy,
     replay,
     returns,
@@ -43,7 +45,7 @@ __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
     imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, assembly, optim, pixels,
-    continuous, bounds,
+    continuous, bounds, elites, planner,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}

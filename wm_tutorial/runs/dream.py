@@ -38,15 +38,17 @@ class EpisodesTooShort(InputError):
     """Every episode ends before there is anything to dream."""
 
 
-def live(agent: Agent, source: EnvSource, rows: int, seed: int) -> Batch:
-    """One episode of at most `rows` rows as a batch of one sequence, (1, T, ...), with sampled actions.
+def live(agent: Agent, source: EnvSource, rows: int, seed: int, greedy: bool = False) -> Batch:
+    """One episode of at most `rows` rows as a batch of one sequence, (1, T, ...), with sampled actions or greedy ones.
 
     Among the first episodes it is the first that is long enough, or else the longest.
     """
-    return _live(agent, source, rows, seed, filmed=False)[0]
+    return _live(agent, source, rows, seed, filmed=False, greedy=greedy)[0]
 
 
-def _live(agent: Agent, source: EnvSource, rows: int, seed: int, filmed: bool) -> tuple[Batch, Array | None]:
+def _live(
+    agent: Agent, source: EnvSource, rows: int, seed: int, filmed: bool, greedy: bool = False
+) -> tuple[Batch, Array | None]:
     """The same, and what the environment drew of each row: (T, height, width, 3) uint8, or None where it draws none."""
     longest: list[tuple[Row, torch.Tensor, Array | None]] = []
     seen = with_camera(source) if filmed else source
@@ -55,7 +57,7 @@ def _live(agent: Agent, source: EnvSource, rows: int, seed: int, filmed: bool) -
         for _ in range(EPISODES_TRIED):
             episode: list[tuple[Row, torch.Tensor, Array | None]] = []
             while len(episode) < rows:
-                carry = agent.policy(row, carry)
+                carry = agent.policy(row, carry, greedy)
                 episode.append((row, carry.action, environments.picture() if filmed else None))
                 row = environments.step(row, carry.action.numpy(force=True))
                 if row.is_first[0]:

@@ -93,21 +93,23 @@ def train_and_record(env: EnvSource, config: Config, episodes: int) -> tuple[dic
     """Train once, and say all that a reader needs to check or repeat it; `episodes` are those of the evaluation."""
     wall, cpu = time.perf_counter(), time.process_time()
     run = train(env, draw=False, **dataclasses.asdict(config))
-    seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    seconds = {"wall": round(time.perf_counter() - wall, 1), "cpu": round(time.process_time() - cpu, 1)}
     tell(f"Evaluating {episodes} new episodes.")
+    cpu = time.process_time()
     with closed_after_an_error(run.trainer):
-        final_returns = run.evaluate(episodes).returns
+        final = run.evaluate(episodes)
+    seconds["action"] = round((time.process_time() - cpu) / sum(final.lengths), 6)  # many environments side by side
     record = {
         "environment": run.trainer.environment_name,
         "id": env if isinstance(env, str) else None,
         "command": command(*sys.argv[1:]),
         "versions": {name: version(name) for name in ("wm_tutorial", "torch", "gymnasium", "numpy")},
         "config": plain(config),
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "seconds": seconds,
         "episodes": [[r["step"], r["return"]] for r in run.records if r["kind"] == "episode"],
         "evaluations": [[r["step"], r["mean"]] for r in run.records if r["kind"] == "evaluation"],
         "imagined_returns": imagined_returns(run.records),
-        "final_returns": final_returns,
+        "final_returns": final.returns,
     }
     return record, run
 

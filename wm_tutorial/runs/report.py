@@ -2,6 +2,7 @@
 
 import html
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from wm_tutorial.imagination import imagine
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.runs.dream import EpisodesTooShort, dream, live
 from wm_tutorial.runs.normal import measured_beside
+from wm_tutorial.runs.plan import narrowing
 from wm_tutorial.trainer import Trainer
 
 PAGE = """<!doctype html>
@@ -105,8 +107,12 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
                 f"the same options. At any step {out} % of all runs lie outside."
             )
         show_figure("return.png", figures.return_curve(trainer.records, measured), caption)
-    if trainer.config.behaviour != "random":  # what nobody learned to do is not worth looking at
+    if trainer.config.behaviour == "actor-critic":  # what nobody learned to do is not worth looking at
         show_figure("imagined.png", imagined_trajectory(trainer), "One trajectory, imagined from a real start.")
+    if trainer.config.behaviour == "planner":
+        with suppress(EpisodesTooShort):
+            found = narrowing(trainer.agent, trainer.source)
+            show_figure("plan.png", figures.narrowing(found), "A plan as it is found, and what then happened.")
     if records["train"]:
         show_figure("losses.png", figures.losses(trainer.records), "Losses and more, each averaged between two points.")
 

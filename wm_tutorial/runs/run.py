@@ -14,12 +14,13 @@ from wm_tutorial import checkpoint
 from wm_tutorial.agent import Agent
 from wm_tutorial.checkpoint import CHECKPOINT, SETTINGS
 from wm_tutorial.config import Config, make_config, plain
-from wm_tutorial.data import Dream
+from wm_tutorial.data import Dream, Narrowing
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.runs.asked import check_learns, tell, whole_number
 from wm_tutorial.runs.dream import dream
 from wm_tutorial.runs.folder import check_unused, existing, locked, new_folder
+from wm_tutorial.runs.plan import narrowing
 from wm_tutorial.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class Run:
     def dream(self, context: int = 5, horizon: int = 45, seed: int = 0) -> Dream:
         """One real episode beside the model's prediction of it; see `wm_tutorial.dream.dream`."""
         return dream(self.agent, self.trainer.source, context, horizon, seed)
+
+    def narrowing(self, context: int = 5, seed: int = 0, entry: int | None = None) -> Narrowing:
+        """A plan as it is found; see `wm_tutorial.runs.plan.narrowing`."""
+        return narrowing(self.agent, self.trainer.source, context, seed, entry)
 
     def curve(self) -> "Plot":
         """Is it normal? Its returns, over a grey band of the seeds that were measured with its options, if any were."""

@@ -26,6 +26,8 @@ from wm_tutorial.trainer import Trainer
 
 NONE = "none"  # the finished code, which everything else is compared with
 HORIZON = 15
+# What only a policy that learns in imagination has a use for.
+LEARNING_TO_ACT = ("returns.", "imagination.", "actor_critic.", "data.Trajectory.", "config.Config.imagined_discount")
 MODEL_LOSSES = ("decoder", "reward", "continue", "dynamics", "representation")
 
 
@@ -75,7 +77,9 @@ def missing_options(name: str, config: Config) -> dict[str, Any]:
     def kind(value: Any) -> Any:
         return bool(value) if isinstance(value, int | float) else value
 
-    needs = zoo.BUGS[name].needs
+    bug = zoo.BUGS[name]
+    of_learning_to_act = bug.breaks.startswith(LEARNING_TO_ACT)
+    needs = {**bug.needs, **({"behaviour": "actor-critic"} if of_learning_to_act else {})}
     return {option: value for option, value in needs.items() if kind(getattr(config, option)) != kind(value)}
 
 
