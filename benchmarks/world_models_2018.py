@@ -7,8 +7,8 @@ For each seed V and M learn once from random play on wm_tutorial/Rockfall-v0; th
     z-h-unborn   in reality, from z and the h of an M that was never trained
     dream-TAU    in the dream alone, at each of six temperatures
 
-Each C is then played for 100 new episodes in reality, and those of the dream in their own dream, too. A seed takes about
-ten minutes of one core. What is there already is not measured again: to measure anew, remove its file.
+Each C then plays 100 new episodes in reality, and those of the dream as many in their own dream, too. A seed takes
+about ten minutes of one core. What is there already is not measured again: to measure anew, remove its file.
 
     python benchmarks/world_models_2018.py                  # the five seeds, then the table
     python benchmarks/world_models_2018.py --seeds 1101     # one of them
@@ -118,9 +118,8 @@ def judged(recipe: Recipe, settings: Settings, learned: Path, name: str) -> dict
             dreamt = play(stages.dream(), weights, settings.sees, agent.controller.kind, settings.limit, DREAMT)
         result["dreamt"] = [round(score, 3) for score in dreamt.tolist()]
     real = float(np.mean(result["returns"]))
-    print(
-        f"  {name}: {real:.1f} in reality" + (f", {np.mean(result['dreamt']):.1f} dreamt" if "dreamt" in result else "")
-    )
+    dreamt_of = f", {np.mean(result['dreamt']):.1f} dreamt" if "dreamt" in result else ""
+    print(f"  {name}: {real:.1f} in reality{dreamt_of}", flush=True)
     shutil.rmtree(folder)
     return {**result, "cpu_seconds": round(time.process_time() - started, 1)}
 
@@ -162,8 +161,8 @@ PAGE = """\
 # World Models 2018 on Rockfall
 
 Written by `python benchmarks/world_models_2018.py`, with its settings and raw data in the files beside this page.
-Returns are steps survived, of 100: random play survives {random:.1f}, no player who acts on the latest picture alone and
-makes no chance moves more than {memoryless:.1f}, the best player all 100. Half-way from random to best is {half:.1f}.
+Returns are steps survived, of 100: random play survives {random:.1f}, no player who acts on the latest picture alone
+and makes no chance moves more than {memoryless:.1f}, the best player all 100. Half-way is {half:.1f}.
 Mean over {seeds} seeds of the mean of 100 greedy episodes; below it a 95 % bootstrap interval of that mean, which says
 nothing where there is one seed.
 

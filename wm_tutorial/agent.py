@@ -118,9 +118,10 @@ class Agent(nn.Module):
         """Raise InputError unless `carry` is None, or what is remembered of `count` environments."""
         if carry is None:
             return
-        dynamics = self.world_model.dynamics
-        sizes = [(count, size) for size in (dynamics.memory_size, dynamics.latent_size, self.spaces.action_size)]
-        parts = (carry.state.memory, carry.state.latent, carry.action) if isinstance(carry, Carry) else ()
+        begun, parts = self.initial(count), ()
+        sizes = [tuple(part.shape) for part in (begun.state.memory, begun.state.latent, begun.action)]
+        if isinstance(carry, Carry):
+            parts = (carry.state.memory, carry.state.latent, carry.action)
         if (given := [tuple(part.shape) for part in parts]) != sizes:
             what = f"that of shapes {given}" if given else f"a {type(carry).__name__}"
             raise InputError(

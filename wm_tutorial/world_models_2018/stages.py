@@ -202,7 +202,8 @@ class Stages:
         first = torch.from_numpy(self.experience().columns["is_first"])
         mean, logvar = self.codes()
         starts = Gaussian(mean[first], logvar[first])
-        return DreamedWorld(self.agent.memory, starts, temperature or self.settings.temperature)
+        tau = self.settings.temperature if temperature is None else temperature
+        return DreamedWorld(self.agent.memory, starts, tau)
 
     # Learning, and what is kept of it ---------------------------------------------------------------------------------
 
