@@ -53,9 +53,9 @@ def remembered(function: Function) -> bool:
     z            (B, T, Z)
     action       (B, T, A) a_t, chosen after seeing row t
     is_first     (B, T) bool, an episode begins in row t: h_t is zeros there, as it is in row 0
-    memory_size  H
-    step         a function (h_t (B, H), z_t (B, Z), a_t (B, A)) -> h_{t+1} (B, H)
-    ->           (B, T, H) h_0 .. h_{T-1}: h_t knows the rows before t, with their actions, and nothing of row t
+    memory_size  D
+    step         a function (h_t (B, D), z_t (B, Z), a_t (B, A)) -> h_{t+1} (B, D)
+    ->           (B, T, D) h_0 .. h_{T-1}: h_t knows the rows before t, with their actions, and nothing of row t
 
     check.remembered(my_remembered)
     """

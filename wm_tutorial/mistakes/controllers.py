@@ -6,7 +6,7 @@ from torch import Tensor
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Arguments, Function, Mistake, Part, Rule, of_wrong
 
-NUMBERS, ACTIONS, MEMORY = 3, 2, 5  # Z, A, H
+NUMBERS, ACTIONS, MEMORY = 3, 2, 5  # Z, A, D
 
 # What C may know ------------------------------------------------------------------------------------------------------
 
@@ -21,7 +21,7 @@ STEP = Rule("a memory that mixes what it is told into what it knows", _step)
 
 
 def right_remembered(z: Tensor, action: Tensor, is_first: Tensor, memory_size: int, step: Function) -> Tensor:
-    """h_t knows z and a of the rows before t, back to where the episode begins: (B, T, H)."""
+    """h_t knows z and a of the rows before t, back to where the episode begins: (B, T, D)."""
     memory, seen = z.new_zeros(len(z), memory_size), []
     for t in range(z.shape[1]):
         memory = memory.masked_fill(is_first[:, t, None], 0.0)

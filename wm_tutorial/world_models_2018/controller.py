@@ -21,7 +21,7 @@ from wm_tutorial.errors import InputError
 
 
 def look(state: State, sees: Literal["z", "z and h"]) -> Tensor:
-    """What the controller is shown of a state: z (..., Z), or z and h (..., Z + H); c stays inside of M."""
+    """What the controller is shown of a state: z (..., Z), or z and h (..., Z + D); c stays inside of M."""
     if sees == "z":
         return state.latent
     h, _ = state.memory.chunk(2, -1)

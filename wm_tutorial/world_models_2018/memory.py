@@ -3,7 +3,7 @@
 It is trained second, on random play seen through V. Afterwards it does two things: its hidden state h tells the
 controller what has happened so far, and, asked again and again for what comes next, it is a world to play in.
 
-    h_t  (..., H)   knows z_0 .. z_{t-1} and a_0 .. a_{t-1}, not z_t: it is zero where an episode begins
+    h_t  (..., D)   knows z_0 .. z_{t-1} and a_0 .. a_{t-1}, not z_t: it is zero where an episode begins
     h_{t+1}         from h_t, z_t and a_t; all that M says of row t + 1 it says from h_{t+1}
 
 Source: Ha & Schmidhuber 2018 (arXiv 1803.10122), section 2.2; hardmaru/WorldModelsExperiments `doomrnn/doomrnn.py`,
@@ -100,7 +100,7 @@ class Prediction:
 
 
 class Memory(nn.Module):
-    """M. Its state is h and c of the LSTM, side by side: (..., 2 H); a new episode begins with zeros."""
+    """M. Its state is h and c of the LSTM, side by side: (..., 2 D); a new episode begins with zeros."""
 
     def __init__(self, latent_size: int, action_size: int, memory_size: int, components: int) -> None:
         super().__init__()
@@ -111,16 +111,16 @@ class Memory(nn.Module):
         self.done = linear(memory_size, 1)
 
     def initial(self, count: int) -> Tensor:
-        """What is remembered before anything was seen: (N, 2 H)."""
+        """What is remembered before anything was seen: (N, 2 D)."""
         return self.reward.weight.new_zeros(count, 2 * self.memory_size)
 
     def step(self, memory: Tensor, z: Tensor, action: Tensor) -> Tensor:
-        """From row t to row t + 1: the state (N, 2 H), z_t (N, Z) and a_t (N, A) -> the state (N, 2 H)."""
+        """From row t to row t + 1: the state (N, 2 D), z_t (N, Z) and a_t (N, A) -> the state (N, 2 D)."""
         h, c = memory.chunk(2, -1)
         return torch.cat(self.cell(torch.cat([z, action], -1), (h, c)), -1)
 
     def predict(self, memory: Tensor) -> Prediction:
-        """What the row may bring at which this is the state, (..., 2 H)."""
+        """What the row may bring at which this is the state, (..., 2 D)."""
         h, _ = memory.chunk(2, -1)
         return Prediction(
             Mixture.of(self.mixture(h), self.components),

@@ -84,7 +84,7 @@ class RealWorld:
 
 @torch.no_grad()
 def perceive(vision: Vision, memory: Memory, row: Row, remembered: Tensor, greedy: bool = False) -> State:
-    """The state at a row: what M remembers (N, 2 H), emptied where an episode begins, and a sample of V's z.
+    """The state at a row: what M remembers (N, 2 D), emptied where an episode begins, and a sample of V's z.
 
     greedy: the mean of z instead of a sample.
     """
