@@ -8,7 +8,7 @@ For each seed V and M learn once from random play on wm_tutorial/Rockfall-v0; th
     dream-TAU    in the dream alone, at each of six temperatures
 
 Each C then plays 100 new episodes in reality, and those of the dream as many in their own dream, too. A seed takes
-about ten minutes of one core. What is there already is not measured again: to measure anew, remove its file.
+five to ten minutes of one core. What is there already is not measured again: to measure anew, remove its file.
 
     python benchmarks/world_models_2018.py                  # the five seeds, then the table
     python benchmarks/world_models_2018.py --seeds 1101     # one of them
@@ -99,7 +99,7 @@ def measure(recipe: Recipe, seed: int) -> None:
     for name, changes in EXPERIMENTS.items():
         if name not in record["experiments"]:
             record["experiments"][name] = judged(recipe, dataclasses.replace(settings, **changes), learned, name)
-            write_text(path, json.dumps(record, indent=2) + "\n")
+            write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
 def judged(recipe: Recipe, settings: Settings, learned: Path, name: str) -> dict[str, Any]:
@@ -163,8 +163,8 @@ PAGE = """\
 Written by `python benchmarks/world_models_2018.py`, with its settings and raw data in the files beside this page.
 Returns are steps survived, of 100: random play survives {random:.1f}, no player who acts on the latest picture alone
 and makes no chance moves more than {memoryless:.1f}, the best player all 100. Half-way is {half:.1f}.
-Mean over {seeds} seeds of the mean of 100 greedy episodes; below it a 95 % bootstrap interval of that mean, which says
-nothing where there is one seed.
+Each number is the mean, over the seeds measured so far ({seeds} of 5), of the mean of 100 greedy episodes; below it a
+95 % bootstrap interval of that mean, which says nothing where there is one seed.
 
 ## What memory is worth
 

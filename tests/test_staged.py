@@ -359,3 +359,14 @@ def test_continuous_actions_are_controlled_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give the environment again"):
         open_run(run.path)
     assert isinstance(open_run(run.path, Drifting), StagedRun)
+
+
+def test_codes_do_not_depend_on_how_many_pictures_v_is_shown_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = stages(tmp_path)
+    running.run(("experience", "vision"))
+    together = running.codes()
+    monkeypatch.setattr("wm_tutorial.world_models_2018.stages.AT_ONCE", 16 * 16 * 7)
+    for one, other in zip(running.codes(), together, strict=True):
+        torch.testing.assert_close(one, other)

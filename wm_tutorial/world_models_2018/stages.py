@@ -10,6 +10,7 @@
 Every file holds what its stage has come to, and the settings that it was made with. It is replaced in one piece.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ SETTINGS_OF: dict[Stage, tuple[str, ...]] = {
     "memory": OF_EXPERIENCE + OF_VISION + OF_MEMORY,
     "controller": OF_EXPERIENCE + OF_VISION + OF_MEMORY + OF_CONTROLLER,
 }
+AT_ONCE = 2**20  # pixels that V is shown at once when it has learned: more would take gigabytes
 PLAYING, EVOLVING = 4, 5  # seeds of the episodes that candidates play, and of PyTorch's draws there
 
 
@@ -148,9 +150,14 @@ class Stages:
     def codes(self) -> tuple[Tensor, Tensor]:
         """V's mean and log-variance of z for every recorded row, (N, T, Z)."""
         pictures = self.experience().columns["obs"]
+        rows = max(1, AT_ONCE // math.prod(self.spaces.obs_shape[:2]))
         with torch.no_grad():
-            seen = [self.agent.vision.encode(torch.from_numpy(stream)) for stream in pictures]
-        return torch.stack([code.mean for code in seen]), torch.stack([code.logvar for code in seen])
+            seen = [
+                [self.agent.vision.encode(torch.from_numpy(stream[i : i + rows])) for i in range(0, len(stream), rows)]
+                for stream in pictures
+            ]
+        mean = torch.stack([torch.cat([code.mean for code in stream]) for stream in seen])
+        return mean, torch.stack([torch.cat([code.logvar for code in stream]) for stream in seen])
 
     # C ----------------------------------------------------------------------------------------------------------------
 
