@@ -26,7 +26,7 @@ FLOORS = (
     {"replay", "optim", "spaces", "envs"},
     {"learner"},
     {"evaluation"},
-    {"trainer"},
+    {"trainer", "world_models_2018"},
     {"worlds", "figures", "play"},
     {"runs"},
     {"mistakes"},

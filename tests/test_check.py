@@ -23,7 +23,7 @@ from wm_tutorial.actor_critic import ActorCritic, BoundedNormal
 from wm_tutorial.check.asking import gradients, right_answer
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.config import make_config
-from wm_tutorial.data import Batch, Place, Spaces, State, Trajectory
+from wm_tutorial.data import Batch, Place, Row, Spaces, State, Trajectory
 from wm_tutorial.dynamics import RSSM, BlockGRU, FeedForward, executed
 from wm_tutorial.encoder import ImageEncoder
 from wm_tutorial.envs import Environments
@@ -35,6 +35,9 @@ from wm_tutorial.networks import BlockLinear, UpsampleConv
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
+from wm_tutorial.world_models_2018 import Memory, Mixture, bound, play
+from wm_tutorial.world_models_2018.controller import look
+from wm_tutorial.world_models_2018.rollout import perceive
 
 Function = Callable[..., Any]
 Capture = pytest.CaptureFixture[str]
@@ -493,7 +496,53 @@ def shifted_plan_by_roll(mean: Tensor, is_first: Tensor) -> Tensor:
     return left
 
 
+def package_mixture_log_prob(logit: Tensor, mean: Tensor, log_std: Tensor, z: Tensor) -> Tensor:
+    """From what the network would give."""
+    raw = torch.stack([logit, mean, log_std], -2).flatten(-3)
+    return Mixture.of(raw, logit.shape[-1]).log_prob(z)
+
+
+def package_tempered(*given: Any) -> tuple[Tensor, ...]:
+    calmer = Mixture(*given[:3]).at(given[3])
+    return calmer.log_weight, calmer.mean, calmer.log_std
+
+
+def package_tolerant_divergence(mean: Tensor, logvar: Tensor, tolerance: float) -> Tensor:
+    blank = torch.zeros(len(mean), 1, 1, 1, dtype=torch.uint8)
+    return bound(Gaussian(mean, logvar), lambda z: Image(z[:, :1, None, None]), blank, tolerance)["divergence"]
+
+
+def package_remembered(z: Tensor, action: Tensor, is_first: Tensor, memory_size: int, step: Function) -> Tensor:
+    """What C is shown while the package's M lives through a sequence whose z is known."""
+    memory = Memory(z.shape[-1], action.shape[-1], memory_size, components=1)
+    memory.step = lambda both, z, a: torch.cat([step(both.chunk(2, -1)[0], z, a)] * 2, -1)  # type: ignore[method-assign]
+    seen, carried = [], memory.initial(len(z)).to(z)
+    for t in range(z.shape[1]):
+        if t:
+            carried = memory.step(carried, z[:, t - 1], action[:, t - 1])
+        known = SimpleNamespace(encode=lambda obs, t=t: SimpleNamespace(sample=lambda: z[:, t]))
+        nothing = np.zeros(len(z), bool)
+        row = Row(np.zeros((len(z), 1)), np.zeros(len(z)), is_first[:, t].numpy(), nothing, nothing)
+        state = perceive(known, memory, row, carried)  # type: ignore[arg-type]
+        carried = state.memory
+        seen.append(look(state, "z and h")[:, z.shape[-1] :])
+    return torch.stack(seen, 1)
+
+
+def package_dream_return(reward: Tensor, done: Tensor) -> Tensor:
+    """The package's loop through a world that was recorded."""
+    steps = iter(zip(reward.unbind(1), done.unbind(1), strict=True))
+    nothing = State(reward[:, :0], reward[:, :1])
+    world = SimpleNamespace(begin=lambda count, seed: nothing, step=lambda action: (nothing, *next(steps)))
+    return play(world, torch.zeros(len(reward), 2, 2), "z", "discrete", reward.shape[1], 0).to(reward)  # type: ignore[arg-type]
+
+
 PACKAGE = {
+    "tolerant_divergence": package_tolerant_divergence,
+    "mixture_log_prob": package_mixture_log_prob,
+    "tempered": package_tempered,
+    "remembered": package_remembered,
+    "dream_return": package_dream_return,
     "bounded_normal": package_bounded_normal,
     "normal_log_prob": lambda mean, std, action: BoundedNormal(mean, std).log_prob(action),
     "normal_entropy": lambda std: BoundedNormal(torch.zeros_like(std), std).entropy(),
@@ -563,6 +612,21 @@ PACKAGE = {
 
 
 # --- The same, as readers may write them ------------------------------------------------------------------------------
+
+
+def remembered_into_zeros(z: Tensor, action: Tensor, is_first: Tensor, size: int, step: Function) -> Tensor:
+    h = torch.zeros(*z.shape[:2], size, dtype=z.dtype)
+    for t in range(1, z.shape[1]):
+        h[:, t] = step(h[:, t - 1], z[:, t - 1], action[:, t - 1]) * (~is_first[:, t, None]).to(z)
+    return h
+
+
+def remembered_after(z: Tensor, action: Tensor, is_first: Tensor, size: int, step: Function) -> Tensor:
+    h, states = torch.zeros(len(z), size, dtype=z.dtype), []
+    for t in range(z.shape[1]):
+        h = step(h * (~is_first[:, t, None]).to(z), z[:, t], action[:, t])
+        states.append(h)
+    return torch.stack(states, dim=1)
 
 
 def two_hot_in_a_loop(x: Tensor, bins: Tensor) -> Tensor:
@@ -1111,6 +1175,24 @@ EQUIVALENT: list[tuple[str, Function]] = [
         (torch.cat([x, x[:, :1] * 0 + 1], 1).double() @ torch.linalg.pinv(
             torch.cat([x, x[:, :1] * 0 + 1], 1).double()[e % 2 == 0]) @ F.one_hot(c)[e % 2 == 0].double())
         .argmax(1) == c)[e % 2 == 1].to(x).mean()),
+    ("tolerant_divergence", lambda m, v, tau: torch.maximum(
+        gaussian_kl_with_distributions(m, v, 0 * m, 0 * v), torch.full_like(m[:, 0], tau * m.shape[1])).mean()),
+    ("tolerant_divergence", lambda m, v, tau: torch.stack(
+        [kl.gaussian_kl(a, b, 0 * a, 0 * b).clamp(tau * len(a)) for a, b in zip(m, v, strict=True)]).mean()),
+    ("mixture_log_prob", lambda w, m, s, z: torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=w), torch.distributions.Normal(m, s.exp())).log_prob(z)),
+    ("mixture_log_prob", lambda w, m, s, z: (
+        w - (z[..., None] - m).square() * (-2 * s).exp() / 2 - s - math.log(math.tau) / 2
+    ).logsumexp(2) - w.logsumexp(2)),
+    ("tempered", lambda w, m, s, tau: (
+        (w / tau) - torch.logsumexp(w / tau, -1, keepdim=True), m.clone(), (s.exp() * tau**0.5).log())),
+    ("tempered", lambda w, m, s, tau: (
+        (w.exp() ** (1 / tau) / (w.exp() ** (1 / tau)).sum(-1, keepdim=True)).log(), m,
+        ((2 * s).exp() * tau).log() / 2)),
+    ("remembered", remembered_into_zeros),
+    ("dream_return", lambda r, d: torch.stack(
+        [sum(row[: [*ends.tolist(), True].index(True) + 1]) for row, ends in zip(r, d, strict=True)])),
+    ("dream_return", lambda r, d: (r * torch.cat([r[:, :1] * 0 + 1, (~d[:, :-1]).to(r).cumprod(1)], 1)).sum(1)),
     ("categorical_sample", sample_in_a_loop),
     ("categorical_sample", sample_by_search),
     ("straight_through", lambda p, z: (z - p).detach() + p),
@@ -1732,6 +1814,27 @@ WRITTEN: list[tuple[str, str, Function]] = [
         x, c, torch.arange(len(e)) % 2 == 0, torch.arange(len(e)) % 2 == 1)),
     ("column_probe", "columns_error_for_share", lambda x, c, e: 1 - named_by_least_squares(
         x, c, e % 2 == 0, e % 2 == 1)),
+    ("tolerant_divergence", "tolerance_as_a_ceiling", lambda m, v, tau: torch.minimum(
+        kl.gaussian_kl(m, v, 0 * m, 0 * v), torch.tensor(tau * m.shape[1], dtype=m.dtype)).mean()),
+    ("tolerant_divergence", "tolerance_of_the_batch", lambda m, v, tau: torch.relu(
+        kl.gaussian_kl(m, v, 0 * m, 0 * v).mean() - tau * m.shape[1]) + tau * m.shape[1]),
+    ("tolerant_divergence", "tolerant_log_std", lambda m, v, tau: kl.gaussian_kl(
+        m, 2 * v, 0 * m, 0 * v).clamp(tau * m.shape[1]).mean()),
+    ("mixture_log_prob", "mixture_weights_not_normalised", lambda w, m, s, z: torch.logsumexp(
+        w + torch.distributions.Normal(m, s.exp()).log_prob(z[..., None]), -1)),
+    ("mixture_log_prob", "mixture_underflows", lambda w, m, s, z: torch.log((
+        w.softmax(-1) * torch.distributions.Normal(m, s.exp()).log_prob(z[..., None]).exp()).sum(2))),
+    ("mixture_log_prob", "mixture_logvar", lambda w, m, s, z: torch.logsumexp(
+        w.log_softmax(-1) + torch.distributions.Normal(m, (s / 2).exp()).log_prob(z[..., None]), -1)),
+    ("tempered", "temperature_on_the_deviation", lambda w, m, s, tau: (
+        torch.log_softmax(w / tau, -1), m, (tau * s.exp()).log())),
+    ("tempered", "temperature_not_normalised", lambda w, m, s, tau: (w / tau, m, (tau**0.5 * s.exp()).log())),
+    ("remembered", "memory_one_early", remembered_after),
+    ("remembered", "memory_never_emptied", lambda z, a, f, size, step: remembered_into_zeros(
+        z, a, torch.zeros_like(f), size, step)),
+    ("dream_return", "dream_end_ignored", lambda r, d: r.sum(-1)),
+    ("dream_return", "dream_end_for_one_step", lambda r, d: r.masked_fill(d, 0.0).sum(1)),
+    ("dream_return", "dream_end_unpaid", lambda r, d: (r * (~d).to(r).cumprod(1)).sum(1)),
     ("categorical_sample", "mode_for_sample", lambda p, u: F.one_hot(p.max(-1).indices, p.shape[-1]).to(p.dtype)),
     (
         "categorical_sample",

@@ -11,7 +11,10 @@ from wm_tutorial import worlds  # this tells Gymnasium of them
 from wm_tutorial.agent import Agent
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.runs.run import Run, resume, train
+from wm_tutorial.runs.staged import StagedRun, train_in_stages
 from wm_tutorial.trainer import Trainer
 
 __version__ = version("wm_tutorial")
-__all__ = ["Agent", "Evaluation", "Run", "Trainer", "__version__", "resume", "train", "worlds"]
+__all__ = [
+    "Agent", "Evaluation", "Run", "StagedRun", "Trainer", "__version__", "resume", "train", "train_in_stages", "worlds",
+]  # fmt: skip

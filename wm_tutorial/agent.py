@@ -128,10 +128,8 @@ class Agent(nn.Module):
         """Raise InputError unless `carry` is None, or what is remembered of `count` environments."""
         if carry is None:
             return
-        dynamics = self.world_model.dynamics
-        sizes = [(count, size) for size in (dynamics.memory_size, dynamics.latent_size, self.spaces.action_size)]
-        parts = (carry.state.memory, carry.state.latent, carry.action) if isinstance(carry, Carry) else ()
-        if (given := [tuple(part.shape) for part in parts]) != sizes:
+        sizes = _sizes(self.initial(count))
+        if (given := _sizes(carry) if isinstance(carry, Carry) else []) != sizes:
             what = f"that of shapes {given}" if given else f"a {type(carry).__name__}"
             raise InputError(
                 f"carry is {what}; for {count} observations of this agent memory, latent and action have the shapes "
@@ -183,6 +181,11 @@ class Agent(nn.Module):
         agent = cls(spaces, config)
         agent.load_state_dict(tensors)
         return agent.eval()
+
+
+def _sizes(carry: Carry) -> list[tuple[int, ...]]:
+    """The shapes of memory, latent and action."""
+    return [tuple(part.shape) for part in (carry.state.memory, carry.state.latent, carry.action)]
 
 
 def check_spaces(made_for: Spaces, given: Spaces) -> None:

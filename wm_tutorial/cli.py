@@ -1,4 +1,4 @@
-"""The command line: wm-tutorial train, resume, evaluate, dream, export, measure, zoo, bench, presets, notebooks."""
+"""The command line: wm-tutorial train, resume, evaluate, dream, export, world-models-2018, measure, zoo and more."""
 
 import ast
 import dataclasses
@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 import sys
 import textwrap
 from collections import Counter
@@ -34,11 +35,14 @@ from wm_tutorial.runs.dream import EpisodesTooShort
 from wm_tutorial.runs.measure import as_table, measure
 from wm_tutorial.runs.named import named
 from wm_tutorial.runs.run import Run, resume, train
+from wm_tutorial.runs.staged import open_run, train_in_stages
+from wm_tutorial.world_models_2018 import STAGES, Settings, Stage
 from wm_tutorial.zoo.experiment import as_table as as_table_of_bugs
 from wm_tutorial.zoo.experiment import experiment, usable_bugs
 
 # All options of a run, flat: `--horizon 10`. The empty name keeps the field's own out of what is read and shown.
 Options = Annotated[tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[Config]], tyro.conf.arg(name="")]
+StageOptions = Annotated[tyro.conf.OmitArgPrefixes[Settings], tyro.conf.arg(name="")]
 
 
 # What stands in the place of a value in the help.
@@ -109,7 +113,7 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Evaluate."""
-        with Run.load(self.run, named_or_own(self.env)) as run:
+        with open_run(self.run, named_or_own(self.env)) as run:
             print(run.evaluate(self.episodes, self.actions == "greedy", self.seed))
 
 
@@ -130,10 +134,10 @@ class Dream:
 
     def __call__(self) -> None:
         """Dream."""
-        with Run.load(self.run, named_or_own(self.env)) as run:
+        with open_run(self.run, named_or_own(self.env)) as run:
             dream = run.dream(self.context, self.horizon, self.seed)
             found = None
-            if run.config.behaviour == "planner":
+            if isinstance(run, Run) and run.config.behaviour == "planner":
                 with suppress(EpisodesTooShort):  # greedy actions may end an episode sooner than those of the dream
                     found = run.narrowing(self.context, self.seed)
         picture, film = run.path / f"dream-{self.seed}.png", run.path / f"dream-{self.seed}.gif"
@@ -160,6 +164,26 @@ class Export:
     def __call__(self) -> None:
         """Write the file."""
         print(f"Written: {export(self.run, self.out, half=not self.full)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldModels2018:
+    """Train the ancestor in stages: random play, V, M, C. The same command again goes on where it was stopped."""
+
+    env: Annotated[tyro.conf.Positional[str], ENV]
+    """Id of a Gymnasium environment that shows pictures, such as wm_tutorial/Rockfall-v0, or module:callable."""
+    out: Annotated[str | None, DIR] = None
+    """The run folder; a new one below runs/ if left out."""
+    stages: tuple[Stage, ...] = STAGES
+    """Which stages; one that needs an unfinished one says so."""
+    settings: StageOptions = dataclasses.field(default_factory=Settings)
+
+    def __call__(self) -> None:
+        """Train, evaluate."""
+        run = train_in_stages(named(self.env), self.out, self.stages, **dataclasses.asdict(self.settings))
+        if self.stages[-1] == "controller":
+            tell(f"Evaluating 100 new episodes.\nGreedy evaluation: {run.evaluate(100)}")
+        tell(f"Run folder: {run.path}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,7 +345,7 @@ def by_section(info: StructTypeInfo) -> StructConstructorSpec | None:
     return StructConstructorSpec(instantiate=joined, fields=tuple(groups))
 
 
-Command = Train | Resume | Evaluate | Dream | Export | Measure | Zoo | Bench | Presets | Notebooks
+Command = Train | Resume | Evaluate | Dream | Export | WorldModels2018 | Measure | Zoo | Bench | Presets | Notebooks
 
 
 def command_line(arguments: Sequence[str]) -> Command:
@@ -341,6 +365,7 @@ def command_line(arguments: Sequence[str]) -> Command:
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Dream, tyro.conf.subcommand("dream")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[WorldModels2018, tyro.conf.subcommand("world-models-2018")]
         | Annotated[Measure, measuring]
         | Annotated[Zoo, breaking]
         | Annotated[Bench, benching]
@@ -366,14 +391,15 @@ def value_of(option: str, words: Sequence[str]) -> str | None:
 
 def check_words(words: Sequence[str]) -> None:
     """Raise InputError, with one hint, for a command or an option that does not exist, or an option given twice."""
-    kinds = {kind.__name__.lower(): kind for kind in get_args(Command)}
+    kinds = {re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "-", kind.__name__).lower(): kind for kind in get_args(Command)}
     if not words or words[0].startswith("-"):
         return
     if (kind := kinds.get(words[0])) is None:
         raise InputError(f"there is no such command; {hint(words[0], list(kinds))}")
     names = [field.name for field in dataclasses.fields(kind)]
-    names += [field.name for field in dataclasses.fields(Config)] if "config" in names else []
-    known = [f"--{name.replace('_', '-')}" for name in names if name != "config"]
+    for group, options in (("config", Config), ("settings", Settings)):
+        names += [field.name for field in dataclasses.fields(options)] if group in names else []
+    known = [f"--{name.replace('_', '-')}" for name in names if name not in ("config", "settings")]
     given = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--") and word != "--"]
     for option, times in Counter(given).items():
         if option not in (*known, "--help") and not option.startswith("--tyro-"):

@@ -14,6 +14,7 @@ from wm_tutorial.mistakes import (
     bounds,
     categorical,
     continuous,
+    controllers,
     critic,
     dynamics,
     elites,
@@ -26,6 +27,7 @@ from wm_tutorial.mistakes import (
     latents,
     linear,
     memory,
+    mixtures,
     optim,
     pixels,
     planner,
@@ -45,7 +47,7 @@ __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
     imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, assembly, optim, pixels,
-    continuous, bounds, elites, planner,
+    continuous, bounds, elites, planner, mixtures, controllers,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}

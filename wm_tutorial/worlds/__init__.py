@@ -8,6 +8,7 @@
 | `wm_tutorial/Corridor-v0`             | values, returns, ends          | `value_iteration`, `policy_values`    |
 | `wm_tutorial/Fork-v0`                 | two futures: latents           | `Fork.right`, `Fork.news`             |
 | `wm_tutorial/CatchInTheDark-v0`       | pixels, memory                 | `best_catches`, `memoryless_bound`    |
+| `wm_tutorial/Rockfall-v0`             | pixels, memory, survival       | `best_survival`, `policy_survival`    |
 """
 
 from wm_tutorial.worlds.known import (
@@ -27,9 +28,11 @@ from wm_tutorial.worlds.known import (
     value_iteration,
 )
 from wm_tutorial.worlds.pixels import CatchInTheDark, best_catches, memoryless_bound, policy_catches
+from wm_tutorial.worlds.rockfall import Rockfall, best_survival, memoryless_survival, policy_survival
 
 __all__ = [
     "CatchInTheDark", "Corridor", "FilteredRows", "Fork", "LinearGaussian", "LinearSystem", "PaidCartPole",
-    "PositionOnlyCartPole", "best_catches", "fixed_point", "kalman_filter", "memoryless_bound", "memoryless_error",
-    "open_loop_prediction", "policy_catches", "policy_values", "steady_state_error", "value_iteration",
+    "PositionOnlyCartPole", "Rockfall", "best_catches", "best_survival", "fixed_point", "kalman_filter",
+    "memoryless_bound", "memoryless_error", "memoryless_survival", "open_loop_prediction", "policy_catches",
+    "policy_survival", "policy_values", "steady_state_error", "value_iteration",
 ]  # fmt: skip
