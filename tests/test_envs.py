@@ -88,6 +88,30 @@ def expected(script: Sequence[int], rows: int) -> list[Moment]:
     return moments[:rows]
 
 
+class Both(Scripted):
+    """Is over for both reasons at once, whatever its script says."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        over = terminated or truncated
+        return obs, reward, over, over, info
+
+
+def test_an_end_in_the_last_step_of_a_time_limit_is_an_end() -> None:
+    """Terminated and truncated at once, as Gymnasium's TimeLimit returns it: nothing more can be earned."""
+    by_hand = [
+        ([0, 0], 0.0, Y, N, N),
+        ([0, 1], 1.0, N, N, N),
+        ([0, 2], 2.0, N, Y, Y),
+        ([1, 0], 0.0, Y, N, N),
+        ([1, 1], 11.0, N, Y, Y),
+        ([2, 0], 0.0, Y, N, N),
+    ]
+    assert stream(walk(Environments(lambda: Both([2, -1]), 1, (0,)), 5), 0) == by_hand
+    limited = Environments(lambda: gym.wrappers.TimeLimit(Scripted([2]), 2), 1, (0,))
+    assert stream(walk(limited, 3), 0) == by_hand[:4]
+
+
 lengths = st.integers(-4, 4).filter(bool)
 
 
