@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
+from helpers import STANDARD_ERRORS
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Array, Fixed, Forgetful, Scripted, Seeded, Space, Troupe, assert_same, memory, tiny
@@ -286,6 +287,10 @@ def test_random_actions_reach_every_action_and_both_bounds() -> None:
     assert continuous.dtype == np.float32
     assert (continuous.min(0) < -0.95).all() and (continuous.max(0) > 0.95).all() and (abs(continuous) <= 1).all()
     assert abs(continuous.mean(0)).max() < 0.15
+    # Each number of each environment by a chance of its own.
+    chances = (discrete[:, 0], continuous[:, 0], continuous[:, 1])
+    pairs = [*((chance[1:], chance[:-1]) for chance in chances), continuous.T]
+    assert all(abs(np.corrcoef(*pair)[0, 1]) < STANDARD_ERRORS / 300**0.5 for pair in pairs)
 
 
 # --- Where environments come from -------------------------------------------------------------------------------------
