@@ -92,6 +92,22 @@ def depends(output: Tensor, given: Tensor) -> list[list[int]]:
     return rows
 
 
+def assert_independent(samples: Tensor) -> None:
+    """Of samples (B, T, V), all of the same V variables: no two are drawn together.
+
+    Neither two variables of a row, nor a variable in two rows of a sequence or in two sequences.
+    """
+    standard = (samples - samples.mean((0, 1))) / samples.std((0, 1))
+    pairs = {
+        "variables": (standard[..., :-1], standard[..., 1:]),
+        "rows": (standard[:, :-1], standard[:, 1:]),
+        "sequences": (standard[:-1], standard[1:]),
+    }
+    for name, (one, other) in pairs.items():
+        products = (one * other).double()
+        assert abs(products.mean().item()) < STANDARD_ERRORS / products.numel() ** 0.5, f"{name} are drawn together"
+
+
 @contextmanager
 def scripted_noise(noise: Tensor) -> Iterator[None]:
     """Replace Gaussian noise by `noise` (B, T, Z), given out at once or, when asked for (B, Z), row by row."""

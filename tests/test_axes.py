@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from helpers import IMAGES, VECTORS, depends, random_batch, randomise, receivers, uniform
+from helpers import IMAGES, VECTORS, assert_independent, depends, random_batch, randomise, receivers, uniform
 from helpers import SMALL as SMALL_MODEL
 from scripted import Scripted, tiny
 from torch import Tensor
@@ -141,10 +141,11 @@ def test_acting_row_by_row_infers_the_same_as_learning_from_the_sequence(
         torch.testing.assert_close(state.feature, states.feature[:, t])
 
 
+@pytest.mark.parametrize("prefill", [1000, 0])
 @pytest.mark.parametrize(("memory", "latent"), AXES)
-def test_acting_infers_the_states_that_learning_infers(memory: str, latent: str, no_chance: None) -> None:
+def test_acting_infers_the_states_that_learning_infers(memory: str, latent: str, prefill: int, no_chance: None) -> None:
     """Two environments of short episodes: what the agent remembers from step to step is what it learns from later."""
-    sizes = {"memory_size": 8, "memory_blocks": 2, "latent_classes": 3, "envs": 2, "prefill": 1000}
+    sizes = {"memory_size": 8, "memory_blocks": 2, "latent_classes": 3, "envs": 2, "prefill": prefill}
     trainer = Trainer(lambda: Scripted([3, -2]), tiny(memory=memory, latent=latent, **sizes))
     randomise(trainer.agent.world_model)
     while trainer.replay.added < 9:
@@ -167,6 +168,28 @@ def test_imagining_a_step_draws_from_the_prior_of_the_next_row(memory: str, late
     rule, wanted = LATENTS[latent], natural(prior)[:, 2]
     expected = wanted[..., : rule.size] if latent == "gaussian" else wanted.exp()
     torch.testing.assert_close(imagined.latent, expected)
+
+
+@pytest.mark.parametrize("how", ["observe", "step", "imagine"])
+@pytest.mark.parametrize(("memory", "latent"), AXES)
+def test_every_latent_that_is_inferred_or_imagined_has_chance_of_its_own(memory: str, latent: str, how: str) -> None:
+    """In a model that knows nothing, nothing but chance is left, and it is the same for no two rows or sequences."""
+    sizes = {"memory_size": 8, "memory_blocks": 2, "latent_size": 3, "latent_classes": 2, "hidden": 6}
+    model = make_dynamics(Config(memory=memory, latent=latent, **sizes), E, A, QuickRSSM)
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    count, length = 60, 61
+    embedding, action, never = torch.zeros(count, E), torch.zeros(count, A), torch.zeros(count, dtype=torch.bool)
+    state, latents = model.initial(count), []
+    torch.manual_seed(0)
+    if how == "observe":
+        rows_of = (x.unsqueeze(1).expand(count, length, *x.shape[1:]) for x in (embedding, action, never))
+        states, _, _ = model.observe(*rows_of, state)
+        latents = list(states.latent.detach().unbind(1))
+    while len(latents) < length:
+        state = model.step(state, action, never, embedding) if how == "step" else model.imagine(state, action)
+        latents.append(state.latent.detach())
+    assert_independent(torch.stack(latents, 1).unflatten(-1, (3, -1))[..., 0])
 
 
 # --- The block GRU ----------------------------------------------------------------------------------------------------
@@ -327,18 +350,27 @@ def test_only_the_critics_loss_on_real_sequences_reaches_the_world_model() -> No
     }
 
 
-def test_beyond_each_real_step_stands_the_return_imagined_from_there() -> None:
-    """With lambda 0 every real return is r_{t+1} + gamma R_{t+1}, and R is the first imagined return of that state."""
+@pytest.mark.parametrize("inside", [False, True], ids=["gamma beside continue", "gamma inside continue"])
+def test_beyond_each_real_step_stands_the_return_imagined_from_there(inside: bool) -> None:
+    """With lambda 0 every real return is r_{t+1} + gamma R_{t+1}, and R is the first imagined return of that state.
+
+    Real rows know whether they were an end and ask no head, so gamma stands here wherever it stands in imagination.
+    After a termination nothing follows; after a time limit what is imagined does. A last row has no return.
+    """
     config = replace(SMALL_MODEL, replay_critic_scale=1.0, imagined_starts=0, lam=0.0, slow_critic_scale=0.0)
+    config = replace(config, discount=0.9, discount_in_continue=inside)
     model, behaviour = randomise(WorldModel(VECTORS, config)), randomise(ActorCritic(4, VECTORS, config), seed=1)
     batch = random_batch(VECTORS, 2, 4)
+    last, terminal = torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0]]).bool(), torch.tensor([[0, 1, 0, 0], [0] * 4]).bool()
+    batch = replace(batch, is_first=last.roll(1, 1), is_last=last, is_terminal=terminal)
     _, states = model.losses(batch)
     trajectory = imagine(model, behaviour.actor, states.detach().flatten(), 3)
     losses, _, _ = behaviour.losses(trajectory, batch, states)
     with torch.no_grad():
         imagined = behaviour.returns(trajectory, behaviour.critic(trajectory.state.feature).mean)
-        target = batch.reward[:, 1:] + config.discount * imagined[:, 0].reshape(2, 4)[:, 1:]
-        wanted = behaviour.critic(states.feature[:, :-1]).loss(target)
+        beyond = torch.where(terminal, 0.0, imagined[:, 0].reshape(2, 4))
+        target = batch.reward[:, 1:] + 0.9 * beyond[:, 1:]
+        wanted = torch.where(last[:, :-1], 0.0, behaviour.critic(states.feature[:, :-1]).loss(target))
     torch.testing.assert_close(losses["replay critic"].detach(), wanted)
 
 

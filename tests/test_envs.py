@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
+from helpers import STANDARD_ERRORS
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Array, Fixed, Forgetful, Scripted, Seeded, Space, Troupe, assert_same, memory, tiny
@@ -86,6 +87,30 @@ def expected(script: Sequence[int], rows: int) -> list[Moment]:
             last = step == abs(length)
             moments.append(([episode, step], 10.0 * episode + step, N, last, last and length > 0))
     return moments[:rows]
+
+
+class Both(Scripted):
+    """Is over for both reasons at once, whatever its script says."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        over = terminated or truncated
+        return obs, reward, over, over, info
+
+
+def test_an_end_in_the_last_step_of_a_time_limit_is_an_end() -> None:
+    """Terminated and truncated at once, as Gymnasium's TimeLimit returns it: nothing more can be earned."""
+    by_hand = [
+        ([0, 0], 0.0, Y, N, N),
+        ([0, 1], 1.0, N, N, N),
+        ([0, 2], 2.0, N, Y, Y),
+        ([1, 0], 0.0, Y, N, N),
+        ([1, 1], 11.0, N, Y, Y),
+        ([2, 0], 0.0, Y, N, N),
+    ]
+    assert stream(walk(Environments(lambda: Both([2, -1]), 1, (0,)), 5), 0) == by_hand
+    limited = Environments(lambda: gym.wrappers.TimeLimit(Scripted([2]), 2), 1, (0,))
+    assert stream(walk(limited, 3), 0) == by_hand[:4]
 
 
 lengths = st.integers(-4, 4).filter(bool)
@@ -262,6 +287,10 @@ def test_random_actions_reach_every_action_and_both_bounds() -> None:
     assert continuous.dtype == np.float32
     assert (continuous.min(0) < -0.95).all() and (continuous.max(0) > 0.95).all() and (abs(continuous) <= 1).all()
     assert abs(continuous.mean(0)).max() < 0.15
+    # Each number of each environment by a chance of its own.
+    chances = (discrete[:, 0], continuous[:, 0], continuous[:, 1])
+    pairs = [*((chance[1:], chance[:-1]) for chance in chances), continuous.T]
+    assert all(abs(np.corrcoef(*pair)[0, 1]) < STANDARD_ERRORS / 300**0.5 for pair in pairs)
 
 
 # --- Where environments come from -------------------------------------------------------------------------------------

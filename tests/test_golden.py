@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 import torch
 from helpers import Through
-from torch import Tensor
+from torch import Tensor, nn
 
-from wm_tutorial.actor_critic import ActorCritic, BoundedNormal, actor_loss, critic_loss
+from wm_tutorial.actor_critic import ActorCritic, BoundedNormal
 from wm_tutorial.config import Config
-from wm_tutorial.data import Batch, Spaces, State
+from wm_tutorial.data import Batch, Spaces, State, Trajectory
 from wm_tutorial.dynamics import RSSM, BlockGRU
-from wm_tutorial.heads import Bernoulli
+from wm_tutorial.encoder import ImageEncoder, VectorEncoder
+from wm_tutorial.heads import Bernoulli, ImageDecoder, VectorDecoder
 from wm_tutorial.kl import balanced_kl
 from wm_tutorial.latents import CategoricalLatent, Categoricals, OneHot
+from wm_tutorial.networks import CHANNEL_GROWTH
 from wm_tutorial.optim import LaProp
 from wm_tutorial.returns import ReturnNormalizer, lambda_returns
 from wm_tutorial.transforms import TwoHot, symexp_bins
@@ -97,41 +99,52 @@ def test_golden_retnorm() -> None:
         assert_close(torch.stack([normalizer.low, scale]), reference)
 
 
+def from_file(g: dict[str, Any], **options: Any) -> tuple[ActorCritic, Tensor]:
+    """A behaviour whose critics say what is written in a file, and states that name the entry they stand for.
+
+    Gamma lies in the continue probability, as in the reference's settings.
+    """
+    config = Config(discount=1.0 - 1.0 / 333.0, discount_in_continue=True, **options)
+    behaviour = ActorCritic(1, Spaces("vector", (1,), "discrete", 2, (0.0,), (1.0,)), config)
+    bins = symexp_bins(g["value_logits"].shape[-1])
+    for critic, name in (("critic", "value_logits"), ("slow_critic", "slow_logits")):
+        said = g[name].flatten(0, 1)
+        setattr(behaviour, critic, Through(lambda entry, said=said: TwoHot(said[entry.long().squeeze(-1)], bins)))
+    return behaviour, torch.arange(g["rew"].numel(), dtype=torch.float32).reshape(*g["rew"].shape, 1)
+
+
 def test_golden_imag_loss() -> None:
     g = golden("imag_loss")
-    bins = symexp_bins(g["value_logits"].shape[-1])
-    value, slow = TwoHot(g["value_logits"], bins).mean, TwoHot(g["slow_logits"], bins).mean
-    weight = torch.cumprod(g["con"], dim=1)[:, :-1]  # the discount is inside the continue probability
-    returns = lambda_returns(g["rew"][:, 1:], g["con"][:, 1:], value[:, 1:], 0.95)
+    behaviour, entries = from_file(g, entropy_scale=3e-4, lam=0.95, slow_critic_scale=1.0)
+    said = g["policy_logits"].flatten(0, 1)
+    behaviour.actor = Through(lambda entry: OneHot.mixed(said[entry.long().squeeze(-1)], 0.0))
+    behaviour.normalizer = ReturnNormalizer(decay=1.0)  # which stays at the scale of the file
+    behaviour.normalizer.high.fill_(g["retscale"])
+    action = torch.nn.functional.one_hot(g["act"].long(), said.shape[-1]).float()
+    states = State(torch.zeros(*entries.shape[:-1], 0), entries)
+    trajectory = Trajectory(states, action[:, :-1], g["rew"][:, 1:], g["con"])
+    losses, metrics, range_ = behaviour.losses(trajectory)
+    assert_close(losses["actor"], g["policy"], absolute=1e-4 * float(g["policy"].abs().max()))
+    assert_close(losses["critic"], g["value"])
+    assert losses.keys() == {"actor", "critic"} and range_.tolist() == [0.0, g["retscale"]]
+    returns = behaviour.returns(trajectory, behaviour.critic(entries).mean)
     assert_close(returns, g["ret"], absolute=1e-4 * float(g["ret"].abs().max()))
-    policy = OneHot.mixed(g["policy_logits"][:, :-1], 0.0)
-    action = torch.nn.functional.one_hot(g["act"].long(), g["policy_logits"].shape[-1])[:, :-1].float()
-    advantage = (returns - value[:, :-1]) / g["retscale"]
-    actor = actor_loss(policy.log_prob(action), policy.entropy(), advantage, weight, 3e-4)
-    assert_close(actor, g["policy"], absolute=1e-4 * float(g["policy"].abs().max()))
-    critic = critic_loss(TwoHot(g["value_logits"][:, :-1], bins), returns, slow[:, :-1], weight, 1.0)
-    assert_close(critic, g["value"])
+    assert_close(metrics["imagined return"], g["ret"].mean(), absolute=1e-4 * float(g["ret"].abs().max()))
 
 
 def test_golden_repl_loss() -> None:
     g = golden("repl_loss")
-    bins = symexp_bins(g["value_logits"].shape[-1])
     last, terminal = g["last"].bool(), g["term"].bool()
     discount = (1.0 - 1.0 / 333.0) * (1.0 - terminal.float())
     running = 0.95 * (1.0 - last.float())
     assert_close(lambda_returns(g["rew"][:, 1:], discount[:, 1:], g["boot"][:, 1:], running[:, 1:]), g["ret"])
 
-    behaviour = ActorCritic(
-        1, Spaces("vector", (1,), "discrete", 2, (0.0,), (1.0,)), Config(discount=1.0 - 1.0 / 333.0)
-    )
-    features = torch.arange(g["rew"].numel()).reshape(*g["rew"].shape, 1)  # which entry of the file a state stands for
-    behaviour.critic = Through(lambda feature: TwoHot(g["value_logits"].flatten(0, 1)[feature.squeeze(-1)], bins))
-    behaviour.slow_critic = Through(lambda feature: TwoHot(g["slow_logits"].flatten(0, 1)[feature.squeeze(-1)], bins))
-    nothing = torch.zeros(*g["rew"].shape, 1)
+    behaviour, entries = from_file(g)
+    nothing = torch.zeros_like(entries)
     batch = Batch(
         nothing, nothing, nothing, g["rew"], torch.zeros_like(last), last, terminal, State(nothing[:, 0], nothing[:, 0])
     )
-    assert_close(behaviour.replay_loss(features, batch, g["boot"]), g["repval"])
+    assert_close(behaviour.replay_loss(entries, batch, g["boot"]), g["repval"])
 
 
 def test_golden_laprop_agc() -> None:
@@ -193,6 +206,77 @@ def test_golden_rssm_step() -> None:
     torch.manual_seed(0)
     stepped = model.step(start, g["action"], is_first[:, 0], g["tokens"])
     assert_close(stepped.memory, g["deter_out"])
+
+
+def filled(layers: list[nn.Module], weights: dict[str, Any], *names: str) -> None:
+    """Give linear layers, convolutions and normalisations, in order, the reference's weights of these names.
+
+    Its matrices are (inputs, outputs), its kernels (height, width, inputs, outputs).
+    """
+    with torch.no_grad():
+        for layer, name in zip(layers, names, strict=True):
+            if isinstance(layer, nn.RMSNorm):
+                layer.weight.copy_(torch.tensor(weights[f"{name}/scale"]))
+                continue
+            kernel = torch.tensor(weights[f"{name}/kernel"])
+            layer.weight.copy_(kernel.permute(3, 2, 0, 1) if kernel.dim() == 4 else kernel.T)
+            layer.bias.copy_(torch.tensor(weights[f"{name}/bias"]))
+
+
+def layers(*parts: nn.Module) -> list[nn.Module]:
+    """What has weights in these parts, in order."""
+    kinds = nn.Linear | nn.Conv2d | nn.RMSNorm
+    return [layer for part in parts for layer in part.modules() if isinstance(layer, kinds)]
+
+
+def test_golden_vector_coder() -> None:
+    g = golden("vector_coder")
+    cfg, feature = g["cfg"], torch.cat([g["deter"], g["stoch"].flatten(-2)], -1)
+    size = g["vector"].shape[-1]
+    encoder = VectorEncoder(size, cfg["units"], cfg["layers"], "rms")
+    decoder = VectorDecoder(feature.shape[-1], cfg["units"], cfg["layers"], size, "rms")
+    filled(layers(encoder), g["weights"], *(f"venc/mlp{i}{what}" for i in (0, 1) for what in ("", "norm")))
+    names = [f"vdec/mlp/{what}{i}" for i in (0, 1) for what in ("linear", "norm")]
+    filled(layers(decoder), g["weights"], *names, "vdec/vec/vector/pred")
+    with torch.no_grad():  # there the latent comes first, here the memory
+        first = decoder.net[0][0].weight
+        first.copy_(first.roll(cfg["deter"], 1))
+    assert_close(encoder(g["vector"]), g["tokens"])
+    assert_close(decoder(feature).symlog_mean, g["mean"])
+    assert_close(decoder(feature).loss(g["vector"]), g["loss"])
+
+
+def test_golden_image_encoder() -> None:
+    g = golden("image_encoder")
+    shape, stages = g["image"].shape[1:], len(CHANNEL_GROWTH)
+    encoder = ImageEncoder(tuple(shape), g["cfg"]["depth"], "rms")
+    filled(layers(encoder), g["weights"], *(f"cnn{i}{what}" for i in range(stages) for what in ("", "norm")))
+    side = shape[0] // 2**stages
+    tokens = g["tokens"].reshape(-1, side, side, g["cfg"]["depth"] * CHANNEL_GROWTH[-1])  # flattened as H, W, C
+    assert_close(encoder(g["image"].to(torch.uint8)), tokens.movedim(-1, 1).flatten(1))  # ours as C, H, W
+
+
+def test_golden_image_decoder() -> None:
+    g = golden("image_decoder")
+    cfg, weights, shape = g["cfg"], g["weights"], tuple(g["image"].shape[1:])
+    latent = cfg["stoch"] * cfg["classes"]
+    options = {"hidden": cfg["units"], "conv_depth": cfg["depth"], "memory_blocks": cfg["bspace"], "norm": "rms"}
+    decoder = ImageDecoder(cfg["deter"], latent, shape, Config(**options))
+    start, stages = decoder.net.start, len(CHANNEL_GROWTH)
+    channels, height, width = start.shape
+    filled(layers(start.from_latent, start.finish), weights, "sp1", "sp1norm", "sp2", "spnorm")
+    names = [f"conv{i}{what}" for i in reversed(range(stages - 1)) for what in ("", "norm")]
+    filled(layers(decoder.net.stack), weights, *names, "imgout")
+    with torch.no_grad():  # both ways in are flattened as H, W, C there and as C, H, W here
+        for parameter in start.from_latent[-1].parameters():
+            parameter.copy_(parameter.unflatten(0, (height, width, channels)).movedim(2, 0).flatten(0, 2))
+        each = channels // cfg["bspace"]
+        for parameter, name in ((start.from_memory.weight, "kernel"), (start.from_memory.bias, "bias")):
+            blocks = torch.tensor(weights[f"sp0/{name}"]).reshape(cfg["bspace"], -1, height, width, each)
+            parameter.copy_(blocks.movedim(-1, 2).flatten(2).reshape(parameter.shape))
+    prediction = decoder(torch.cat([g["deter"], g["stoch"].flatten(-2)], -1))
+    assert_close(prediction.mean, g["mean"])
+    assert_close(prediction.loss(g["image"].to(torch.uint8)), g["loss"])
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.json")))

@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from helpers import STANDARD_ERRORS, uniform
+from helpers import STANDARD_ERRORS, assert_independent, uniform
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -97,6 +97,17 @@ def test_a_standard_deviation_can_neither_vanish_nor_explode() -> None:
     low, high = (math.exp(logvar / 2) for logvar in LOGVAR_RANGE)
     assert 1e-3 < low < 0.1  # precise enough to be useful, and no infinite density
     assert 1.0 < high < 10.0  # the standard Gaussian lies inside
+
+
+# --- Both ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [GaussianLatent(4), CategoricalLatent(4, 2, unimix=0.1)], ids=["gaussian", "one-hot"])
+def test_every_variable_of_every_state_has_chance_of_its_own(rule: GaussianLatent | CategoricalLatent) -> None:
+    """Each of them alone could be drawn rightly, and all with the same number: then worlds are confused in one way."""
+    torch.manual_seed(0)
+    samples = rule(uniform(rule.parameters, seed=0).expand(100, 101, rule.parameters)).sample()
+    assert_independent(samples.unflatten(-1, (4, -1))[..., 0])
 
 
 # --- One-hot ----------------------------------------------------------------------------------------------------------

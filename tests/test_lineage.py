@@ -1,5 +1,6 @@
 """The table of the presets: what it says is what the presets have, and every value has a source."""
 
+import math
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -63,6 +64,76 @@ def test_every_column_belongs_to_a_preset_and_says_what_is_not_in_its_numbers() 
 def test_only_the_small_sizes_of_v3_mix_chance_into_the_policy() -> None:
     shares = {size: make_config("dreamer_v3", size).policy_unimix for size in sizes_of("dreamer_v3")}
     assert shares == dict.fromkeys(SIZES, 0.0) | {"nano": 0.01, "micro": 0.01}
+
+
+# The numbers once more, read off the sources and not off the table, in the words and units of the sources. An action of
+# theirs is repeated for `repeat` frames; a logarithm of a Gaussian density is half a squared error.
+FRAMES, REPEAT = 1000, 4  # of an episode of PlaNet's cheetah_run: planet/scripts/tasks.py
+PLANET = {  # planet/scripts/configs.py
+    "memory_size": 200, "latent_size": 30,  # model_size, state_size
+    "free_nats": 3.0, "dynamics_scale": 1.0, "representation_scale": 1.0,  # free_nats, divergence_scale
+    "decoder_scale": 1.0 / 2, "reward_scale": 10.0 / 2,  # image_loss_scale, reward_scale
+    "final_lr": 1.0, "clip": 1000.0,  # no decay of the learning rate; gradient_clipping
+    "batch_size": 50, "sequence_length": 50, "envs": 1,  # batch_shape, collect_batch_size
+    "prefill": 5 * FRAMES / REPEAT,  # num_seed_episodes
+    "updates_per_step": 5000 / 50 / (FRAMES / REPEAT),  # collect_every sequences, 50 to an update, for each episode
+}  # fmt: skip
+V1 = {  # dreamer.py, define_config; action_repeat = 2
+    "memory_size": 200, "latent_size": 30,  # deter_size, stoch_size
+    "free_nats": 3.0, "dynamics_scale": 1.0, "representation_scale": 1.0,  # kl_scale
+    "decoder_scale": 1.0 / 2, "reward_scale": 1.0 / 2,
+    "horizon": 15, "discount": 0.99, "lam": 0.95,  # disclam
+    "entropy_scale": 0.0, "slow_critic_scale": 0.0, "replay_critic_scale": 0.0, "policy_unimix": 0.0,  # no such terms
+    "world_model_lr": 6e-4, "actor_lr": 8e-5, "critic_lr": 8e-5, "final_lr": 1.0, "clip": 100.0,  # value_lr, grad_clip
+    "envs": 1, "batch_size": 50, "sequence_length": 50,  # batch_length
+    "prefill": 5000 / 2, "updates_per_step": 100 / (1000 / 2), "steps": 5e6 / 2,  # train_steps, train_every
+}  # fmt: skip
+V2 = {  # paper, table D.1, and dreamerv2/configs.yaml, atari; action_repeat: 4
+    "layers": 4, "memory_size": 600, "latent_size": 32, "latent_classes": 32,
+    "unimix": 0.0, "policy_unimix": 0.0, "free_nats": 0.0,
+    "decoder_scale": 1.0 / 2, "reward_scale": 1.0 / 2, "continue_scale": 5.0,  # loss_scales.discount
+    "dynamics_scale": 0.1 * 0.8, "representation_scale": 0.1 * (1 - 0.8),  # KL loss scale, KL balancing
+    "horizon": 15, "discount": 0.995, "lam": 0.95, "entropy_scale": 1e-3,
+    "slow_critic_scale": 0.0, "replay_critic_scale": 0.0,
+    "world_model_lr": 2e-4, "actor_lr": 4e-5, "critic_lr": 1e-4, "final_lr": 1.0, "clip": 100.0,
+    "envs": 1, "batch_size": 50, "sequence_length": 50,
+    "prefill": 200_000 / 4, "updates_per_step": 1 / 4, "steps": 2e8 / 4,  # policy steps per gradient step: 4
+}  # fmt: skip
+V3 = {  # dreamerv3/configs.yaml; size1m, dmc_proprio
+    "hidden": 64, "layers": 3, "latent_size": 32, "latent_classes": 4, "memory_size": 512, "memory_blocks": 8,
+    "bins": 255, "conv_depth": 4, "unimix": 0.01, "policy_unimix": 0.0, "free_nats": 1.0,
+    "decoder_scale": 1.0, "reward_scale": 1.0, "continue_scale": 1.0,  # rec, rew, con
+    "dynamics_scale": 1.0, "representation_scale": 0.1, "replay_critic_scale": 0.3,  # dyn, rep, repval
+    "horizon": 15, "discount": 1 - 1 / 333, "lam": 0.95, "entropy_scale": 3e-4,  # imag_length, horizon, actent
+    "slow_critic_rate": 0.02, "slow_critic_scale": 1.0, "imagined_starts": 0,  # slowvalue.rate, slowreg, imag_last
+    "world_model_lr": 4e-5, "actor_lr": 4e-5, "critic_lr": 4e-5, "final_lr": 1.0, "warmup": 1000,  # opt; no decay
+    "clip": math.inf, "envs": 16, "batch_size": 16, "sequence_length": 64,
+    "updates_per_step": 1024 / (16 * 64), "steps": 1.1e6,  # train_ratio
+}  # fmt: skip
+SAID_BY_THE_SOURCES = {"planet": PLANET, "dreamer_v1": V1, "dreamer_v2": V2, "dreamer_v3": V3}
+
+
+@pytest.mark.parametrize("preset", LINEAGE)
+def test_a_number_that_is_said_to_be_the_sources_is(preset: str) -> None:
+    """The presets are made of the table, so a slip in it is in both; these numbers were written down apart from it."""
+    said, config = SAID_BY_THE_SOURCES[preset], reference(preset)
+    assert {option: config[option] for option in said} == pytest.approx(said)
+    same = {o for o, cell in cells(preset).items() if not cell.theirs and type(cell.value) in (int, float)}
+    assert same == set(said)
+
+
+def test_the_sizes_of_the_reference_have_its_widths() -> None:
+    """danijar/dreamerv3 `dreamerv3/configs.yaml:120-153`: deter, hidden and units, classes and depth."""
+    widths = {
+        "size1m": (512, 64, 4), "size12m": (2048, 256, 16), "size25m": (3072, 384, 24), "size50m": (4096, 512, 32),
+        "size100m": (6144, 768, 48), "size200m": (8192, 1024, 64), "size400m": (12288, 1536, 96),
+    }  # fmt: skip
+    for size, (deter, units, depth) in widths.items():
+        config = make_config("dreamer_v3", size)
+        found = (config.memory_size, config.hidden, config.latent_classes, config.conv_depth)
+        assert found == (deter, units, depth, depth), size
+        assert (config.latent_size, config.memory_blocks, config.layers, config.bins) == (32, 8, 3, 255)
+    assert [*widths] == [size for size in SIZES if size.startswith("size")]
 
 
 # --- What is nano's own -----------------------------------------------------------------------------------------------

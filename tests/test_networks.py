@@ -15,6 +15,7 @@ from wm_tutorial.errors import InputError
 from wm_tutorial.networks import (
     MLP,
     TRUNCATION,
+    BlockLinear,
     ChannelNorm,
     ConvDecoder,
     ConvEncoder,
@@ -69,6 +70,8 @@ def test_layers_count_their_own_inputs() -> None:
     torch.manual_seed(0)
     check_deviation(linear(100, 900).weight, 1 / 10)
     check_deviation(linear(100, 900, scale=0.5).weight, 0.5 / 10)
+    check_deviation(BlockLinear(4, 25, 900).weight, 1 / 10)  # those of all four blocks, though each output sees 25
+    assert not BlockLinear(2, 3, 4).bias.any()
     check_deviation(conv(4, 500).weight, 1 / 10)  # 4 colours x 5 x 5 pixels
     check_deviation(conv(9, 900, kernel=3, scale=2.0).weight, 2 / 9)
     assert not linear(3, 4).bias.any()

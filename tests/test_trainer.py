@@ -539,6 +539,56 @@ def test_the_representation_scale_weighs_what_the_posterior_learns_from_the_dive
     torch.testing.assert_close(found[3.0], [3.0 * gradient for gradient in found[1.0]], rtol=1e-4, atol=1e-4)
 
 
+def taken_by(optimizer: str, before: Tensor, gradients: list[Tensor], rates: list[float], warmup: int) -> Tensor:
+    """Where a parameter goes, from its formulas: those of Adam, or of LaProp with its clipping and its warm-up."""
+    value, mean, square = before.double(), torch.zeros_like(before).double(), torch.zeros_like(before).double()
+    for n, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        g = gradient.double()
+        if optimizer == "laprop":
+            g = g * min(1.0, 0.3 * max(1e-3, value.norm().item()) / max(g.norm().item(), 1e-30))
+        square = 0.999 * square + 0.001 * g**2
+        deviation = (square / (1 - 0.999**n)).sqrt()
+        if optimizer == "laprop":
+            mean = 0.9 * mean + 0.1 * g / (deviation + 1e-20)
+            value = value - rate * min(1.0, (n - 1) / warmup) * mean / (1 - 0.9**n)
+        else:
+            mean = 0.9 * mean + 0.1 * g
+            value = value - rate * (mean / (1 - 0.9**n)) / (deviation + 1e-8)
+    return value
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "laprop"])
+def test_every_part_takes_the_steps_of_its_optimiser(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The formula, its numbers, what it remembers from update to update, and the rate of the moment; nothing decays."""
+    rates = {"world model": 0.01, "actor": 0.02, "critic": 0.03}
+    options = {"world_model_lr": 0.01, "actor_lr": 0.02, "critic_lr": 0.03, "final_lr": 0.25, "warmup": 3}
+    trainer = ready(optimizer=optimizer, steps=60, clip=0.5, **options)
+    randomise(trainer.agent)
+    before = {name: list(parameters(part).values()) for name, part in trainer.learner.parts.items()}
+    gradients_of: dict[str, list[list[Tensor]]] = {name: [] for name in rates}
+    shares: list[float] = []
+    backward = trainer.learner.backward
+
+    def kept(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        norms = backward(losses)
+        for name, part in trainer.learner.parts.items():
+            gradients_of[name].append([p.grad.clone() for p in part.parameters() if p.grad is not None])
+        return norms
+
+    monkeypatch.setattr(trainer.learner, "backward", kept)
+    for _ in range(6):
+        trainer.collect()
+        shares.append(1.0 - 0.75 * trainer.steps / 60)  # as many steps as are made when the update is
+        trainer.train_step()
+    assert len(set(shares)) == 6
+    for name, part in trainer.learner.parts.items():
+        for i, after in enumerate(parameters(part).values()):
+            gradients_here = [update[i] for update in gradients_of[name]]
+            expected = taken_by(optimizer, before[name][i], gradients_here, [rates[name] * s for s in shares], 3)
+            assert (expected - before[name][i]).abs().max() > 1e-3
+            torch.testing.assert_close(after.double(), expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("frozen", ["world_model_lr", "actor_lr", "critic_lr"])
 def test_each_learning_rate_belongs_to_one_part(frozen: str) -> None:
     usual, other = ready(), ready(**{frozen: 0.0})
@@ -601,8 +651,9 @@ def test_the_slow_critic_follows_the_updated_critic_at_its_rate(rate: float) -> 
         torch.testing.assert_close(value, after[name] + rate * (newer - after[name]))
 
 
-def test_inferred_states_are_written_back_to_where_their_rows_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = ready(source="CartPole-v1", batch_size=3, sequence_length=5)
+@pytest.mark.parametrize("memory", ["feed-forward", "rssm"])
+def test_inferred_states_are_written_back_to_where_their_rows_lie(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = ready(batch_size=3, sequence_length=5, memory=memory, memory_size=8, memory_blocks=2)
     seen: dict[str, Any] = {}
     sample, losses = trainer.replay.sample, trainer.agent.world_model.losses
 
@@ -616,16 +667,18 @@ def test_inferred_states_are_written_back_to_where_their_rows_lie(monkeypatch: p
 
     monkeypatch.setattr(trainer.replay, "sample", sampled)
     monkeypatch.setattr(trainer.agent.world_model, "losses", inferred)
-    before = trainer.replay.columns["latent"].copy()
+    before = {name: trainer.replay.columns[name].copy() for name in ("latent", "memory")}
     trainer.train_step()
-    expected = before.copy()
+    expected = {name: column.copy() for name, column in before.items()}
     for b in range(3):
         for t in range(5):
             stream, number = seen["place"].stream[b], seen["place"].number[b, t]
             assert_same(trainer.replay.columns["obs"][stream, number], seen["batch"].obs[b, t])
-            expected[stream, number] = seen["states"].latent[b, t].detach().numpy()
-    assert_same(trainer.replay.columns["latent"], expected)
-    assert not np.array_equal(expected, before)
+            for name, column in expected.items():
+                column[stream, number] = getattr(seen["states"], name)[b, t].detach().numpy()
+    for name, column in expected.items():
+        assert_same(trainer.replay.columns[name], column)
+        assert np.array_equal(column, before[name]) == (name == "memory" and memory == "feed-forward")
 
 
 @pytest.mark.parametrize(("starts", "expected"), [(0, 8), (3, 3), (7, 7), (8, 8), (1000, 8)])
@@ -703,9 +756,10 @@ def test_computing_a_loss_changes_nothing(preset: str) -> None:
 # --- Experience -------------------------------------------------------------------------------------------------------
 
 
-def test_batches_tell_time_limits_from_ends_and_know_the_action_before() -> None:
+@pytest.mark.parametrize("prefill", [1000, 0], ids=["of chance", "of the policy"])
+def test_batches_tell_time_limits_from_ends_and_know_the_action_before(prefill: int) -> None:
     source = Troupe([-3, 2], [1, -2, 4])
-    trainer = Trainer(source, tiny(prefill=1000))
+    trainer = Trainer(source, tiny(prefill=prefill))
     for _ in range(60):
         trainer.collect()
     batch, place = trainer.replay.sample(60, 6, np.random.default_rng(0))

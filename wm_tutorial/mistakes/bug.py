@@ -13,6 +13,11 @@ GUIDE = "the specification this package started from"
 DREAMER_V3 = "https://github.com/danijar/dreamerv3/issues/"
 NAVIX = "https://github.com/epignatelli/navix/pull/152"
 TORCHRL = "https://github.com/pytorch/rl/pull/"
+# Mutation operators that were published for reinforcement learning, the second with a description of each in
+# https://github.com/FlowSs/RLMutation.
+LU = "https://doi.org/10.1016/j.sysarc.2022.102701"
+RLMUTATION = "https://arxiv.org/abs/2301.05651"
+MUPRL = "https://arxiv.org/abs/2408.15150"
 
 Replaces: TypeAlias = tuple[tuple[Any, str, Any], ...]  # an object, a name in it, and what is put there
 

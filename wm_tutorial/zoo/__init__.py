@@ -5,7 +5,8 @@ with zoo.bug("reward_departing"):
 
 Every entry replaces one small piece of the finished code while the block lasts, and leaves that code untouched.
 Ten of them are the faults of the specification this package started from. `make mutants` shows that the tests catch
-each one, by a wrong number and not by a crash.
+each one, by a wrong number and not by a crash. The mutation operators that were published for reinforcement learning
+are listed with their entries, or the reason why they have none, in `wm_tutorial.zoo.published`.
 """
 
 from collections.abc import Iterator
