@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import book_teachers
+
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
 RESULTS = BOOK / "results"
@@ -30,6 +32,7 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "our-cartpole": "\n".join(map(compared_row, ("cartpole-guide", "cartpole-v3-10k", "cartpole-v3-20k"))),
         "our-pendulum": compared_cell("pendulum-v3"),
         "our-acrobot": compared_cell("acrobot-v3"),
+        **book_teachers.blanks(chapters, {chapter.number: chapter.minutes for chapter in told}, costs()),
     }
     made = {
         "book/results.md": results(url),
@@ -284,10 +287,16 @@ def by_seed(folder: Path, summary: dict[str, Any]) -> str:
     return "| seed | mean return | worst episode | episodes |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
 
 
+def costs() -> dict[str, dict[str, float]]:
+    """What `make notebooks` recorded of each chapter."""
+    path = RESULTS / "chapters.json"
+    recorded: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    return recorded
+
+
 def run_times(chapters: list[Chapter]) -> str:
     """What each chapter took when it was last executed."""
-    path = RESULTS / "chapters.json"
-    measured = json.loads(path.read_text()) if path.exists() else {}
+    measured = costs()
     rows = [
         f"| {link(chapter)} | {cost['cpu_seconds']:.0f} | {cost['wall_seconds']:.0f} | {cost['peak_megabytes']:.0f} |"
         for chapter in chapters
