@@ -130,6 +130,6 @@ def _dropdown(exercise: Exercise, known: list[Known]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Words of a check inside of a table: no bar may end a cell; outside of code no star or dollar may begin anything."""
+    """Words of a check inside of a table: no bar ends a cell, and outside of code no star or dollar begins anything."""
     parts = re.split(r"(`[^`]+`)", text)
     return "".join(re.sub(r"[|]" if i % 2 else r"[|*$_<]", r"\\\g<0>", part) for i, part in enumerate(parts))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 BANK = Path(__file__).parent.parent / "teaching" / "exam_bank.md"
 QUESTION = re.compile(
-    r"^## (\d+)\.([A-Z]) · ([^\n]+) · (\d+) points\n\n(.+?)\n\n\*\*Answer\.\*\* (.+?)\n\n\*\*Rests on\*\* (.+?)\s*(?=^## |\Z)",
+    r"^## (\d+)\.([A-Z]) · ([^\n]+) · (\d+) points\n\n(.+?)\n\n"
+    r"\*\*Answer\.\*\* (.+?)\n\n\*\*Rests on\*\* (.+?)\s*(?=^## |\Z)",
     re.MULTILINE | re.DOTALL,
 )
 
