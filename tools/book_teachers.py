@@ -5,26 +5,26 @@ The environment of the book has neither torch nor the package, so the mistakes a
 """
 
 import ast
-import json
+import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 MISTAKES = ROOT / "wm_tutorial" / "mistakes"
-TASK = re.compile(r"^### Exercise (\d+\.\d+): (.+)\n+(★☆☆|★★☆|★★★) · (\d+) minutes", re.MULTILINE)
-CHECK = re.compile(r"check\.(\w+)\((\w+)\)\s*$")
 
 
-@dataclass(frozen=True)
-class Exercise:
-    """An exercise of a chapter: its number and title, how hard and long it is, and its check."""
+def _alone(path: Path) -> Any:
+    """A module of the package that needs nothing of it, without importing the package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    number: str
-    title: str
-    stars: str
-    minutes: int
-    check: str
+
+exercises = _alone(ROOT / "wm_tutorial" / "course" / "exercises.py").exercises_of
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,6 @@ class Known:
     name: str
     story: str
     why: str
-
-
-def exercises(chapter: Path) -> list[Exercise]:
-    """The exercises of a chapter in their order: the task, a cell to write in, and its check follow one another."""
-    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
-    found = []
-    for task, _, check in zip(cells, cells[1:], cells[2:], strict=False):
-        asked, called = TASK.search("".join(task["source"])), CHECK.search("".join(check["source"]))
-        if task["cell_type"] == "markdown" and asked and called:
-            number, title, stars, minutes = asked.groups()
-            found.append(Exercise(number, title, stars, int(minutes), called[1]))
-    return found
 
 
 def mistakes_by_check(folder: Path = MISTAKES) -> dict[str, list[Known]]:
@@ -114,12 +102,12 @@ def blanks(chapters: list[Path], minutes: dict[str, int], cost: dict[str, dict[s
     return filled
 
 
-def _exercises(asked: list[Exercise]) -> str:
+def _exercises(asked: list[Any]) -> str:
     """Such as "6.1 to 6.4, 53 minutes"."""
     return f"{asked[0].number} to {asked[-1].number}, {sum(exercise.minutes for exercise in asked)} minutes"
 
 
-def _dropdown(exercise: Exercise, known: list[Known]) -> str:
+def _dropdown(exercise: Any, known: list[Known]) -> str:
     """One exercise: what its check calls by its name, in a box that opens."""
     rows = "\n".join(f"| `{one.name}` | {_cell(one.story)} | {_cell(one.why)} |" for one in known)
     title = f"Exercise {exercise.number}, {exercise.title} ({exercise.stars}, {exercise.minutes} minutes)"
