@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import book_play
+import book_teachers
 
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
@@ -35,6 +36,7 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "our-pendulum": compared_cell("pendulum-v3"),
         "our-acrobot": compared_cell("acrobot-v3"),
         "play-mistakes": book_play.table(),
+        **book_teachers.blanks(chapters, {chapter.number: chapter.minutes for chapter in told}, costs()),
     }
     made = {
         "book/results.md": results(url),
@@ -311,10 +313,16 @@ def by_seed(folder: Path, summary: dict[str, Any]) -> str:
     return "| seed | mean return | worst episode | episodes |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
 
 
+def costs() -> dict[str, dict[str, float]]:
+    """What `make notebooks` recorded of each chapter."""
+    path = RESULTS / "chapters.json"
+    recorded: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    return recorded
+
+
 def run_times(chapters: list[Chapter]) -> str:
     """What each chapter took when it was last executed."""
-    path = RESULTS / "chapters.json"
-    measured = json.loads(path.read_text()) if path.exists() else {}
+    measured = costs()
     rows = [
         f"| {link(chapter)} | {cost['cpu_seconds']:.0f} | {cost['wall_seconds']:.0f} | {cost['peak_megabytes']:.0f} |"
         for chapter in chapters

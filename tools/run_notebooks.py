@@ -15,6 +15,7 @@ the memory that the kernel needed at most go to book/results/chapters.json.
 
 import asyncio
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -71,7 +72,8 @@ def execute(notebook: NotebookNode, folder: Path = NOTEBOOKS) -> dict[str, float
         resources={"metadata": {"path": str(folder)}},
     )
     try:
-        asyncio.run(client.async_execute(stderr=DEVNULL))  # of the kernel itself; what cells write there is an output
+        # of the kernel itself; what cells write there is an output. The progress of whoever runs this stays out of it.
+        asyncio.run(client.async_execute(stderr=DEVNULL, env=os.environ | {"WM_TUTORIAL_PROGRESS": "off"}))
     except CellExecutionError as error:
         failed = next(
             (number, cell)

@@ -5,6 +5,10 @@ check.lambda_returns(my_lambda_returns)
 
 Every check prints, and returns whether the function is right. The signature a function must have stands in the
 docstring of its check: `help(check.lambda_returns)`. The order of the arguments counts, their names do not.
+
+check.report("06")
+
+says which exercises of a chapter are right, tried or not tried, and keeps the score over all chapters.
 """
 
 from wm_tutorial.check.assembly import clip_by_share, laprop, replay_returns, slow_update, write_back
@@ -28,6 +32,7 @@ from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.memory import block_linear, gated_update, linear_probe, observe_sequence, rssm_step
 from wm_tutorial.check.pixels import column_probe, convolution_size, image_loss, planes, upsample_convolve
 from wm_tutorial.check.planner import candidate_returns, cross_entropy, refit, shifted_plan
+from wm_tutorial.check.progress import report
 from wm_tutorial.check.scale import return_range, scaled_advantage, two_hot_slope
 from wm_tutorial.check.world_models import (
     dream_return,
@@ -64,8 +69,8 @@ __all__ = [
     "gaussian_kl", "image_loss", "imagination", "imagined_return", "imagined_weight", "kl_balance", "lambda_returns",
     "lambda_weights", "laprop", "linear_probe", "mixture_log_prob", "n_step_return", "normal_entropy",
     "normal_log_prob", "observe_sequence", "pathwise_dream", "planes", "policy_loss", "price_of_independence",
-    "prior_inputs", "refit", "remembered", "replay_returns", "replay_sample", "return_range", "rssm_step", "sample",
-    "sampled_kl", "scaled_action", "scaled_advantage", "shifted_plan", "signal_share", "slow_update",
+    "prior_inputs", "refit", "remembered", "replay_returns", "replay_sample", "report", "return_range", "rssm_step",
+    "sample", "sampled_kl", "scaled_action", "scaled_advantage", "shifted_plan", "signal_share", "slow_update",
     "straight_through", "symexp", "symlog", "teaching_share", "tempered", "tolerant_divergence", "two_hot",
     "two_hot_mean", "two_hot_slope", "unimix", "updates_due", "upsample_convolve", "useful_horizon", "write_back",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ LIBRARIES = tuple(
     f"{folder}{os.sep}"
     for folder in (Path(__file__).parents[1], sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
 )
+STUB = "still to be written; it raises NotImplementedError."
 
 
 def right_answer(part: Part, arguments: Arguments) -> Answer:
@@ -66,7 +67,7 @@ def _call(part: Part, function: Function, arguments: Arguments) -> Answer:
         returned = function(*given.values())
     except (Exception, SystemExit) as error:
         if isinstance(error, NotImplementedError) and _is_stub(error):
-            raise Unusable("still to be written; it raises NotImplementedError.") from error
+            raise Unusable(STUB) from error
         raise Unusable(_tell(error), raised=True) from error
     if changed := [name for name, value in given.items() if _differ(value, arguments[name])]:
         raise Unusable(

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wm_tutorial.check.asking import answers, gradients, kind_of, refusal, right_answer
+from wm_tutorial.check.asking import STUB, answers, gradients, kind_of, refusal, right_answer
+from wm_tutorial.check.progress import note
 from wm_tutorial.mistakes.part import Answer, Arguments, Function, Part, Unusable
 
 Ask: TypeAlias = Callable[[Part, Function, Arguments], Answer]
@@ -39,6 +40,7 @@ def examine(part: Part, function: Any) -> bool:
     else:
         problem = f"this is {kind_of(function)}; hand over the function itself, without calling it."
     print(f"{part.name}: {problem or f'right, in all {len(part.cases)} cases.'}")
+    note(part.name, function, "right" if not problem else "not tried" if problem == STUB else "tried")
     return not problem
 
 
