@@ -24,7 +24,7 @@ from wm_tutorial import config as config_module
 from wm_tutorial.config import PRESETS, SECTIONS, SIZES, Config, Preset, make_config, section_options, sizes_of
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
-COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "zoo", "bench", "presets", "notebooks"]
+COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "zoo", "bench", "presets", "notebooks", "grade"]
 
 Main = Callable[..., tuple[str, str]]
 

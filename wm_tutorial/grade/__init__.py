@@ -1,0 +1,1 @@
+"""Grading what a class hands in: points, what each student got wrong, and what the class misunderstood."""
