@@ -1,4 +1,4 @@
-"""A class that hands in: twenty-four notebooks over four chapters, made from the course's own, and what each should get.
+"""A class that hands in: 24 notebooks over four chapters, made from the course's own, and what each should get.
 
 Each is a chapter in which some cells are written. Among them are empty, broken, endless, hungry and dishonest ones, and
 right ones that look like no solution of the book.

@@ -1,4 +1,4 @@
-"""Grading a class: nobody who is right loses a point, nothing that is brought along wins one, and a teacher can read it.
+"""Grading a class: who is right loses no point, nothing that is brought along wins one, and a teacher can read it.
 
 The class of `classroom.py` is graded once; what a process may not do has tests of its own in test_grade_walls.py.
 """
@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from wm_tutorial.errors import InputError
 from wm_tutorial.grade import exercises, honesty, report, run
 from wm_tutorial.grade import settings as settings_of
 from wm_tutorial.grade.answer import owner_of
-from wm_tutorial.grade.collect import collect
+from wm_tutorial.grade.collect import Submission, collect
 from wm_tutorial.grade.extract import Notebook, folded, names_in, plain
 from wm_tutorial.grade.hidden import hidden_parts
 from wm_tutorial.grade.judge import Graded, Verdict, judge
@@ -174,7 +175,7 @@ def test_what_students_write_is_only_text_on_the_pages(tmp_path: Path) -> None:
 def test_a_name_is_neither_a_formula_nor_a_path(tmp_path: Path) -> None:
     graded = [Graded(name, "04_kl", "", "", [Verdict("4.1", "right")]) for name in ("=1+1", "../up", "_/up")]
     report.write(tmp_path, graded, [CHAPTERS["04"]], settings_of.Settings(1), None, [])
-    assert (tmp_path / "gradebook.csv").read_text().splitlines()[-1].startswith("'=1+1,")
+    assert "\n'=1+1," in (tmp_path / "gradebook.csv").read_text()
     assert all(path.parent == tmp_path / "students" for path in (tmp_path / "students").iterdir())
     assert len(list((tmp_path / "students").iterdir())) == 3
 
@@ -265,11 +266,8 @@ def test_two_workers_grade_as_one_does(school: School, tmp_path: Path) -> None:
 # --- Every exercise of every chapter ----------------------------------------------------------------------------------
 
 
-def as_submission(notebook: dict[str, Any], number: str) -> Any:
-    chapter = CHAPTERS[number]
-    from wm_tutorial.grade.collect import Submission
-
-    return Submission("someone", "file", json.dumps(notebook), chapter=chapter)
+def as_submission(notebook: dict[str, Any], number: str) -> Submission:
+    return Submission("someone", "file", json.dumps(notebook), chapter=CHAPTERS[number])
 
 
 @pytest.mark.parametrize("number", CHAPTERS)
@@ -280,13 +278,14 @@ def test_an_untouched_chapter_gets_nothing_and_the_folded_solutions_get_all(numb
     notebook = handed_out(number)
     for exercise in CHAPTERS[number].exercises:
         function = exercise.solution.partition("\n\n\ncheck.")[0].replace("def solved_", "def own_")
-        source = function.replace("solved_two_hot(", "own_two_hot(")
+        source = function.replace("solved_two_hot(", "own_two_hot(")  # 11.3 calls 11.1, so it is another one then
         cell(notebook, exercise.cell)["source"] = source
         own = re.findall(r"^def (own_\w+)\(", source, re.MULTILINE)[0]
         cell(notebook, exercise.check)["source"] = f"check.{exercise.part}({own})"
     solved = judge(as_submission(notebook, number), stable, 5, LIMITS)
     assert {one.state for one in solved.verdicts} == {"right"}, [one.words for one in solved.verdicts if one.words]
-    assert {one.mark for one in solved.verdicts} <= {"the folded solution as it stands"}
+    marked = [one.number for one in solved.verdicts if one.mark == "the folded solution as it stands"]
+    assert [one.number for one in solved.verdicts] == sorted([*marked, *({"11.3"} if number == "11" else ())])
 
 
 def test_every_function_that_a_check_accepts_is_right_on_hidden_variants() -> None:
@@ -443,8 +442,6 @@ def test_the_tree_of_nbgrader_is_read(tmp_path: Path) -> None:
 
 
 def test_of_several_notebooks_the_latest_is_graded_and_files_beside_it_are_flagged(tmp_path: Path) -> None:
-    import os
-
     (tmp_path / "ann" / "wm_tutorial").mkdir(parents=True)
     (tmp_path / "ann" / "wm_tutorial" / "kl.py").write_text("gaussian_kl = print")
     for when, name in enumerate(("new", "old")):

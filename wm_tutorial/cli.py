@@ -1,4 +1,4 @@
-"""The command line: wm-tutorial train | resume | evaluate | dream | measure | zoo | bench | presets | notebooks | grade."""
+"""The command line: wm-tutorial train, resume, evaluate, dream, measure, zoo, bench, presets, notebooks, grade."""
 
 import ast
 import dataclasses
@@ -268,9 +268,8 @@ class Grade:
         from wm_tutorial.grade.run import grade  # which imports what Windows has not
 
         graded = grade(self.submissions.expanduser(), self.out.expanduser(), self.settings, self.jobs)
-        tell(
-            f"{len(graded)} notebooks are graded. Begin with {self.out / 'class.html'}; points: {self.out / 'gradebook.csv'}"
-        )
+        tell(f"{len(graded)} notebooks are graded: points in {self.out / 'gradebook.csv'}, and for Monday:")
+        tell(f"  {self.out / 'class.html'}")
 
 
 def sizes(preset: str) -> str:

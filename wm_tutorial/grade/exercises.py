@@ -50,6 +50,7 @@ class Chapter:
     title      as its heading has it
     exercises  in order
     given      what stands in the cells that are not to be written in
+    stubs      what stands in those that are
     ids        of its cells
     """
 
@@ -57,6 +58,7 @@ class Chapter:
     title: str
     exercises: tuple[Exercise, ...]
     given: frozenset[str]
+    stubs: tuple[str, ...]
     ids: frozenset[str]
 
     @property
@@ -80,6 +82,7 @@ def _chapter(path: Path) -> Chapter:
         title=title,
         exercises=tuple(_exercises(cells)),
         given=frozenset(text_of(cell).strip() for cell in cells if not tagged(cell, "exercise", "solution")),
+        stubs=tuple(text_of(cell) for cell in cells if tagged(cell, "exercise")),
         ids=frozenset(str(cell.get("id")) for cell in cells),
     )
 
@@ -106,7 +109,9 @@ def _exercises(cells: list[Cell]) -> Iterator[Exercise]:
 def text_of(cell: Cell) -> str:
     """The source of a cell, which a notebook keeps as text or as lines."""
     source = cell.get("source", "")
-    return source if isinstance(source, str) else "".join(map(str, source))
+    if isinstance(source, list):
+        return "".join(map(str, source))
+    return source if isinstance(source, str) else ""
 
 
 def tagged(cell: Cell, *tags: str) -> bool:

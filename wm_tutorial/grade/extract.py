@@ -70,6 +70,9 @@ class Notebook:
     def of_cells(cls, cells: list[tuple[int, Cell]], chapter: Chapter) -> "Notebook":
         """Take cells apart, each with its place."""
         notebook = cls(chapter)
+        for stub in chapter.stubs:  # its imports were there when it was run, also if the student has written over them
+            found = statements({"source": stub}, -1, own=False)
+            notebook.statements += [one for one in found if _is_import(one.node)]
         folded = {exercise.solution.strip() for exercise in chapter.exercises}
         for place, cell in cells:
             if not isinstance(cell, dict) or cell.get("cell_type") != "code":
@@ -78,14 +81,14 @@ class Notebook:
             source = text_of(cell).strip()
             solution = tagged(cell, "solution") or source in folded
             try:
-                found = list(statements(cell, place, source not in chapter.given and not solution))
+                parts = list(statements(cell, place, source not in chapter.given and not solution))
             except (SyntaxError, ValueError, RecursionError) as error:
                 line = getattr(error, "lineno", 0) or 0
                 notebook.broken[place] = f"line {line}: {getattr(error, 'msg', error)}"
                 continue
             if solution:
-                notebook.solutions |= {name for one in found for name in one.binds if not _is_import(one.node)}
-            notebook.statements += found
+                notebook.solutions |= {name for one in parts for name in one.binds if not _is_import(one.node)}
+            notebook.statements += parts
         return notebook
 
     def text(self, file: str) -> str:
@@ -93,7 +96,7 @@ class Notebook:
         return next((plain(text_of(cell)) for place, cell in self.cells if name_of(place) == file), "")
 
     def with_solution(self, exercise: Exercise, before: Statement) -> "Notebook | None":
-        """The same with the folded solution of an exercise, under the student's name for it, in front of a statement."""
+        """The same with the folded solution of an exercise, under the student's name for it, before a statement."""
         own = self.answer(exercise)
         name = own and next((name for name in self.names(exercise) if name in own.binds), None)
         function, _, _ = exercise.solution.partition("\n\n\ncheck.")
@@ -134,10 +137,13 @@ class Notebook:
 
     def _calls(self, exercise: Exercise) -> Iterator[tuple[int, str]]:
         """Where the check of this exercise is called, and for which name; not those for another exercise's function."""
-        others = {other.function for other in self.chapter.exercises if other.number != exercise.number}
+        others = [other for other in self.chapter.exercises if other.number != exercise.number]
+        functions, checks = {other.function for other in others}, {other.check for other in others}
         for place, cell in self.cells:
+            if tagged(cell, "solution") or cell.get("id") in checks:
+                continue
             for name in re.findall(rf"\bcheck\.{exercise.part}\((\w+)\)", text_of(cell)):
-                if name not in others and not tagged(cell, "solution"):
+                if name not in functions:
                     yield place, name
 
     # --- What it depends on -------------------------------------------------------------------------------------------

@@ -77,6 +77,12 @@ def key_of(submission: Submission, seed: int, limits: Limits) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
+def file_name(student: str) -> str:
+    """A student's name as that of a file, on any system; two students never share one."""
+    plain = re.sub(r"[^\w.@ +-]", "_", student).strip(". ")
+    return plain if plain == student else f"{plain}-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
+
+
 def judge(submission: Submission, stable: Stable, seed: int, limits: Limits) -> Graded:
     """Every exercise of a notebook that belongs to a chapter."""
     chapter = submission.chapter

@@ -3,14 +3,14 @@
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from wm_tutorial.checkpoint import write_text
 from wm_tutorial.grade import pages
 from wm_tutorial.grade.collect import Submission
 from wm_tutorial.grade.exercises import Chapter, Exercise
-from wm_tutorial.grade.judge import Graded, Verdict
+from wm_tutorial.grade.judge import Graded, Verdict, file_name
 from wm_tutorial.grade.sandbox import Walls
 from wm_tutorial.grade.settings import Settings
 from wm_tutorial.mistakes import PARTS
@@ -38,23 +38,11 @@ def write(
         by_student[one.student][one.chapter] = one
     students = dict(sorted(by_student.items()))
     write_text(out / "gradebook.csv", gradebook(students, counted, settings))
-    names = _file_names(students)
+    names = {student: f"{file_name(student)}.html" for student in students}
     for student, theirs in students.items():
         (out / "students").mkdir(parents=True, exist_ok=True)
         write_text(out / "students" / names[student], student_page(student, theirs, counted, settings))
     write_text(out / "class.html", class_page(students, counted, settings, walls, strangers, names))
-
-
-def _file_names(students: Iterable[str]) -> dict[str, str]:
-    """Of the pages; two students whose names differ in what a file system does not take get a number."""
-    taken: Counter[str] = Counter()
-    names = {}
-    for student in students:
-        plain = "".join(letter if letter.isalnum() or letter in "_.@+- " else "_" for letter in student).strip(". ")
-        taken[plain.lower()] += 1
-        again = f" ({taken[plain.lower()]})" if taken[plain.lower()] > 1 else ""
-        names[student] = f"{plain or '_'}{again}.html"
-    return names
 
 
 def points_of(verdict: Verdict, settings: Settings) -> float:

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from wm_tutorial.errors import InputError
 from wm_tutorial.grade import settings as settings_of
 from wm_tutorial.grade.collect import Submission, collect
 from wm_tutorial.grade.exercises import Chapter, chapters
-from wm_tutorial.grade.judge import Graded, all_of, judge, key_of
+from wm_tutorial.grade.judge import Graded, all_of, file_name, judge, key_of
 from wm_tutorial.grade.remote import Stable
 from wm_tutorial.grade.report import write
 from wm_tutorial.grade.sandbox import Limits, Walls
@@ -85,11 +84,6 @@ def _missing(handed_in: list[Submission], counted: list[Chapter]) -> list[Graded
 def _place(one: Graded | Submission, out: Path) -> Path:
     chapter = one.chapter if isinstance(one, Graded) else one.chapter.name if one.chapter else ""
     return out / "results" / file_name(one.student) / f"{chapter}.json"
-
-
-def file_name(student: str) -> str:
-    """A student's name as that of a file, on any system."""
-    return re.sub(r"[^\w.@ +-]", "_", student).strip(". ") or "_"
 
 
 def _kept(one: Submission, out: Path, seed: int, limits: Limits) -> Graded | None:

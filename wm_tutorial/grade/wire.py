@@ -94,7 +94,8 @@ def _exactly(channel: socket.socket, count: int, deadline: float | None) -> byte
 
 
 def _bytes(x: Tensor) -> bytes:
-    return x.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    flat = x.detach().resolve_conj().resolve_neg().reshape(-1).clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8).numpy().tobytes()  # one number alone may have any stride
 
 
 def _tensors(told: list[Header], numbers: bytes) -> list[Tensor]:
