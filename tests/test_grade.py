@@ -254,13 +254,15 @@ def test_a_notebook_that_takes_the_grader_down_costs_no_other(
     assert [name for name, graded in found.items() if graded.flags] == ["bad"]
 
 
-def test_two_workers_grade_as_one_does(school: School, tmp_path: Path) -> None:
+def test_two_workers_grade_as_one_does(school: School, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for student in ("rosa", "hana", "lea"):
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{student}.ipynb").write_text(CLASS[student].notebook())
     (tmp_path / "grade.toml").write_text(SETTINGS)
     for one in run.grade(tmp_path / "in", tmp_path / "out", tmp_path / "grade.toml", jobs=2):
         assert one.verdicts == school.graded[one.student].verdicts
+    monkeypatch.setattr(run, "_judged", pytest.fail)  # another process has written the results, and this one knows them
+    assert len(run.grade(tmp_path / "in", tmp_path / "out", tmp_path / "grade.toml")) == 3
 
 
 # --- Every exercise of every chapter ----------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ FINISHED: dict[str, tuple[str, ...]] = {
     "upsample_convolve": ("networks.UpsampleConv.forward",),
     "write_back": ("replay.Replay.write_back",),
 }
-SOLUTIONS = ("wm_tutorial.mistakes", "wm_tutorial.check", "wm_tutorial.zoo", "wm_tutorial.course.own")
+SOLUTIONS = ("wm_tutorial.mistakes.", "wm_tutorial.check.", "wm_tutorial.zoo.", "wm_tutorial.course.own.")
 
 
 def finished(part: str) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def borrowed(needed: Iterable[Statement], exercise: Exercise, notebook: Notebook
     aliases = aliases_of(needed)
     for one in needed:
         for dotted in _dotted(one.node, aliases):
-            if dotted.startswith(SOLUTIONS):
+            if f"{dotted}.".startswith(SOLUTIONS):
                 return f"it takes {dotted} from the package"
             if dotted in finished(exercise.part):
                 return f"{dotted} is the finished function of the package"

@@ -71,9 +71,9 @@ class Graded:
 
 def key_of(submission: Submission, seed: int, limits: Limits) -> str:
     """Changes with everything that a verdict depends on."""
-    chapter = submission.chapter.name if submission.chapter else ""
-    exercises = repr(submission.chapter)
-    told = [FORMAT, chapter, exercises, seed, asdict(limits), submission.text, submission.brought, submission.notes]
+    chapter = submission.chapter
+    course = [chapter.name, sorted(chapter.given), chapter.stubs, repr(chapter.exercises)] if chapter else []
+    told = [FORMAT, course, seed, asdict(limits), submission.text, submission.brought, submission.notes]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 

@@ -175,13 +175,13 @@ class Remote:
         """
         pickled, tensors = pack(arguments)
         self.calls += 1
-        seed = int(torch.randint(2**62, ()))  # of the generator that the check has seeded
         tracked = [x.requires_grad for x in tensors]
-        header = {"do": "call", "number": self.calls, "seed": seed, "tracked": tracked}
+        header = {"do": "call", "number": self.calls, "tracked": tracked}
+        sent = [*tensors, torch.get_rng_state()]  # which the check has seeded: what is drawn there would be drawn here
         if any(tracked) and torch.is_grad_enabled():
-            returned = list(_Asked.apply(self, Message(header, tensors, pickled), *tensors))  # type: ignore[no-untyped-call]
+            returned = list(_Asked.apply(self, Message(header, sent, pickled), *tensors))  # type: ignore[no-untyped-call]
         else:
-            returned = self.ask(Message(header, tensors, pickled))
+            returned = self.ask(Message(header, sent, pickled))
         try:
             return rebuild(self.told, returned)
         except Garbled as error:
@@ -191,6 +191,8 @@ class Remote:
         """Call once: the tensors of the answer, whose form is in `told`; arguments it has changed are changed here."""
         reply = self._ask(message)
         self.told = reply.header.get("answer")
+        if reply.header.get("drew"):
+            torch.default_generator.manual_seed(int(torch.randint(2**62, ())))  # the next call draws others
         with suppress(TypeError, IndexError, RuntimeError), torch.no_grad():
             for number in reply.header.get("changed", []):
                 message.tensors[number].copy_(~message.tensors[number].isnan())  # into something else
