@@ -410,6 +410,7 @@ def f(reward, discount, value, n):
             "7.3": BEHAVIOUR["7.3"],
         },
         (0, 0, 1),
+        flagged=("the system refused it: os.fork()", "the system refused it: os.kill(os.getppid(), signal.SIGKILL)"),
     ),
     "xia": Handed(
         "02",
@@ -428,6 +429,7 @@ def f(latent, action, net):
             "2.3": "import socket\ndef f(*given):\n    socket.create_connection(('127.0.0.1', 80), 1)",
         },
         (0, 0, 0),
+        flagged=("the system refused it: open('/tmp/answers.txt'", "the system refused it: socket"),
     ),
 }
 

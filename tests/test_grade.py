@@ -35,8 +35,8 @@ from wm_tutorial.grade.remote import Stable
 from wm_tutorial.grade.sandbox import Limits
 from wm_tutorial.mistakes import PARTS
 
-LIMITS = Limits(seconds=2)
-SETTINGS = 'seed = 1\n[limits]\nseconds = 2\n[points]\n"4.1" = 2.5\n'
+LIMITS = Limits(seconds=1)
+SETTINGS = 'seed = 1\n[limits]\nseconds = 1\n[points]\n"4.1" = 2.5\n'
 
 
 @dataclasses.dataclass
@@ -102,7 +102,7 @@ def test_what_is_brought_along_is_flagged_and_nobody_else_is(student: str, schoo
 @pytest.mark.parametrize(
     ("student", "number", "words"),
     [
-        ("mia", "4.2", "it had not answered after 2 seconds of computing"),
+        ("mia", "4.2", "it had not answered after 1 seconds of computing"),
         ("nils", "7.1", "allocate"),
         ("lea", "6.2", "the cell is not Python: line 1"),
         ("kim", "2.1", "the file is no notebook"),
@@ -140,7 +140,10 @@ def test_the_gradebook_weighs_each_exercise_as_the_settings_say(school: School) 
 
 def test_the_page_of_the_class_tells_what_was_misunderstood_and_where_it_is_treated(school: School) -> None:
     page = school.read("class.html")
-    for words in ("in 4.1, the KL of a whole latent: kl_reversed", "Treated in chapter 04, “Two Gaussians”."):
+    for words in (
+        "kl_reversed, in 4.1 (the KL of a whole latent): 1 of 6 who tried it",
+        "Treated in chapter 04, “Two Gaussians”.",
+    ):
         assert words in page
     assert "How it was run" in page and "Around each submission: limits on computing time" in page
     assert "it takes wm_tutorial.mistakes" in page
@@ -334,6 +337,47 @@ def test_what_is_called_finished_is_a_function_of_the_package(part: str) -> None
     for dotted in honesty.finished(part):
         owner, name = owner_of(dotted)
         assert name in vars(owner), dotted
+
+
+def borrowed(*cells: str) -> str:
+    notebook = Notebook.read(json.dumps({"cells": [code(one) for one in cells]}), CHAPTERS["04"])
+    answer = notebook.answer(EXERCISES["4.1"])
+    assert answer is not None
+    return honesty.borrowed(notebook.needed(answer, EXERCISES["4.1"]), EXERCISES["4.1"], notebook)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["from wm_tutorial.kl import gaussian_kl"],
+        ["import wm_tutorial.kl", "gaussian_kl = wm_tutorial.kl.gaussian_kl"],
+        ["from wm_tutorial import kl as other", "def gaussian_kl(*x):\n    return other.gaussian_kl(*x)"],
+        ["def gaussian_kl(*x):\n    from wm_tutorial.kl import gaussian_kl as it\n    return it(*x)"],
+        ["from wm_tutorial.kl import gaussian_kl as it", "def helper(*x):\n    return it(*x)", "gaussian_kl = helper"],
+        ["from wm_tutorial import check", "gaussian_kl = check.PARTS['gaussian_kl'].right"],
+        ["from wm_tutorial.course.own import finished", "gaussian_kl = finished()['gaussian_kl']"],
+    ],
+)
+def test_the_finished_function_is_found_under_any_name(cells: list[str]) -> None:
+    assert "wm_tutorial" in borrowed(*cells)
+
+
+def test_what_the_chapter_itself_imports_is_nobodys_answer() -> None:
+    own = "def gaussian_kl(*x):\n    return symlog(x[0]) - checkpoint.user_path"
+    given = "from wm_tutorial.kl import gaussian_kl as finished\nfrom wm_tutorial import checkpoint, kl"
+    assert borrowed(given, "from wm_tutorial.transforms import symlog", own, "kl.gaussian_kl(1)") == ""
+
+
+def test_a_function_that_calls_an_earlier_wrong_one_has_its_points_and_one_that_is_wrong_itself_has_not(
+    school: School, stable: Stable
+) -> None:
+    assert school.verdict("rosa", "4.3").state == "right" and school.verdict("rosa", "4.1").state == "wrong"
+    both = KL | {"4.1": KL["4.1"].replace(".sum(-1)", ".mean(-1)"), "4.3": KL["4.3"].replace("(1 - alpha)", "alpha")}
+    verdicts = judge(as_submission(written("04", both), "04"), stable, 5, LIMITS).verdicts
+    assert [one.state for one in verdicts] == ["wrong", "right", "wrong", "right"]
+    unsolved = {number: source for number, source in KL.items() if number != "4.1"}
+    verdicts = judge(as_submission(written("04", unsolved), "04"), stable, 5, LIMITS).verdicts
+    assert [one.state for one in verdicts] == ["unsolved", "right", "right", "right"]
 
 
 # --- What of a notebook an exercise needs -----------------------------------------------------------------------------

@@ -199,6 +199,8 @@ def _asked(exercise: Exercise, notebook: Notebook, verdict: Verdict, stable: Sta
                 words = f"right in all cases of the check, and wrong on other inputs: {TOLD.sub('', failed[0]).strip()}"
         if function.finished:
             verdict.state = "not counted"
+        if function.raised and function.raised.kind == "PermissionError":
+            verdict.mark = f"the system refused it: {function.raised.text}"
         if words and function.raised and function.raised.line:
             if function.raised.file != verdict.cell:
                 verdict.first, verdict.source = 1, task.files.get(function.raised.file, "")

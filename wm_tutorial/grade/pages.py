@@ -26,6 +26,15 @@ def text(told: object) -> str:
     return html.escape(str(told))
 
 
+class Written(str):
+    """HTML already, and not text."""
+
+
+def link(told: object, address: str) -> Written:
+    """To another page."""
+    return Written(f'<a href="{text(address)}">{text(told)}</a>')
+
+
 def paragraph(told: object, kind: str = "") -> str:
     """A paragraph of text."""
     return f'<p class="{kind}">{text(told)}</p>' if kind else f"<p>{text(told)}</p>"
@@ -45,7 +54,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _cell(told: object) -> str:
-    return f'<td class="n">{told:g}</td>' if isinstance(told, int | float) else f"<td>{text(told)}</td>"
+    if isinstance(told, int | float):
+        return f'<td class="n">{told:g}</td>'
+    return f"<td>{told if isinstance(told, Written) else text(told)}</td>"
 
 
 def code(source: str, first: int, marked: int) -> str:

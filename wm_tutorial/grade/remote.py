@@ -45,7 +45,8 @@ class Stable:
         cloudpickle.register_pickle_by_value(mistakes)
         self.room = tempfile.mkdtemp(prefix="wm-grade-", dir=folder)  # stays empty: it is filled for the other process
         self.control, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "wm_tutorial.grade.stable", str(theirs.fileno()), self.room]
+        # -P: nothing is imported from the folder in which this was started, where submissions may lie
+        command = [sys.executable, "-P", "-m", "wm_tutorial.grade.stable", str(theirs.fileno()), self.room]
         environment = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ
         }

@@ -5,6 +5,7 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from wm_tutorial.checkpoint import write_text
 from wm_tutorial.grade import pages
@@ -161,8 +162,9 @@ def _misconceptions(students: dict[str, dict[str, Graded]], counted: Sequence[Ch
     tried = _tried(students)
     for exercise, chapter, name, who in misconceptions(students, counted):
         mistake = PARTS[exercise.part].mistakes[name]
-        there = "student" if len(who) == 1 else "students"
-        heading = f"{len(who)} of {tried[exercise.number]} {there} in {exercise.number}, {exercise.title}: {name}"
+        heading = (
+            f"{name}, in {exercise.number} ({exercise.title}): {len(who)} of {tried[exercise.number]} who tried it"
+        )
         shown = ", ".join(who[:SHOWN]) + (", …" if len(who) > SHOWN else "")
         parts += [
             f"<h3>{pages.text(heading)}</h3>",
@@ -233,5 +235,5 @@ def _points_table(
             )
             for chapter in counted
         ]
-        rows.append((student, *each, sum(each), f"students/{names[student]}"))
+        rows.append((student, *each, sum(each), pages.link(names[student], f"students/{quote(names[student])}")))
     return pages.table(("student", *(chapter.number for chapter in counted), "points", "page"), rows)
