@@ -64,7 +64,7 @@ class Notebook:
         whole = json.loads(text)
         if not isinstance(whole, dict) or not isinstance(whole.get("cells"), list):
             raise ValueError("it has no cells")
-        return cls.of_cells(list(enumerate(whole["cells"])), chapter)
+        return cls.of_cells([pair for pair in enumerate(whole["cells"]) if isinstance(pair[1], dict)], chapter)
 
     @classmethod
     def of_cells(cls, cells: list[tuple[int, Cell]], chapter: Chapter) -> "Notebook":
@@ -75,7 +75,7 @@ class Notebook:
             notebook.statements += [one for one in found if _is_import(one.node)]
         folded = {exercise.solution.strip() for exercise in chapter.exercises}
         for place, cell in cells:
-            if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+            if cell.get("cell_type") != "code":
                 continue
             notebook.cells.append((place, cell))
             source = text_of(cell).strip()
@@ -97,11 +97,10 @@ class Notebook:
 
     def with_solution(self, exercise: Exercise, before: Statement) -> "Notebook | None":
         """The same with the folded solution of an exercise, under the student's name for it, before a statement."""
-        own = self.answer(exercise)
-        name = own and next((name for name in self.names(exercise) if name in own.binds), None)
-        function, _, _ = exercise.solution.partition("\n\n\ncheck.")
-        if own is None or name is None:
+        if (own := self.answer(exercise)) is None:
             return None
+        name = next(name for name in self.names(exercise) if name in own.binds)
+        function, _, _ = exercise.solution.partition("\n\n\ncheck.")
         solved = {"cell_type": "code", "source": re.sub(r"\bsolved_\w+(?=\()", name, function, count=1)}
         cells = [pair for pair in self.cells if pair[0] < before.place and pair[0] != own.place]
         return self.of_cells(
