@@ -3,6 +3,7 @@
 PYTHON ?= python3
 # "=" and not "?=": a variable of the shell with such a common name is not meant for this file.
 ENV = CartPole-v1
+SUBMISSIONS = submitted
 ARGS =
 JOBS = 2
 
@@ -17,7 +18,7 @@ BOOK_PIP := $(BOOK)/bin/python -m pip install --disable-pip-version-check
 extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test hooks mutants lab notebooks student solutions book links browser results bench lock \
+.PHONY: help train check test hooks mutants lab notebooks student solutions grade book links browser results bench lock \
     chromium locked locked-book clean
 
 help: ## List the targets
@@ -69,6 +70,9 @@ student: $(STAMP) ## Write build/student: the course with exercises to solve, to
 
 solutions: $(STAMP) ## Write build/solutions: the same with solutions
 	$(BIN)/python tools/student.py --solutions
+
+grade: $(STAMP) ## Grade what was handed in, SUBMISSIONS=submitted unless told otherwise: build/grade
+	$(BIN)/wm-tutorial grade $(SUBMISSIONS) --out build/grade $(ARGS)
 
 book: $(BOOK_STAMP) ## Build the website from the notebooks as they are: book/_build/html/index.html
 	$(BOOK)/bin/python tools/book.py

@@ -31,10 +31,11 @@ FLOORS = (
     {"runs"},
     {"mistakes"},
     {"course", "check", "zoo"},
+    {"grade"},
     {"cli"},
     {"wm_tutorial", "__main__"},  # `from wm_tutorial import train`, `python -m wm_tutorial`
 )
-WINGS = {"worlds", "figures", "play", "runs", "course", "mistakes", "check", "zoo"}
+WINGS = {"worlds", "figures", "play", "runs", "course", "mistakes", "check", "zoo", "grade"}
 ABOVE_THE_TRAINER = WINGS | {"cli", "wm_tutorial", "__main__"}
 
 # Wings that stand alone: the rooms that they may know, themselves aside.

@@ -25,6 +25,7 @@ GROUPS = {
     "Another part in the place of one of these": ["parts", "errors"],
     "What a person does and looks at": ["worlds", "runs", "figures", "cli"],
     "What a learner needs": ["course", "check", "zoo", "mistakes"],
+    "What a teacher needs": ["grade"],
 }
 
 

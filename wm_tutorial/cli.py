@@ -296,6 +296,32 @@ class Notebooks:
         print('If JupyterLab is missing, `pip install "wm_tutorial[notebooks]"` brings it, into this environment.')
 
 
+@dataclasses.dataclass(frozen=True)
+class Grade:
+    """Grade what a class has handed in: points, a page for each student, and what the class misunderstood."""
+
+    submissions: tyro.conf.Positional[Path]
+    """A folder of notebooks, of students' folders or zip files, or a course of nbgrader."""
+    out: Annotated[Path, DIR]
+    """Where points and pages go; what is graded there already is not run again."""
+    settings: Path | None = None
+    """A TOML file with points, limits and the seed of the hidden inputs; DIR/grade.toml if left out."""
+    jobs: int | None = None
+    """How many notebooks are run at a time; one for each core if left out."""
+
+    def __call__(self) -> None:
+        """Grade, and say where the pages lie."""
+        if os.name == "nt":
+            raise InputError(
+                "Grading needs processes that can be forked, which Windows has not. Grade in WSL or on Linux."
+            )
+        from wm_tutorial.grade.run import grade  # which imports what Windows has not
+
+        graded = grade(self.submissions.expanduser(), self.out.expanduser(), self.settings, self.jobs)
+        tell(f"{len(graded)} notebooks are graded: points in {self.out / 'gradebook.csv'}, and for Monday:")
+        tell(f"  {self.out / 'class.html'}")
+
+
 def sizes(preset: str) -> str:
     """Each size of a preset with the number of parameters that learn; nothing is allocated for it."""
     cart_pole = Spaces("vector", (4,), "discrete", 2, (0.0,), (1.0,))
@@ -345,7 +371,9 @@ def by_section(info: StructTypeInfo) -> StructConstructorSpec | None:
     return StructConstructorSpec(instantiate=joined, fields=tuple(groups))
 
 
-Command = Train | Resume | Evaluate | Dream | Export | WorldModels2018 | Measure | Zoo | Bench | Presets | Notebooks
+Command = (
+    Train | Resume | Evaluate | Dream | Export | WorldModels2018 | Measure | Zoo | Bench | Presets | Notebooks | Grade
+)
 
 
 def command_line(arguments: Sequence[str]) -> Command:
@@ -371,6 +399,7 @@ def command_line(arguments: Sequence[str]) -> Command:
         | Annotated[Bench, benching]
         | Annotated[Presets, tyro.conf.subcommand("presets")]
         | Annotated[Notebooks, tyro.conf.subcommand("notebooks")]
+        | Annotated[Grade, tyro.conf.subcommand("grade")]
     )
     try:
         check_words(words)

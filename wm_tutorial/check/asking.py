@@ -65,6 +65,8 @@ def _call(part: Part, function: Function, arguments: Arguments) -> Answer:
     }
     try:
         returned = function(*given.values())
+    except Unusable:  # it was asked in another process, where its words were found
+        raise
     except (Exception, SystemExit) as error:
         if isinstance(error, NotImplementedError) and _is_stub(error):
             raise Unusable(STUB) from error

@@ -35,13 +35,18 @@ class Difference:
 def examine(part: Part, function: Any) -> bool:
     """Print one line if `function` is right, and otherwise what is wrong with it; returns whether it is right."""
     if callable(function):
-        with _as_it_was(), torch.enable_grad():
-            problem = refusal(function, part.cases[0]) or _diagnose(part, function)
+        problem = refusal(function, part.cases[0]) or problem_of(part, function)
     else:
         problem = f"this is {kind_of(function)}; hand over the function itself, without calling it."
     print(f"{part.name}: {problem or f'right, in all {len(part.cases)} cases.'}")
     note(part.name, function, "right" if not problem else "not tried" if problem == STUB else "tried")
     return not problem
+
+
+def problem_of(part: Part, function: Function) -> str:
+    """What is wrong with a function that takes the arguments, or nothing."""
+    with _as_it_was(), torch.enable_grad():
+        return _diagnose(part, function)
 
 
 @contextmanager
