@@ -242,8 +242,8 @@ def results(url: str | None) -> str:
     text = (RESULTS / "README.md").read_text()
     before, _, commands = text.partition("Each with its own command:")
     commands, _, of_mistakes = commands.partition("\nWhat mistakes")
-    table = re.sub(r"\[([\w-]+)\]\(\1\)", r"[\1](#\1)", before)
-    table = re.sub(r"\[([\w-]+)\]\(history/\1\)", r"[\1](#\1-history)", table)
+    table = re.sub(r"\]\(history/([\w-]+)\)", r"](#\1-history)", before)
+    table = re.sub(r"\]\(([\w-]+)\)", r"](#\1)", table)
     parts = [
         table.rstrip()
         + "\n\nThe runs used to choose options had other seeds. What was tried and did not work is kept, too: "

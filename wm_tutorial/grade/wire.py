@@ -54,7 +54,7 @@ class Message:
 def send(channel: socket.socket, message: Message) -> None:
     """Write a message."""
     told = [{"dtype": str(x.dtype).removeprefix("torch."), "shape": list(x.shape)} for x in message.tensors]
-    header = json.dumps(message.header | {"tensors": told}).encode()
+    header = json.dumps(message.header | {"tensors": told}, allow_nan=False).encode()
     numbers = b"".join(map(_bytes, message.tensors))
     channel.sendall(SIZES.pack(len(header), len(numbers), len(message.pickled)) + header + numbers + message.pickled)
 
