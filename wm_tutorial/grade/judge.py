@@ -60,7 +60,7 @@ class Graded:
 
     def as_json(self) -> str:
         """For the folder of results."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def of_json(cls, text: str) -> "Graded":
@@ -74,7 +74,7 @@ def key_of(submission: Submission, seed: int, limits: Limits) -> str:
     chapter = submission.chapter
     course = [chapter.name, sorted(chapter.given), chapter.stubs, repr(chapter.exercises)] if chapter else []
     told = [FORMAT, course, seed, asdict(limits), submission.text, submission.brought, submission.notes]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(told, allow_nan=False).encode()).hexdigest()
 
 
 def file_name(student: str) -> str:

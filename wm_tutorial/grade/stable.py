@@ -47,7 +47,7 @@ def serve(control: socket.socket, walls: Walls) -> None:
 
 def say(control: socket.socket, told: dict[str, Any]) -> None:
     """One line of JSON."""
-    control.sendall(json.dumps(told).encode() + b"\n")
+    control.sendall(json.dumps(told, allow_nan=False).encode() + b"\n")
 
 
 def end(child: int) -> int:
