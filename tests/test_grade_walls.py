@@ -336,6 +336,7 @@ FUNCTIONS = {
     "in place": ("gaussian_kl", "x[0][0] = 1\nreturn x[0].sum(-1)"),
     "an input": ("gaussian_kl", "return x[0]"),
     "nothing": ("gaussian_kl", "return None"),
+    "a number": ("gaussian_kl", "return float('nan')"),
     "sparse": ("gaussian_kl", "return x[0].to_sparse()"),
     "an error": ("gaussian_kl", "return nothing(x[0])"),
     "a net": ("dynamics_step", "m, s = x[2](torch.cat(x[:2], 1)).chunk(2, 1)\nreturn m, -10 + 12 * s.sigmoid()"),

@@ -66,7 +66,7 @@ def _imported_again(sizes: tuple[tuple[int, int], ...], base: int) -> Mapping[st
         for name in [name for name in sys.modules if name.startswith(NAME) and name != KEPT]:
             del sys.modules[name]
         sys.modules.update(before)
-        vars(sys.modules[NAME.partition(".")[0]])["mistakes"] = mistakes  # where the second import left its own
+        setattr(sys.modules["wm_tutorial"], "mistakes", mistakes)  # noqa: B010  # mypy knows the package as closed
 
 
 def _unseen(part: Part, visible: Part, rng: random.Random) -> Part:

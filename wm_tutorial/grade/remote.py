@@ -74,9 +74,8 @@ class Stable:
     def begin(self, limits: Limits) -> tuple[int, socket.socket]:
         """A new process of a submission, and the channel to it."""
         channel, theirs = socket.socketpair()
-        socket.send_fds(
-            self.control, [json.dumps({"begin": asdict(limits)}, allow_nan=False).encode()], [theirs.fileno()]
-        )
+        asked = json.dumps({"begin": asdict(limits)}, allow_nan=False)
+        socket.send_fds(self.control, [asked.encode()], [theirs.fileno()])
         theirs.close()
         return int(self._told()["child"]), channel
 

@@ -179,8 +179,10 @@ def describe(value: Any, tensors: list[Tensor]) -> Header:
                 native = native.astype(np.float64 if native.dtype.kind == "f" else np.int64)
             tensors.append(torch.from_numpy(native))
             return {"array" if isinstance(value, np.ndarray) else "scalar": len(tensors) - 1}
-        case None | bool() | int() | float():
+        case None | bool() | int():
             return {"plain": value}
+        case float():
+            return {"float": repr(value)}  # also those that JSON has no word for
         case tuple() | list():
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [describe(one, tensors) for one in value[:ITEMS]]}
@@ -206,8 +208,10 @@ def rebuild(told: Any, tensors: Sequence[Tensor]) -> Any:
                 return tensors[number].detach().numpy()[()]
             case {"odd": [*shape]}:
                 return torch.empty([min(int(size), 2**20) for size in shape], device="meta")
-            case {"plain": None | bool() | int() | float() as value}:
+            case {"plain": None | bool() | int() as value}:
                 return value
+            case {"float": str(text)}:
+                return float(text[:TEXT])
             case {"tuple": [*items]}:
                 return tuple(rebuild(one, tensors) for one in items)
             case {"list": [*items]}:
