@@ -18,8 +18,8 @@ BOOK_PIP := $(BOOK)/bin/python -m pip install --disable-pip-version-check
 extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test hooks mutants lab notebooks student solutions grade book links browser results bench lock \
-    chromium locked locked-book clean
+.PHONY: help train check test hooks mutants lab notebooks student solutions grade nbgrader otter graders report book \
+    links browser results bench lock chromium locked locked-book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,22 @@ solutions: $(STAMP) ## Write build/solutions: the same with solutions
 
 grade: $(STAMP) ## Grade what was handed in, SUBMISSIONS=submitted unless told otherwise: build/grade
 	$(BIN)/wm-tutorial grade $(SUBMISSIONS) --out build/grade $(ARGS)
+
+nbgrader: $(STAMP) ## Write build/nbgrader: the chapters as assignments for nbgrader, all or ARGS="06 --seed 7"
+	$(BIN)/python tools/assignments.py nbgrader $(ARGS)
+
+otter: $(STAMP) ## Write build/otter: the same for `otter assign`
+	$(BIN)/python tools/assignments.py otter $(ARGS)
+
+# torch once more for each: the checks of the course run in these environments, too.
+graders: ## Install nbgrader and otter, each into an environment of its own, for the tests of what they are given
+	$(call environment,.venv-nbgrader)
+	.venv-nbgrader/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[notebooks,nbgrader]"
+	$(call environment,.venv-otter)
+	.venv-otter/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[notebooks,otter]"
+
+report: $(STAMP) ## Put the cell that tells the score below the quiz of every chapter
+	$(BIN)/python tools/report_cells.py $(ARGS)
 
 book: $(BOOK_STAMP) ## Build the website from the notebooks as they are: book/_build/html/index.html
 	$(BOOK)/bin/python tools/book.py
