@@ -300,7 +300,7 @@ class Notebooks:
 class Grade:
     """Grade what a class has handed in: points, a page for each student, and what the class misunderstood."""
 
-    submissions: tyro.conf.Positional[Path]
+    submissions: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SUBMISSIONS")]
     """A folder of notebooks, of students' folders or zip files, or a course of nbgrader."""
     out: Annotated[Path, DIR]
     """Where points and pages go; what is graded there already is not run again."""
@@ -317,7 +317,8 @@ class Grade:
             )
         from wm_tutorial.grade.run import grade  # which imports what Windows has not
 
-        graded = grade(self.submissions.expanduser(), self.out.expanduser(), self.settings, self.jobs)
+        settings = None if self.settings is None else self.settings.expanduser()
+        graded = grade(self.submissions.expanduser(), self.out.expanduser(), settings, self.jobs)
         tell(f"{len(graded)} notebooks are graded: points in {self.out / 'gradebook.csv'}, and for Monday:")
         tell(f"  {self.out / 'class.html'}")
 
