@@ -271,7 +271,7 @@ BUGS = (
         story="The reward of a state counts only if the episode goes on after it.",
         symptom="A goal that ends the episode is worth nothing, so the agent stops in front of it.",
         innocent="Everything where episodes never end, or where the end pays nothing.",
-        source="https://github.com/danijar/dreamerv3/issues/87",
+        source="https://github.com/pytorch/rl/issues/1660",
         breaks="planner.imagined_returns, the chance to come that far",
         caught_by=(ENDS,),
         replaces=in_the_place_of(package, "imagined_returns", an_end_takes_its_own_reward), needs=PLANNER,
