@@ -24,7 +24,9 @@ from wm_tutorial import config as config_module
 from wm_tutorial.config import PRESETS, SECTIONS, SIZES, Config, Preset, make_config, section_options, sizes_of
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
-COMMANDS = ["train", "resume", "evaluate", "dream", "measure", "zoo", "bench", "presets", "notebooks"]
+COMMANDS = [
+    "train", "resume", "evaluate", "dream", "world-models-2018", "measure", "zoo", "bench", "presets", "notebooks",
+]  # fmt: skip
 
 Main = Callable[..., tuple[str, str]]
 
@@ -124,11 +126,11 @@ def test_help_shows_the_sections_in_their_order(command: str, main: Main, monkey
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_says_what_it_does_and_what_it_wants(command: str, main: Main) -> None:
-    (kind,) = (kind for kind in known() if kind.__name__.lower() == command)
+    (kind,) = (kind for kind in known() if cli.command_name(kind) == command)
     text = plain(main(command, "--help")[0])
     assert inspect.getdoc(kind).split("\n")[0] in text  # type: ignore[union-attr]
     for field in dataclasses.fields(kind):
-        if field.name not in ("env", "run", "folder", "config"):
+        if field.name not in ("env", "run", "folder", "config", "settings"):
             assert f"--{field.name.replace('_', '-')} " in text
     assert ("(required)" in text) == (command not in ("bench", "presets"))
 
