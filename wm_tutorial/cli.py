@@ -419,9 +419,14 @@ def value_of(option: str, words: Sequence[str]) -> str | None:
     return None
 
 
+def command_name(kind: type) -> str:
+    """How a command is called: `world-models-2018` for WorldModels2018."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "-", kind.__name__).lower()
+
+
 def check_words(words: Sequence[str]) -> None:
     """Raise InputError, with one hint, for a command or an option that does not exist, or an option given twice."""
-    kinds = {re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "-", kind.__name__).lower(): kind for kind in get_args(Command)}
+    kinds = {command_name(kind): kind for kind in get_args(Command)}
     if not words or words[0].startswith("-"):
         return
     if (kind := kinds.get(words[0])) is None:
