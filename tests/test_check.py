@@ -461,7 +461,7 @@ def package_candidate_returns(
         continues=lambda feature: SimpleNamespace(mean=continue_(feature)),
     )
     state = State(start[:, :0], start)
-    return planner.imagined_returns(planner.steps_of(model), state, actions)  # type: ignore[arg-type]
+    return planner.imagined_returns(planner.step_of(model), state, actions)  # type: ignore[arg-type]
 
 
 def package_refit(candidates: Tensor, returns: Tensor, elites: int) -> tuple[Tensor, Tensor]:

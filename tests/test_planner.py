@@ -25,7 +25,7 @@ from wm_tutorial.planner import (
     no_plan,
     plan,
     search,
-    steps_of,
+    step_of,
 )
 from wm_tutorial.runs.dream import live
 from wm_tutorial.runs.plan import narrowing
@@ -242,7 +242,7 @@ def test_of_a_world_model_the_reward_and_the_end_are_those_of_the_state_that_is_
     state = model.observe(random_batch(CONTINUOUS, 5, 2, memory=8, latent=3))[:, -1]
     action = torch.linspace(-1, 1, 10).reshape(5, 2)
     torch.manual_seed(1)
-    arrived, reward, continue_ = steps_of(model)(state, action)
+    arrived, reward, continue_ = step_of(model)(state, action)
     torch.manual_seed(1)
     expected = model.imagine(state, action)
     assert torch.equal(arrived.feature, expected.feature)
@@ -406,7 +406,7 @@ def test_an_agent_takes_the_first_action_of_its_plan_and_explores_only_when_it_i
         torch.manual_seed(0)
         state = agent.infer(row, agent.initial(20), greedy)
         start = no_plan(spaces, state, config.horizon)
-        best = plan(steps_of(agent.world_model), state, start, 20, 5, config.plan_iterations)
+        best = plan(step_of(agent.world_model), state, start, 20, 5, config.plan_iterations)
         assert torch.equal(carry.state.feature, state.feature)
         assert torch.equal(carry.action, best.first if greedy else best.explored(0.5))
         assert not torch.equal(best.first, best.explored(0.5))

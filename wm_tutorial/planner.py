@@ -30,7 +30,7 @@ from wm_tutorial.world_model import WorldModel
 Step = Callable[[State, Tensor], tuple[State, Tensor, Tensor]]
 
 
-def steps_of(world_model: WorldModel) -> Step:
+def step_of(world_model: WorldModel) -> Step:
     """A world model as a search sees it: a sample of the next latent, and what the heads expect of it."""
 
     def step(state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
@@ -242,5 +242,5 @@ def plan(step: Step, state: State, start: AnyPlan, candidates: int, elites: int,
 def planned_action(world_model: WorldModel, state: State, spaces: Spaces, config: Config, greedy: bool) -> Tensor:
     """The first action (N, A) of the best plan that is found in `state` (N); with exploration noise unless `greedy`."""
     start = no_plan(spaces, state, config.horizon)
-    best = plan(steps_of(world_model), state, start, config.candidates, config.elites, config.plan_iterations)
+    best = plan(step_of(world_model), state, start, config.candidates, config.elites, config.plan_iterations)
     return best.first if greedy else best.explored(config.action_noise)

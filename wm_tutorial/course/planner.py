@@ -25,7 +25,7 @@ class Steps:
 
 
 def _candidate_returns(mine: Function) -> list[Replacement]:
-    steps_of, package = planner.steps_of, planner.imagined_returns
+    step_of, package = planner.step_of, planner.imagined_returns
 
     def imagined_returns(step: planner.Step, state: State, actions: Tensor) -> Any:
         if not isinstance(step, Steps):
@@ -41,7 +41,7 @@ def _candidate_returns(mine: Function) -> list[Replacement]:
             )
 
     return [
-        Replacement(planner, "steps_of", lambda model: Steps(model, steps_of(model))),
+        Replacement(planner, "step_of", lambda model: Steps(model, step_of(model))),
         Replacement(planner, "imagined_returns", imagined_returns),
     ]
 

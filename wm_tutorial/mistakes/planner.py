@@ -148,14 +148,14 @@ CANDIDATE_RETURNS = Part(
 
 # In the package -------------------------------------------------------------------------------------------------------
 
-STEPS_OF, IMAGINED_RETURNS = package.steps_of, package.imagined_returns
+STEP_OF, IMAGINED_RETURNS = package.step_of, package.imagined_returns
 
 
 def asking(edit: Callable[[WorldModel, State, State, Tensor, Tensor], tuple[Tensor, Tensor]]) -> Replaces:
     """The model answers a search with other rewards or ends, which `edit` makes of the states left and reached."""
 
-    def steps_of(model: WorldModel) -> package.Step:
-        right = STEPS_OF(model)
+    def step_of(model: WorldModel) -> package.Step:
+        right = STEP_OF(model)
 
         def step(state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
             arrived, reward, continue_ = right(state, action)
@@ -163,7 +163,7 @@ def asking(edit: Callable[[WorldModel, State, State, Tensor, Tensor], tuple[Tens
 
         return step
 
-    return in_the_place_of(package, "steps_of", steps_of)
+    return in_the_place_of(package, "step_of", step_of)
 
 
 def an_end_takes_its_own_reward(step: package.Step, state: State, actions: Tensor) -> Tensor:
@@ -241,7 +241,7 @@ BUGS = (
         story="A plan is paid for the states that its actions leave: the start counts, and the last state does not.",
         symptom="The last action of a plan is chosen for nothing, and what a first action leads to counts a step late.",
         innocent="World model losses; returns of long plans are nearly the same.",
-        source="https://github.com/danijar/dreamerv3/issues/70", breaks="planner.steps_of, r_{t+1}",
+        source="https://github.com/danijar/dreamerv3/issues/70", breaks="planner.step_of, r_{t+1}",
         caught_by=(ARRIVED,),
         replaces=asking(lambda model, left, reached, reward, continue_: (model.reward(left.feature).mean, continue_)),
         needs=PLANNER,
@@ -256,7 +256,7 @@ BUGS = (
         story="A plan goes on earning after the episode has ended in its dream.",
         symptom="Where every step pays the same, all plans look alike, and falling costs nothing.",
         innocent="Everything where episodes never end, as in Pendulum and in the worlds of the paper.",
-        source="https://github.com/pytorch/rl/issues/1660", breaks="planner.steps_of, c_{t+1}",
+        source="https://github.com/pytorch/rl/issues/1660", breaks="planner.step_of, c_{t+1}",
         caught_by=(ARRIVED,),
         replaces=asking(lambda model, left, reached, reward, continue_: (reward, torch.ones_like(continue_))),
         needs=PLANNER,

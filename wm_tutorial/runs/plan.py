@@ -8,7 +8,7 @@ from wm_tutorial.config import LARGEST_SEED, integers
 from wm_tutorial.data import Array, Narrowing, Spaces, State
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError
-from wm_tutorial.planner import Step, no_plan, search, steps_of
+from wm_tutorial.planner import Step, no_plan, search, step_of
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.runs.dream import EPISODES_TRIED, OBSERVATION_NAMES, EpisodesTooShort, live
 
@@ -44,7 +44,7 @@ def narrowing(agent: Agent, source: EnvSource, context: int = 5, seed: int = 0, 
         state = agent.world_model.observe(batch.rows(0, context))[:, -1]
         arrived: list[State] = []
         start = no_plan(spaces, state, config.horizon)
-        step = remembered(steps_of(agent.world_model), arrived)
+        step = remembered(step_of(agent.world_model), arrived)
         found = list(search(step, state, start, config.candidates, config.elites, config.plan_iterations))
         beginning = state.feature.expand(config.candidates, -1)
         paths = []
