@@ -2462,6 +2462,17 @@ NOBODY_BUILDS_IT = {
         "acts_without_previous_action", "acts_without_memory", "acts_without_reset", "stored_action_not_taken",
         "updates_per_vector_step",
     ),
+    "what is stored, drawn, rewarded and shown: the environment's and the replay's": (
+        "reward_noisy", "reward_reduced", "reward_at_the_end", "records_mangled", "records_hidden",
+        "records_duplicated", "rows_shuffled", "sequences_halved", "replay_too_small", "reset_unflagged",
+        "observations_repeated", "episodes_all_the_same", "acts_on_the_first_observation",
+    ),
+    "options, layers and optimiser as they are set up": (
+        "activation_changed", "norm_with_an_offset", "fan_in_of_a_block", "optimiser_changed",
+        "optimiser_holds_the_slow_critic", "slow_critic_weights_swapped", "replay_critic_missing",
+        "horizon_short_by_one", "learns_too_early", "learns_too_late", "steps_counted_twice", "noise_recorded",
+        "deviation_without_a_floor", "actions_not_scaled",
+    ),
 }  # fmt: skip
 
 
