@@ -43,7 +43,7 @@ def step_of(world_model: WorldModel) -> Step:
 # --- Plans: distributions over the next H actions ---------------------------------------------------------------------
 
 
-class Plan(Protocol):
+class ActionPlan(Protocol):
     """What is believed about the best next actions: each independent of the others."""
 
     def sample(self, count: int) -> Tensor:
@@ -144,7 +144,7 @@ def no_plan(spaces: Spaces, state: State, horizon: int) -> GaussianPlan | Catego
 
 # --- The search -------------------------------------------------------------------------------------------------------
 
-AnyPlan = TypeVar("AnyPlan", bound=Plan)
+AnyPlan = TypeVar("AnyPlan", bound=ActionPlan)
 
 
 @dataclass(frozen=True)
