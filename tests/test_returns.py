@@ -262,6 +262,14 @@ def test_of_many_lams_the_one_outside_its_range_is_named() -> None:
         lambda_returns(torch.ones(1, 3), torch.ones(1, 3), torch.ones(1, 3), torch.tensor([[0.5, 1.5, -2.0]]))
 
 
+def test_a_lambda_of_another_precision_leaves_returns_in_that_of_the_rewards() -> None:
+    problem = batch(REWARD).float(), batch(DISCOUNT).float(), batch(VALUE).float()
+    lam = torch.full_like(problem[0], LAM)
+    returns = lambda_returns(*problem, lam.double())
+    assert returns.dtype == problem[0].dtype == torch.float32
+    torch.testing.assert_close(returns, lambda_returns(*problem, lam))
+
+
 def test_returns_are_computed_where_the_rewards_are() -> None:
     """Also the number `lam` goes there, and not to the device on which new tensors are made."""
     problem = batch(REWARD), batch(DISCOUNT), batch(VALUE)
