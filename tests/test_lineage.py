@@ -70,6 +70,7 @@ def test_only_the_small_sizes_of_v3_mix_chance_into_the_policy() -> None:
 # theirs is repeated for `repeat` frames; a logarithm of a Gaussian density is half a squared error.
 FRAMES, REPEAT = 1000, 4  # of an episode of PlaNet's cheetah_run: planet/scripts/tasks.py
 PLANET = {  # planet/scripts/configs.py
+    "horizon": 12, "plan_iterations": 10, "candidates": 1000, "elites": 100, "action_noise": 0.3,
     "memory_size": 200, "latent_size": 30,  # model_size, state_size
     "free_nats": 3.0, "dynamics_scale": 1.0, "representation_scale": 1.0,  # free_nats, divergence_scale
     "decoder_scale": 1.0 / 2, "reward_scale": 10.0 / 2,  # image_loss_scale, reward_scale

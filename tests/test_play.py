@@ -82,9 +82,9 @@ def made(spaces: Spaces, config: Any) -> Agent:
     with torch.no_grad():
         for parameter in agent.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-        if config.heads == "two-hot":  # whose bins reach to e^20
-            agent.world_model.reward_head.net[-1].weight *= 0.1  # type: ignore[union-attr]
-            agent.world_model.reward_head.net[-1].bias.zero_()  # type: ignore[union-attr]
+        if config.heads == "two-hot":  # its bins reach to e^20, where float32 has no digits left for a mean of all
+            head = agent.world_model.reward_head
+            head.net[-1].bias[head.bins.abs() > 100.0] = -40.0  # type: ignore[index, operator, union-attr]
     return agent
 
 

@@ -44,10 +44,10 @@ def test_the_tree_of_a_commit_is_there_and_then_gone() -> None:
 
 
 def test_collecting_is_a_share_of_the_steps_and_the_updates_they_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of 4 environments takes 40 ms, so one environment step 10 ms; with it comes 1/4 of an update of 360 ms."""
+    """A step of 4 environments takes 40 ms, so one environment step 10 ms; with it come 0.3 updates of 300 ms."""
     took = {"4": {"cpu": 0.04}, "16": {"cpu": 0.32}}
     monkeypatch.setattr(bench, "time_in_turn", lambda steps, rounds: {name: took[name] for name in steps})
-    found = SPEED["collect"](rounds=3, update=0.36)
+    found = SPEED["collect"](rounds=3, update=0.3)
     assert found["4"]["steps_per_second"] == pytest.approx(100) and found["4"]["share"] == pytest.approx(0.1)
     assert found["16"]["steps_per_second"] == pytest.approx(50) and found["16"]["share"] == pytest.approx(2 / 11)
 
