@@ -1,6 +1,7 @@
 """Pages of the book that are made from what is written elsewhere: the chapters, the results, the README, the tests."""
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,15 +220,12 @@ def first_reached(folder: str, mean: float) -> str:
 
     Evaluations are rare, so it is a bound from above; rounded to hundreds, since steps are counted in whole episodes.
     """
-    first = []
+    first: list[float] = []
     for path in sorted((RESULTS / folder).glob("seed-*.json")):
         reached = [step for step, found in json.loads(path.read_text())["evaluations"] if found >= mean]
-        first.append(f"{round(min(reached), -2):,}" if reached else "more than there were")
-    return " to ".join(sorted({min(first, key=_number), max(first, key=_number)}, key=_number))
-
-
-def _number(text: str) -> float:
-    return float(text.replace(",", "")) if text[0].isdigit() else float("inf")
+        first.append(round(min(reached), -2) if reached else math.inf)
+    ends = sorted({min(first), max(first)})
+    return " to ".join(f"{step:,}" if step < math.inf else "more than there were" for step in ends)
 
 
 def compared_cell(folder: str) -> str:

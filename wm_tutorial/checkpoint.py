@@ -142,6 +142,14 @@ def write_or_rescue(path: Path, content: dict[str, Any]) -> None:
         raise OutputError(f"{error} What was learned so far is saved in {rescue.parent} instead.") from error
 
 
+def agent_path(path: str | Path) -> Path:
+    """Where an agent is to be kept alone; raises InputError if the name does not end in .safetensors."""
+    path = user_path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"The file is {path.name!r}; agents are kept in files whose name ends in .safetensors.")
+    return path
+
+
 def write_agent(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write the tensors of an agent to a safetensors file, as `write` does; its metadata hold `header` as JSON.
 

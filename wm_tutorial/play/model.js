@@ -53,6 +53,13 @@ const WorldModel = (() => {
     return all;
   }
 
+  // weight (outputs, inputs), bias (outputs), x (inputs) -> (outputs)
+  function affine(weight, bias, x) {
+    const y = Float64Array.from(bias);
+    for (let i = 0, at = 0; i < y.length; i++) for (let j = 0; j < x.length; j++) y[i] += weight[at++] * x[j];
+    return y;
+  }
+
   function softmax(logits) {
     const most = Math.max(...logits), shares = map(logits, (v) => Math.exp(v - most));
     const sum = shares.reduce((a, b) => a + b, 0);
@@ -70,6 +77,8 @@ const WorldModel = (() => {
     return hot;
   }
 
+  // An action as the environment executes it: a continuous sample may lie outside of -1..1.
+  const executed = (action) => map(action, (a) => a / Math.max(1, Math.abs(a)));
   const unimixed = (logits, unimix) => map(softmax(logits), (share) => (1 - unimix) * share + unimix / logits.length);
 
   // The bins of symexp two-hot, from the middle upwards: 0 and then each positive one.
@@ -94,9 +103,7 @@ const WorldModel = (() => {
     // networks.py: layers
 
     linear(name, x) {
-      const weight = this.tensors[`${name}.weight`], y = Float64Array.from(this.tensors[`${name}.bias`]);
-      for (let i = 0, at = 0; i < y.length; i++) for (let j = 0; j < x.length; j++) y[i] += weight[at++] * x[j];
-      return y;
+      return affine(this.tensors[`${name}.weight`], this.tensors[`${name}.bias`], x);
     }
 
     norm(name, x) {
@@ -201,18 +208,14 @@ const WorldModel = (() => {
     }
 
     remember({ memory, latent }, action) {
-      const core = "world_model.dynamics.core", taken = map(action, (a) => a / Math.max(1, Math.abs(a)));
+      const core = "world_model.dynamics.core", taken = executed(action);
       return this.has(`${core}.cell.weight_ih`) ? this.gru(core, memory, latent, taken) : this.blockGru(core, memory, latent, taken);
     }
 
     gru(core, memory, latent, action) {
       const mixed = silu(this.norm(`${core}.mix_norm`, this.linear(`${core}.mix`, joined(latent, action))));
       const size = memory.length, { tensors } = this;
-      const side = (kind, x) => {
-        const weight = tensors[`${core}.cell.weight_${kind}`], y = Float64Array.from(tensors[`${core}.cell.bias_${kind}`]);
-        for (let i = 0, at = 0; i < y.length; i++) for (let j = 0; j < x.length; j++) y[i] += weight[at++] * x[j];
-        return y;
-      };
+      const side = (kind, x) => affine(tensors[`${core}.cell.weight_${kind}`], tensors[`${core}.cell.bias_${kind}`], x);
       const input = side("ih", mixed), hidden = side("hh", memory);
       return map(memory, (old, i) => {
         const reset = sigmoid(input[i] + hidden[i]), keep = sigmoid(input[size + i] + hidden[size + i]);
@@ -251,8 +254,7 @@ const WorldModel = (() => {
     imagine(state, action, greedy = false) {
       const name = "world_model.dynamics.prior_net";
       if (this.config.memory !== "rssm") {
-        const taken = map(action, (a) => a / Math.max(1, Math.abs(a)));
-        return { memory: state.memory, latent: this.latent(this.mlp(name, joined(state.latent, taken)), greedy) };
+        return { memory: state.memory, latent: this.latent(this.mlp(name, joined(state.latent, executed(action))), greedy) };
       }
       const memory = this.remember(state, action);
       return { memory, latent: this.latent(this.mlp(name, memory), greedy) };

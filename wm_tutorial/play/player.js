@@ -57,7 +57,6 @@ const Player = (() => {
 
     eyes(open) {
       this.open = open;
-      if (open && this.obs) this.closedFor = 0;
       const button = this.find("eyes");
       button.setAttribute("aria-pressed", String(!open));
       button.textContent = open ? "Close its eyes" : "Open its eyes";
@@ -125,7 +124,7 @@ const Player = (() => {
     }
 
     words() {
-      const ended = this.world.ended(), [real, dream] = this.compared();
+      const ended = this.world.ended(), [real, dream] = this.lines.at(-1);
       const who = this.held === null ? "the agent acts" : "you act";
       const eyes = this.open ? "eyes open" : `eyes closed for ${this.closedFor} steps`;
       const apart = this.agent.spaces.obs_kind === "vector"

@@ -98,9 +98,7 @@ class Agent(agent.Agent):
             InputError: if the name does not end in .safetensors.
             OutputError: if the file cannot be written.
         """
-        path = checkpoint.user_path(path)
-        if path.suffix != ".safetensors":
-            raise InputError(f"The file is {path.name!r}; agents are kept in files whose name ends in .safetensors.")
+        path = checkpoint.agent_path(path)
         header = {
             "kind": KIND,
             "spaces": dataclasses.asdict(self.spaces),
