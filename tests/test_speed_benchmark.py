@@ -1,5 +1,6 @@
 """benchmarks/speed.py: two trees in turn, what is said of them, and the share of collecting."""
 
+import json
 import runpy
 import subprocess
 from pathlib import Path
@@ -69,3 +70,23 @@ def test_the_table_says_what_stands_beside_what() -> None:
         "| reward | 4 | 4.5 |",
     ):
         assert line in text.splitlines()
+
+
+def test_the_readme_tells_what_was_measured() -> None:
+    """Its sentences about cost are written by hand; their numbers are those of the files."""
+    bench_folder = ROOT / "book" / "results" / "bench"
+    size1m = json.loads((bench_folder / "size1m.json").read_text())
+    beside = json.loads((bench_folder / "torchrl.json").read_text())
+    theirs, ours = (beside["sides"][side] for side in ("torchrl", "wm_tutorial"))
+    low, middle, high = beside["ratio"]
+    told = " ".join((ROOT / "README.md").read_text().split())
+    for words in (
+        f"{size1m['parameters']:,} parameters",
+        f"takes {size1m['costs']['as given']['cpu']:.2f} CPU seconds on one core that multiplies matrices at "
+        f"{size1m['matmul_gflop_per_second']:.0f} GFLOP/s",
+        f"and {size1m['memory_mb']['peak']:.0f} MB.",
+        f"TorchRL {beside['versions']['torchrl']}'s losses",
+        f"take {theirs['median']:.2f} s beside our {ours['median']:.2f}: a ratio of {middle:.2f} round by round, "
+        f"quartiles {low:.2f} and {high:.2f}, with {ours['peak_mb'] / theirs['peak_mb']:.2f} of its memory",
+    ):
+        assert words in told
