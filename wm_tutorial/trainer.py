@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -75,6 +75,8 @@ class Trainer:
         self.sums: dict[str, float] = {}  # of the losses since the last line of metrics
         self.summed = 0
         self.records: list[dict[str, Any]] = []
+        self.callbacks: Callable[..., bool] = lambda *_: False  # who is told of events, and may stop the run
+        self.stopped = False  # whether one of them did
 
     # One iteration ---------------------------------------------------------------------------------------------------
 
@@ -167,15 +169,23 @@ class Trainer:
         disk), what was learned is saved first, and the error says where. A second Ctrl-C ends it at once: the
         checkpoint then stays as it was.
 
+        `self.callbacks` (`runs.callbacks`) are told of what happens, and may stop the run as well: it is then saved,
+        and nothing is raised.
+
         Raises:
             InputError: if another run learns or is evaluated in a thread of this process.
         """
+        self.stopped = False
         with alone(), cpu_threads(self.config.threads), interruptible() as request, self._progress() as bar:
             if self.folder:  # what a stopped run wrote after its checkpoint will happen again
                 write_metrics(self.folder, self.records)
             try:
                 with self._saved():
-                    self._go_on(request, bar)
+                    try:
+                        self._tell("on_start")
+                        self._go_on(request, bar)
+                    finally:
+                        self._tell("on_end")
             except AtOnce as error:
                 there = self.folder and (self.folder / CHECKPOINT).exists()
                 kept = f" The checkpoint is as it was; go on from there with: {self.way_on}" if there else ""
@@ -189,26 +199,36 @@ class Trainer:
             bar.write(f"One update takes {pace.update:.2g} s on this machine: {time_left}", file=sys.stderr)
         while True:
             started, learned = time.perf_counter(), self.updates
-            while self.updates < self.updates_due and not request.asked:
-                self._add_up(self.train_step())
+            while self.updates < self.updates_due and not (request.asked or self.stopped):
+                numbers = self.train_step()
+                self._add_up(numbers)
+                self._tell("on_update", numbers)
             pace.learning += time.perf_counter() - started
             self.seconds += time.perf_counter() - started
             request.check()
-            self._at_intervals(request, bar, pace)
-            if self.steps >= self.config.steps:
+            if not self.stopped:
+                self._at_intervals(request, bar, pace)
+            if self.steps >= self.config.steps or self.stopped:
                 break
             bar.set_description_str(self._phase(), refresh=False)
             bar.set_postfix_str(self._headline(pace), refresh=False)
             bar.update(min(self.steps, self.config.steps) - bar.n)
             started, before = time.perf_counter(), self.steps
             self.collect()
+            self._tell("on_step")
             took = time.perf_counter() - started
             self.seconds += took
             if self.updates > learned or pace.steps:
                 pace.steps, pace.learning = pace.steps + self.steps - before, pace.learning + took
         bar.update(min(self.steps, self.config.steps) - bar.n)
         self.save()
-        bar.set_description_str("done")
+        finished = self.attended == self.steps >= self.config.steps
+        bar.set_description_str("done" if finished else "stopped")
+        if not finished and sys.stderr:
+            bar.write(f"A callback has stopped the run. {self._way_on_from_here}", file=sys.stderr)
+
+    def _tell(self, event: str, *what: Any) -> None:
+        self.stopped |= self.callbacks(self, event, *what)
 
     def _rehearsed(self) -> float | None:
         """How many seconds an update will take, tried before the start on rows that never happened.
@@ -245,11 +265,17 @@ class Trainer:
             raise  # in the middle of something; or whoever could not write has said where it put things instead
         except BaseException as error:
             self.save()
-            saved = f"Saved at step {self.steps}; go on with: {self.way_on}" if self.folder else ""
             if isinstance(error, WorldModelError | KeyboardInterrupt):
-                raise type(error)(f"{error} {saved}".strip()) from error
-            tqdm.write(saved, file=sys.stderr)  # before whatever nobody foresaw: it must not cost what was learned
+                raise type(error)(f"{error} {self._way_on_from_here}".strip()) from error
+            tqdm.write(
+                self._way_on_from_here, file=sys.stderr
+            )  # before whatever nobody foresaw: it must not cost what was learned
             raise
+
+    @property
+    def _way_on_from_here(self) -> str:
+        """What is said of a run that has just been saved before its end; nothing if it has no folder."""
+        return f"Saved at step {self.steps}; go on with: {self.way_on}" if self.folder else ""
 
     @property
     def environment_name(self) -> str:
@@ -321,6 +347,7 @@ class Trainer:
             losses = {name: total / self.summed for name, total in self.sums.items()}
             self.record("train", updates=self.updates, seconds=round(self.seconds, 3), losses=losses)
             self.sums, self.summed = {}, 0
+        evaluation = None
         if due(config.eval_every) or over:
             bar.set_description_str("evaluating")
             started = time.perf_counter()
@@ -332,6 +359,8 @@ class Trainer:
         self.attended = self.steps
         if save:
             self.save()
+        if evaluation:  # last, so that a run which ends here goes on behind it
+            self._tell("on_evaluation", evaluation)
 
     def _add_up(self, numbers: dict[str, float]) -> None:
         self.sums = {name: self.sums.get(name, 0.0) + x for name, x in numbers.items()}

@@ -18,7 +18,9 @@ from wm_tutorial.data import Dream, Narrowing
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.runs.asked import check_learns, tell, whole_number
+from wm_tutorial.runs.callbacks import Callbacks
 from wm_tutorial.runs.dream import dream
+from wm_tutorial.runs.film import Film, film
 from wm_tutorial.runs.folder import check_unused, existing, locked, new_folder
 from wm_tutorial.runs.plan import narrowing
 from wm_tutorial.trainer import Trainer
@@ -84,6 +86,16 @@ class Run:
         """One real episode beside the model's prediction of it; see `wm_tutorial.dream.dream`."""
         return dream(self.agent, self.trainer.source, context, horizon, seed)
 
+    def film(
+        self, path: str | Path | None = None, episodes: int = 1, greedy: bool = True, seed: int = 0, steps: int = 1000
+    ) -> Film:
+        """Film the real environment while the agent acts; see `wm_tutorial.runs.film.film`.
+
+        path: name.gif or name.mp4; film-SEED.gif in the run folder if None.
+        """
+        path = self.path / f"film-{seed}.gif" if path is None else path
+        return film(self.agent, self.trainer.source, path, episodes, greedy, seed, steps)
+
     def narrowing(self, context: int = 5, seed: int = 0, entry: int | None = None) -> Narrowing:
         """A plan as it is found; see `wm_tutorial.runs.plan.narrowing`."""
         return narrowing(self.agent, self.trainer.source, context, seed, entry)
@@ -120,6 +132,7 @@ def train(
     seed: int = 0,
     out: str | Path | None = None,
     draw: bool = True,
+    callbacks: Any = (),
     **options: Any,
 ) -> Run:
     """Train an agent on any Gymnasium environment.
@@ -132,6 +145,7 @@ def train(
         seed: of everything random in the run.
         out: the run folder; a new one below `runs/` if None.
         draw: whether to draw the figures of the run into its folder at the end, which takes some seconds.
+        callbacks: one or several that are told what happens, and may stop the run: `wm_tutorial.Callback`.
         options: any other field of `wm_tutorial.config.Config`, such as `horizon=10`.
 
     Returns:
@@ -139,8 +153,10 @@ def train(
 
     Raises:
         InputError: for anything that cannot be used, before training begins.
-        EnvironmentFailure, NonFiniteError, KeyboardInterrupt: after saving what was learned; see `resume`.
+        EnvironmentFailure, CallbackFailure, NonFiniteError, KeyboardInterrupt: after saving what was learned; see
+            `resume`.
     """
+    told = Callbacks(callbacks)
     options |= {"size": size, "seed": seed} | ({} if steps is None else {"steps": steps})
     config = make_config(preset, **options)
     check_learns(config)
@@ -149,28 +165,33 @@ def train(
         folder = new_folder(out, "-".join(part for part in parts if part))
         with locked(folder):
             check_unused(folder)  # another run may have ended there since
-            trainer.folder = folder
+            trainer.folder, trainer.callbacks = folder, told
             write_settings(trainer)
             return finish(trainer, draw)
 
 
-def resume(path: str | Path, env: EnvSource | None = None, draw: bool = True, **changes: Any) -> Run:
+def resume(
+    path: str | Path, env: EnvSource | None = None, draw: bool = True, callbacks: Any = (), **changes: Any
+) -> Run:
     """Go on with a run that was stopped, exactly as if it had not been.
 
     Args:
         path: the run folder.
         env: the environment, needed only if the run was started with a callable.
         draw: as for `train`.
+        callbacks: as for `train`; those of before are not remembered.
         changes: options to change, such as a larger `steps`.
 
     Raises:
         InputError: if another run is at work in that folder, or an option cannot be used.
         CheckpointError: if there is no checkpoint that can be read.
     """
+    told = Callbacks(callbacks)
     folder = existing(path)
     if not (folder / CHECKPOINT).exists():
         checkpoint.read(folder / CHECKPOINT)  # which says so
     with locked(folder), closed_after_an_error(Trainer.load(folder, env, **changes)) as trainer:
+        trainer.callbacks = told
         write_settings(trainer)
         return finish(trainer, draw)
 
