@@ -64,6 +64,11 @@ def watchers(tensorboard: bool) -> list[Callback]:
     return [TensorBoard()] if tensorboard else []
 
 
+def engine(envs_in: str) -> str | None:
+    """What steps the environments, as `train` takes it."""
+    return "processes" if envs_in == "processes" else None
+
+
 def named_or_own(env: str | None) -> EnvSource | None:
     """The environment that the user named, or None for the one that a run names itself."""
     return None if env is None else named(env)
@@ -79,12 +84,14 @@ class Train:
     """The run folder; a new one below runs/ if left out."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write the metrics for TensorBoard, too, into `tensorboard` in the run folder."""
+    envs_in: Literal["one-process", "processes"] = "one-process"
+    """Where the environments live in which experience is collected; a process for each is worth it if they are slow."""
     config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, draw."""
-        options, callbacks = dataclasses.asdict(self.config), watchers(self.tensorboard)
-        with train(named(self.env), out=self.out, draw=False, callbacks=callbacks, **options) as run:
+        told: dict[str, Any] = {"callbacks": watchers(self.tensorboard), "vector": engine(self.envs_in)}
+        with train(named(self.env), out=self.out, draw=False, **told, **dataclasses.asdict(self.config)) as run:
             announce(run)
 
 
@@ -100,12 +107,14 @@ class Resume:
     """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write the metrics for TensorBoard, too, into `tensorboard` in the run folder."""
+    envs_in: Literal["one-process", "processes"] = "one-process"
+    """Where the environments live in which experience is collected; a process for each is worth it if they are slow."""
 
     def __call__(self) -> None:
         """Train on, evaluate, draw."""
         changes: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
-        callbacks = watchers(self.tensorboard)
-        with resume(self.run, named_or_own(self.env), draw=False, callbacks=callbacks, **changes) as run:
+        changes |= {"callbacks": watchers(self.tensorboard), "vector": engine(self.envs_in)}
+        with resume(self.run, named_or_own(self.env), draw=False, **changes) as run:
             announce(run)
 
 

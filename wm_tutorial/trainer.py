@@ -37,6 +37,7 @@ from wm_tutorial.process import AtOnce, Request, alone, cpu_threads, interruptib
 from wm_tutorial.randomness import Randomness
 from wm_tutorial.replay import Replay
 from wm_tutorial.spaces import warn_of_large_images
+from wm_tutorial.vector import VectorEnvironments, VectorSource, environments
 
 
 class Trainer:
@@ -46,9 +47,12 @@ class Trainer:
         source: Gymnasium id, or a callable that returns a new environment each time.
         config: all options.
         folder: where metrics and checkpoints go; None keeps everything in memory.
+        vector: what steps the environments in which experience is collected; see `vector.environments`.
     """
 
-    def __init__(self, source: EnvSource, config: Config, folder: Path | None = None) -> None:
+    def __init__(
+        self, source: EnvSource, config: Config, folder: Path | None = None, vector: VectorSource | None = None
+    ) -> None:
         if config.device not in (there := devices()):
             raise InputError(
                 f"device is {config.device!r}, which PyTorch does not find on this machine; here it finds "
@@ -57,7 +61,7 @@ class Trainer:
         self.source, self.config = builtin(source), config
         self.folder = None if folder is None else user_path(folder)
         self.random = Randomness(config.seed, config.device)
-        self.environments = Environments(source, config.envs, (COLLECT, config.seed))
+        self.environments = environments(source, config.envs, (COLLECT, config.seed), vector)
         warn_of_large_images(self.environments.spaces)
         with self.random.active():
             self.agent = Agent(self.environments.spaces, config).to(config.device)
@@ -306,7 +310,7 @@ class Trainer:
     @contextmanager
     def _lent(self) -> Iterator[Environments | None]:
         """Inside, the only environment may be used for something else; outside, it is where it was, lived again."""
-        if self.config.envs > 1 or self.environments.closed:
+        if self.config.envs > 1 or self.environments.closed or isinstance(self.environments, VectorEnvironments):
             yield None
             return
         state = self.environments.state()
@@ -474,7 +478,9 @@ class Trainer:
                     raise CheckpointError(f"{action!s:.200} is no action of this environment")
 
     @classmethod
-    def load(cls, folder: Path, source: EnvSource | None = None, **changes: Any) -> "Trainer":
+    def load(
+        cls, folder: Path, source: EnvSource | None = None, vector: VectorSource | None = None, **changes: Any
+    ) -> "Trainer":
         """Go on with the run in `folder`, exactly as if it had never stopped.
 
         A run of a device that is not on this machine goes on on the CPU, with a warning.
@@ -483,6 +489,7 @@ class Trainer:
             folder: a run folder.
             source: the environment, needed if the run was started with a callable, or with an id for which Gymnasium
                 imports a module: nothing that a file names is imported.
+            vector: as for `Trainer`; it is not remembered.
             changes: options to change, such as a larger `steps`; those in `config.CHANGEABLE`.
 
         Raises:
@@ -507,7 +514,7 @@ class Trainer:
                     f"steps is {config.steps}, and the run in {folder} has made {done} already: give more, or leave it "
                     "out."
                 )
-            trainer = cls(source, config, folder)
+            trainer = cls(source, config, folder, vector)
             check_spaces(spaces, trainer.agent.spaces)
             trainer.load_state_dict(state)
         except (InputError, EnvironmentFailure):

@@ -1,7 +1,6 @@
 """Pictures one after the other, as an environment drew them, written as an animated GIF or as an MP4."""
 
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +59,26 @@ def _write_gif(frames: Iterable[tuple[Array, float]], path: Path) -> None:
 
 
 def _write_mp4(frames: Iterable[tuple[Array, float]], path: Path) -> None:
-    """Frames of one duration: that of the first; a longer one is repeated."""
-    write_frames, writer, rate = _ffmpeg(), None, 0.0
-    for frame, seconds in frames:
-        even = frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2]  # H.264 halves the colours in both directions
-        if writer is None:
-            rate = 1.0 / seconds
-            writer = write_frames(str(path), (even.shape[1], even.shape[0]), fps=rate, macro_block_size=2)
-            writer.send(None)
-        for _ in range(max(1, round(seconds * rate))):
-            writer.send(np.ascontiguousarray(even))
+    """Frames of one duration: that of the first; one that is to stay longer is repeated."""
+    write_frames, rate = _ffmpeg(), 0.0
+    writer: Any = None
+    try:
+        for frame, seconds in frames:
+            even = frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2]  # H.264 halves the colours both ways
+            if writer is None:
+                rate = 1.0 / seconds
+                writer = write_frames(str(path), (even.shape[1], even.shape[0]), fps=rate, macro_block_size=2)
+                writer.send(None)
+            for _ in range(max(1, round(seconds * rate))):
+                writer.send(np.ascontiguousarray(even))
+    except BaseException:
+        if writer:
+            writer.close()
+            path.unlink(missing_ok=True)  # half a film
+        raise
     if writer is None:
         raise InputError("A film was asked for of no frames.")
-    with closing(writer):
-        pass
+    writer.close()
 
 
 def _ffmpeg() -> Any:

@@ -33,15 +33,19 @@ class Callback:
 
     def on_start(self, trainer: Trainer) -> bool | None:
         """The run begins, or goes on after it was stopped."""
+        return None
 
     def on_step(self, trainer: Trainer) -> bool | None:
         """Every environment has taken a step: `trainer.steps` so far, `trainer.row` is what came of it."""
+        return None
 
     def on_update(self, trainer: Trainer, numbers: dict[str, float]) -> bool | None:
         """A gradient update was made; `numbers` are its losses and other metrics."""
+        return None
 
     def on_evaluation(self, trainer: Trainer, evaluation: Evaluation) -> bool | None:
         """The agent was evaluated, on the way or at the end of the run. If a checkpoint was due, it is written."""
+        return None
 
     def on_end(self, trainer: Trainer) -> None:
         """The run is over, finished or not: a place to close what was opened. What it returns is not looked at."""

@@ -24,6 +24,7 @@ from wm_tutorial.runs.film import Film, film
 from wm_tutorial.runs.folder import check_unused, existing, locked, new_folder
 from wm_tutorial.runs.plan import narrowing
 from wm_tutorial.trainer import Trainer
+from wm_tutorial.vector import VectorSource
 
 if TYPE_CHECKING:
     from wm_tutorial.figures import Plot
@@ -133,6 +134,7 @@ def train(
     out: str | Path | None = None,
     draw: bool = True,
     callbacks: Any = (),
+    vector: VectorSource | None = None,
     **options: Any,
 ) -> Run:
     """Train an agent on any Gymnasium environment.
@@ -146,6 +148,10 @@ def train(
         out: the run folder; a new one below `runs/` if None.
         draw: whether to draw the figures of the run into its folder at the end, which takes some seconds.
         callbacks: one or several that are told what happens, and may stop the run: `wm_tutorial.Callback`.
+        vector: what steps the environments in which experience is collected: "processes" for one process each, which is
+            worth it if `env` is slow; or a `gymnasium.vector.VectorEnv` of `envs` environments, or a callable
+            (count, seed) that builds one, such as an engine that steps many environments itself. Evaluations and dreams
+            are those of `env`, which must have the same spaces. `wm_tutorial.vector` says more.
         options: any other field of `wm_tutorial.config.Config`, such as `horizon=10`.
 
     Returns:
@@ -160,7 +166,7 @@ def train(
     options |= {"size": size, "seed": seed} | ({} if steps is None else {"steps": steps})
     config = make_config(preset, **options)
     check_learns(config)
-    with closed_after_an_error(Trainer(env, config)) as trainer:
+    with closed_after_an_error(Trainer(env, config, vector=vector)) as trainer:
         parts = [trainer.environment_name, config.preset, config.size, f"seed{config.seed}"]
         folder = new_folder(out, "-".join(part for part in parts if part))
         with locked(folder):
@@ -171,15 +177,23 @@ def train(
 
 
 def resume(
-    path: str | Path, env: EnvSource | None = None, draw: bool = True, callbacks: Any = (), **changes: Any
+    path: str | Path,
+    env: EnvSource | None = None,
+    draw: bool = True,
+    callbacks: Any = (),
+    vector: VectorSource | None = None,
+    **changes: Any,
 ) -> Run:
     """Go on with a run that was stopped, exactly as if it had not been.
+
+    With a `vector` of another engine than "processes" it begins new episodes: what an engine does between two seeds is
+    its own matter.
 
     Args:
         path: the run folder.
         env: the environment, needed only if the run was started with a callable.
         draw: as for `train`.
-        callbacks: as for `train`; those of before are not remembered.
+        callbacks, vector: as for `train`; those of before are not remembered.
         changes: options to change, such as a larger `steps`.
 
     Raises:
@@ -190,7 +204,7 @@ def resume(
     folder = existing(path)
     if not (folder / CHECKPOINT).exists():
         checkpoint.read(folder / CHECKPOINT)  # which says so
-    with locked(folder), closed_after_an_error(Trainer.load(folder, env, **changes)) as trainer:
+    with locked(folder), closed_after_an_error(Trainer.load(folder, env, vector, **changes)) as trainer:
         trainer.callbacks = told
         write_settings(trainer)
         return finish(trainer, draw)
