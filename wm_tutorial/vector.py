@@ -313,9 +313,9 @@ def _check(engine: Any, count: int) -> None:
         )
 
 
-def _close(held: Sequence[Any]) -> None:
+def _close(envs: Sequence[Any]) -> None:
     """Nothing that an engine does when it is closed can end a run; processes that do not end are ended."""
-    for engine in held:
+    for engine in envs:
         several = isinstance(engine, AsyncVectorEnv)
         with _quiet(), suppress(Exception):
             engine.close(timeout=5) if several else engine.close()
