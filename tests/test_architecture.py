@@ -23,7 +23,7 @@ FLOORS = (
     {"imagination"},
     {"actor_critic", "planner"},
     {"agent"},
-    {"replay", "optim", "spaces", "envs"},
+    {"replay", "optim", "spaces", "envs", "vector"},
     {"learner"},
     {"evaluation"},
     {"trainer", "world_models_2018"},
@@ -43,7 +43,7 @@ ALONE = {"worlds": {"data", "errors"}, "figures": {"data", "errors"}}
 
 # Modules of others that not every room below the wings may know.
 GUESTS = {
-    "gymnasium": {"envs", "spaces"},
+    "gymnasium": {"envs", "spaces", "vector"},
     "tqdm": {"trainer"},
     "safetensors": {"checkpoint"},
     "matplotlib": set[str](),
@@ -127,12 +127,13 @@ def test_imports_are_written_in_full() -> None:
     assert not {module for module, names in IMPORTS.items() if any(name.startswith(".") for name in names)}
 
 
-def test_training_can_be_imported_without_what_draws() -> None:
+def test_training_can_be_imported_without_what_draws_and_without_the_libraries_of_extras() -> None:
     code = "import sys, wm_tutorial; print(sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = ast.literal_eval(
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     )
-    assert "gymnasium" in loaded and not {"matplotlib", "PIL"} & set(loaded)
+    unneeded = {"matplotlib", "PIL", "tensorboard", "huggingface_hub", "imageio_ffmpeg"}
+    assert "gymnasium" in loaded and not unneeded & set(loaded)
 
 
 # --- The tests of this file notice what they are there for ------------------------------------------------------------

@@ -25,8 +25,8 @@ from wm_tutorial.config import PRESETS, SECTIONS, SIZES, Config, Preset, make_co
 from wm_tutorial.play import page
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
-COMMANDS = ["train", "resume", "evaluate", "dream", "export", "world-models-2018", "measure", "zoo", "bench", "presets"]
-COMMANDS += ["notebooks", "grade"]
+COMMANDS = ["train", "resume", "evaluate", "dream", "film", "export", "world-models-2018", "measure", "zoo", "bench"]
+COMMANDS += ["presets", "notebooks", "grade"]
 
 Main = Callable[..., tuple[str, str]]
 
@@ -350,6 +350,55 @@ def test_dream_draws_a_picture_and_a_film_of_the_episode_asked_for(folder: Path,
     with Image.open(paths[0]) as picture:
         assert picture.format == "PNG"
     assert tree(folder).keys() - before.keys() == {"dream-3.png", "dream-3.gif"}
+
+
+def test_film_writes_what_the_environment_draws_and_says_what_was_earned(
+    main: Main, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["film", "catch-in-the-dark-v3", "--episodes", "2", "--seed", "5"]
+    printed, _ = main(*asked)
+    assert re.fullmatch(r"runs/catch-in-the-dark-v3/film-5\.gif: 2 episodes, return \d+, \d+\n", printed)
+    with Image.open("runs/catch-in-the-dark-v3/film-5.gif") as film:
+        assert film.size == (256, 256) and film.n_frames > 20  # type: ignore[attr-defined]
+    sampled, _ = main(*asked, "--actions", "sampled", "--out", "other.gif", "--steps", "3")
+    assert sampled.startswith("other.gif: 2 episodes, return 0, 0; 2 of them cut")
+    assert set(tree(tmp_path)) == {
+        "runs",
+        "runs/catch-in-the-dark-v3",
+        "runs/catch-in-the-dark-v3/film-5.gif",
+        "other.gif",
+    }
+
+
+def test_an_agent_that_comes_with_the_package_is_evaluated_and_dreams_by_its_name(
+    main: Main, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed, _ = main("evaluate", "cartpole-guide", "--episodes", "2")
+    assert printed.startswith("return 500.0 ± 0.0 ") and not tree(tmp_path)
+    printed, _ = main("dream", "cartpole-guide", "--horizon", "4")
+    assert printed == "runs/cartpole-guide/dream-0.png\nruns/cartpole-guide/dream-0.gif\n"
+    assert "did you mean cartpole-guide" in str(run_main(monkeypatch, "evaluate", "cartpole-gide"))
+
+
+@pytest.mark.parametrize("command", [["train", CORRIDOR], ["resume", "run"]])
+def test_tensorboard_is_written_when_asked_for(
+    command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is written says tests/test_tensorboard.py; here, that the callback is there, and only then."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("wm_tutorial.runs.tensorboard._summary_writer", lambda: None)
+    given: list[object] = []
+
+    def stop(*_: object, callbacks: list[object], **__: object) -> None:
+        given.append([type(callback).__name__ for callback in callbacks])
+        raise KeyboardInterrupt("Stopped.")
+
+    monkeypatch.setattr(cli, command[0], stop)
+    for words in ([], ["--tensorboard"]):
+        assert run_main(monkeypatch, *command, *words) == 130
+    assert given == [[], ["TensorBoard"]]
 
 
 def test_dream_draws_a_plan_of_an_agent_that_plans(main: Main, tmp_path: Path) -> None:

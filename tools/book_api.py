@@ -19,7 +19,7 @@ GROUPS = {
     "The model: see, expect, explain": ["networks", "encoder", "dynamics", "scan", "heads", "world_model"],
     "The behaviour learned inside it": ["imagination", "actor_critic", "planner", "agent"],
     "Every number that can be turned, and how a step is taken": ["config", "presets", "lineage", "optim", "learner"],
-    "The loop, around Gymnasium environments": ["spaces", "envs", "trainer", "evaluation", "checkpoint"],
+    "The loop, around Gymnasium environments": ["spaces", "envs", "vector", "trainer", "evaluation", "checkpoint"],
     "The ancestor in stages: V, M and C": ["world_models_2018"],
     "What a run shares with its process": ["randomness", "process", "ambient"],
     "Another part in the place of one of these": ["parts", "errors"],

@@ -1,4 +1,4 @@
-"""The command line: wm-tutorial train, resume, evaluate, dream, export, world-models-2018, measure, zoo and more."""
+"""The command line: wm-tutorial train, resume, evaluate, dream, film, export, world-models-2018, measure and more."""
 
 import ast
 import dataclasses
@@ -31,11 +31,13 @@ from wm_tutorial.errors import InputError, WorldModelError
 from wm_tutorial.play import export
 from wm_tutorial.runs import bench
 from wm_tutorial.runs.asked import path_of, tell
+from wm_tutorial.runs.callbacks import Callback
 from wm_tutorial.runs.dream import EpisodesTooShort
 from wm_tutorial.runs.measure import as_table, measure
 from wm_tutorial.runs.named import named
 from wm_tutorial.runs.run import Run, resume, train
 from wm_tutorial.runs.staged import open_run, train_in_stages
+from wm_tutorial.runs.tensorboard import TensorBoard
 from wm_tutorial.world_models_2018 import STAGES, Settings, Stage
 from wm_tutorial.zoo.experiment import as_table as as_table_of_bugs
 from wm_tutorial.zoo.experiment import experiment, usable_bugs
@@ -57,6 +59,16 @@ def announce(run: Run) -> None:
     tell(f"Run folder: {run.path}  (open {run.report(evaluation)})")
 
 
+def watchers(tensorboard: bool) -> list[Callback]:
+    """The callbacks that were asked for."""
+    return [TensorBoard()] if tensorboard else []
+
+
+def engine(envs_in: str) -> str | None:
+    """What steps the environments, as `train` takes it."""
+    return "processes" if envs_in == "processes" else None
+
+
 def named_or_own(env: str | None) -> EnvSource | None:
     """The environment that the user named, or None for the one that a run names itself."""
     return None if env is None else named(env)
@@ -70,11 +82,16 @@ class Train:
     """Id of a Gymnasium environment, such as CartPole-v1, or module:callable of your own."""
     out: Annotated[str | None, DIR] = None
     """The run folder; a new one below runs/ if left out."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write the metrics for TensorBoard, too, into `tensorboard` in the run folder."""
+    envs_in: Literal["one-process", "processes"] = "one-process"
+    """Where the environments live in which experience is collected; a process for each is worth it if they are slow."""
     config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, draw."""
-        with train(named(self.env), out=self.out, draw=False, **dataclasses.asdict(self.config)) as run:
+        told: dict[str, Any] = {"callbacks": watchers(self.tensorboard), "vector": engine(self.envs_in)}
+        with train(named(self.env), out=self.out, draw=False, **told, **dataclasses.asdict(self.config)) as run:
             announce(run)
 
 
@@ -88,10 +105,15 @@ class Resume:
     """A new budget of environment steps; the old one if left out."""
     env: Annotated[str | None, ENV] = None
     """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write the metrics for TensorBoard, too, into `tensorboard` in the run folder."""
+    envs_in: Literal["one-process", "processes"] = "one-process"
+    """Where the environments live in which experience is collected; a process for each is worth it if they are slow."""
 
     def __call__(self) -> None:
         """Train on, evaluate, draw."""
         changes: dict[str, Any] = {} if self.steps is None else {"steps": self.steps}
+        changes |= {"callbacks": watchers(self.tensorboard), "vector": engine(self.envs_in)}
         with resume(self.run, named_or_own(self.env), draw=False, **changes) as run:
             announce(run)
 
@@ -101,7 +123,7 @@ class Evaluate:
     """Measure the return of a trained agent on episodes it has never seen."""
 
     run: Annotated[tyro.conf.Positional[str], RUN]
-    """A run folder."""
+    """A run folder, or the name of an agent that comes with the package, such as cartpole-guide."""
     env: Annotated[str | None, ENV] = None
     """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
     episodes: int = 100
@@ -122,7 +144,7 @@ class Dream:
     """Draw a real episode beside the model's prediction of it, as a picture and an animation; and how it plans."""
 
     run: Annotated[tyro.conf.Positional[str], RUN]
-    """A run folder."""
+    """A run folder, or the name of an agent that comes with the package, such as cartpole-guide."""
     env: Annotated[str | None, ENV] = None
     """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
     context: int = 5
@@ -148,6 +170,31 @@ class Dream:
             plan = run.path / f"plan-{self.seed}.png"
             figures.save(figures.narrowing(found), plan)
             print(plan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """Film the real environment while the agent acts in it."""
+
+    run: Annotated[tyro.conf.Positional[str], RUN]
+    """A run folder, or the name of an agent that comes with the package, such as cartpole-guide."""
+    env: Annotated[str | None, ENV] = None
+    """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
+    out: str | None = None
+    """The film: name.gif or name.mp4 (which needs imageio-ffmpeg); film-SEED.gif in the run folder if left out."""
+    episodes: int = 1
+    """How many episodes, one after the other."""
+    actions: Literal["greedy", "sampled"] = "greedy"
+    """The most likely actions, or sampled ones."""
+    seed: int = 0
+    """Seed of the episodes; they are those that `evaluate` with this seed begins with."""
+    steps: int = 1000
+    """An episode that goes on is cut after so many steps."""
+
+    def __call__(self) -> None:
+        """Film."""
+        with open_run(self.run, named_or_own(self.env)) as run:
+            print(run.film(self.out, self.episodes, self.actions == "greedy", self.seed, self.steps))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -373,7 +420,19 @@ def by_section(info: StructTypeInfo) -> StructConstructorSpec | None:
 
 
 Command = (
-    Train | Resume | Evaluate | Dream | Export | WorldModels2018 | Measure | Zoo | Bench | Presets | Notebooks | Grade
+    Train
+    | Resume
+    | Evaluate
+    | Dream
+    | Film
+    | Export
+    | WorldModels2018
+    | Measure
+    | Zoo
+    | Bench
+    | Presets
+    | Notebooks
+    | Grade
 )
 
 
@@ -393,6 +452,7 @@ def command_line(arguments: Sequence[str]) -> Command:
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Dream, tyro.conf.subcommand("dream")]
+        | Annotated[Film, tyro.conf.subcommand("film")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[WorldModels2018, tyro.conf.subcommand("world-models-2018")]
         | Annotated[Measure, measuring]

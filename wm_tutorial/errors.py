@@ -26,6 +26,10 @@ class EnvironmentFailure(WorldModelError, RuntimeError):
     """The environment raised, or returned something that is not a number."""
 
 
+class CallbackFailure(WorldModelError, RuntimeError):
+    """A callback of the user raised, or returned something that says neither to stop nor to go on."""
+
+
 class NonFiniteError(WorldModelError, ArithmeticError):
     """A loss became infinite or not a number, or an imagined return not a number."""
 

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from wm_tutorial.process import AtOnce, Request, alone, cpu_threads, interruptib
 from wm_tutorial.randomness import Randomness
 from wm_tutorial.replay import Replay
 from wm_tutorial.spaces import warn_of_large_images
+from wm_tutorial.vector import VectorEnvironments, VectorSource, environments
 
 
 class Trainer:
@@ -46,9 +47,12 @@ class Trainer:
         source: Gymnasium id, or a callable that returns a new environment each time.
         config: all options.
         folder: where metrics and checkpoints go; None keeps everything in memory.
+        vector: what steps the environments in which experience is collected; see `vector.environments`.
     """
 
-    def __init__(self, source: EnvSource, config: Config, folder: Path | None = None) -> None:
+    def __init__(
+        self, source: EnvSource, config: Config, folder: Path | None = None, vector: VectorSource | None = None
+    ) -> None:
         if config.device not in (there := devices()):
             raise InputError(
                 f"device is {config.device!r}, which PyTorch does not find on this machine; here it finds "
@@ -57,7 +61,7 @@ class Trainer:
         self.source, self.config = builtin(source), config
         self.folder = None if folder is None else user_path(folder)
         self.random = Randomness(config.seed, config.device)
-        self.environments = Environments(source, config.envs, (COLLECT, config.seed))
+        self.environments = environments(source, config.envs, (COLLECT, config.seed), vector)
         warn_of_large_images(self.environments.spaces)
         with self.random.active():
             self.agent = Agent(self.environments.spaces, config).to(config.device)
@@ -75,6 +79,8 @@ class Trainer:
         self.sums: dict[str, float] = {}  # of the losses since the last line of metrics
         self.summed = 0
         self.records: list[dict[str, Any]] = []
+        self.callbacks: Callable[..., bool] = lambda *_: False  # who is told of events, and may stop the run
+        self.stopped = False  # whether one of them did
 
     # One iteration ---------------------------------------------------------------------------------------------------
 
@@ -167,15 +173,23 @@ class Trainer:
         disk), what was learned is saved first, and the error says where. A second Ctrl-C ends it at once: the
         checkpoint then stays as it was.
 
+        `self.callbacks` (`runs.callbacks`) are told of what happens, and may stop the run as well: it is then saved,
+        and nothing is raised.
+
         Raises:
             InputError: if another run learns or is evaluated in a thread of this process.
         """
+        self.stopped = False
         with alone(), cpu_threads(self.config.threads), interruptible() as request, self._progress() as bar:
             if self.folder:  # what a stopped run wrote after its checkpoint will happen again
                 write_metrics(self.folder, self.records)
             try:
                 with self._saved():
-                    self._go_on(request, bar)
+                    try:
+                        self._tell("on_start")
+                        self._go_on(request, bar)
+                    finally:
+                        self._tell("on_end")
             except AtOnce as error:
                 there = self.folder and (self.folder / CHECKPOINT).exists()
                 kept = f" The checkpoint is as it was; go on from there with: {self.way_on}" if there else ""
@@ -189,26 +203,36 @@ class Trainer:
             bar.write(f"One update takes {pace.update:.2g} s on this machine: {time_left}", file=sys.stderr)
         while True:
             started, learned = time.perf_counter(), self.updates
-            while self.updates < self.updates_due and not request.asked:
-                self._add_up(self.train_step())
+            while self.updates < self.updates_due and not (request.asked or self.stopped):
+                numbers = self.train_step()
+                self._add_up(numbers)
+                self._tell("on_update", numbers)
             pace.learning += time.perf_counter() - started
             self.seconds += time.perf_counter() - started
             request.check()
-            self._at_intervals(request, bar, pace)
-            if self.steps >= self.config.steps:
+            if not self.stopped:
+                self._at_intervals(request, bar, pace)
+            if self.steps >= self.config.steps or self.stopped:
                 break
             bar.set_description_str(self._phase(), refresh=False)
             bar.set_postfix_str(self._headline(pace), refresh=False)
             bar.update(min(self.steps, self.config.steps) - bar.n)
             started, before = time.perf_counter(), self.steps
             self.collect()
+            self._tell("on_step")
             took = time.perf_counter() - started
             self.seconds += took
             if self.updates > learned or pace.steps:
                 pace.steps, pace.learning = pace.steps + self.steps - before, pace.learning + took
         bar.update(min(self.steps, self.config.steps) - bar.n)
         self.save()
-        bar.set_description_str("done")
+        finished = self.attended == self.steps >= self.config.steps
+        bar.set_description_str("done" if finished else "stopped")
+        if not finished and sys.stderr:
+            bar.write(f"A callback has stopped the run. {self._way_on_from_here}", file=sys.stderr)
+
+    def _tell(self, event: str, *what: Any) -> None:
+        self.stopped |= self.callbacks(self, event, *what)
 
     def _rehearsed(self) -> float | None:
         """How many seconds an update will take, tried before the start on rows that never happened.
@@ -245,11 +269,17 @@ class Trainer:
             raise  # in the middle of something; or whoever could not write has said where it put things instead
         except BaseException as error:
             self.save()
-            saved = f"Saved at step {self.steps}; go on with: {self.way_on}" if self.folder else ""
             if isinstance(error, WorldModelError | KeyboardInterrupt):
-                raise type(error)(f"{error} {saved}".strip()) from error
-            tqdm.write(saved, file=sys.stderr)  # before whatever nobody foresaw: it must not cost what was learned
+                raise type(error)(f"{error} {self._way_on_from_here}".strip()) from error
+            tqdm.write(
+                self._way_on_from_here, file=sys.stderr
+            )  # before whatever nobody foresaw: it must not cost what was learned
             raise
+
+    @property
+    def _way_on_from_here(self) -> str:
+        """What is said of a run that has just been saved before its end; nothing if it has no folder."""
+        return f"Saved at step {self.steps}; go on with: {self.way_on}" if self.folder else ""
 
     @property
     def environment_name(self) -> str:
@@ -280,7 +310,7 @@ class Trainer:
     @contextmanager
     def _lent(self) -> Iterator[Environments | None]:
         """Inside, the only environment may be used for something else; outside, it is where it was, lived again."""
-        if self.config.envs > 1 or self.environments.closed:
+        if self.config.envs > 1 or self.environments.closed or isinstance(self.environments, VectorEnvironments):
             yield None
             return
         state = self.environments.state()
@@ -321,6 +351,7 @@ class Trainer:
             losses = {name: total / self.summed for name, total in self.sums.items()}
             self.record("train", updates=self.updates, seconds=round(self.seconds, 3), losses=losses)
             self.sums, self.summed = {}, 0
+        evaluation = None
         if due(config.eval_every) or over:
             bar.set_description_str("evaluating")
             started = time.perf_counter()
@@ -332,6 +363,8 @@ class Trainer:
         self.attended = self.steps
         if save:
             self.save()
+        if evaluation:  # last, so that a run which ends here goes on behind it
+            self._tell("on_evaluation", evaluation)
 
     def _add_up(self, numbers: dict[str, float]) -> None:
         self.sums = {name: self.sums.get(name, 0.0) + x for name, x in numbers.items()}
@@ -445,7 +478,9 @@ class Trainer:
                     raise CheckpointError(f"{action!s:.200} is no action of this environment")
 
     @classmethod
-    def load(cls, folder: Path, source: EnvSource | None = None, **changes: Any) -> "Trainer":
+    def load(
+        cls, folder: Path, source: EnvSource | None = None, vector: VectorSource | None = None, **changes: Any
+    ) -> "Trainer":
         """Go on with the run in `folder`, exactly as if it had never stopped.
 
         A run of a device that is not on this machine goes on on the CPU, with a warning.
@@ -454,6 +489,7 @@ class Trainer:
             folder: a run folder.
             source: the environment, needed if the run was started with a callable, or with an id for which Gymnasium
                 imports a module: nothing that a file names is imported.
+            vector: as for `Trainer`; it is not remembered.
             changes: options to change, such as a larger `steps`; those in `config.CHANGEABLE`.
 
         Raises:
@@ -478,7 +514,7 @@ class Trainer:
                     f"steps is {config.steps}, and the run in {folder} has made {done} already: give more, or leave it "
                     "out."
                 )
-            trainer = cls(source, config, folder)
+            trainer = cls(source, config, folder, vector)
             check_spaces(spaces, trainer.agent.spaces)
             trainer.load_state_dict(state)
         except (InputError, EnvironmentFailure):

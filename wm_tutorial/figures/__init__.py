@@ -12,6 +12,7 @@ from wm_tutorial.figures.episode import CART_POLE_LIMIT, cart_pole_film
 from wm_tutorial.figures.film import film, still
 from wm_tutorial.figures.open_loop import open_loop
 from wm_tutorial.figures.plan import narrowing
+from wm_tutorial.figures.recording import check_recording, recording
 from wm_tutorial.figures.sketches import (
     EYES_CLOSED,
     EYES_OPEN,
@@ -50,7 +51,7 @@ from wm_tutorial.figures.update import update_diagram
 __all__ = [
     "BLUE", "CART_POLE_LIMIT", "EYES_CLOSED", "EYES_OPEN", "FAINT", "GREEN", "GREY", "INK", "MODEL", "NIGHT", "ORANGE",
     "PAPER", "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH", "VERMILION", "WIDTH", "Light",
-    "Plot", "Sketch", "agent_diagram", "alt_text", "cart_pole_film", "draw_cart_pole", "draw_pendulum", "film",
-    "house_style", "imagined_trajectory", "losses", "mistakes", "narrowing", "open_loop", "return_curve", "save",
-    "seed_curves", "still", "to_svg", "update_diagram",
+    "Plot", "Sketch", "agent_diagram", "alt_text", "cart_pole_film", "check_recording", "draw_cart_pole",
+    "draw_pendulum", "film", "house_style", "imagined_trajectory", "losses", "mistakes", "narrowing", "open_loop",
+    "recording", "return_curve", "save", "seed_curves", "still", "to_svg", "update_diagram",
 ]  # fmt: skip

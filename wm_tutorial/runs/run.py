@@ -18,10 +18,13 @@ from wm_tutorial.data import Dream, Narrowing
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.runs.asked import check_learns, tell, whole_number
+from wm_tutorial.runs.callbacks import Callbacks
 from wm_tutorial.runs.dream import dream
+from wm_tutorial.runs.film import Film, film
 from wm_tutorial.runs.folder import check_unused, existing, locked, new_folder
 from wm_tutorial.runs.plan import narrowing
 from wm_tutorial.trainer import Trainer
+from wm_tutorial.vector import VectorSource
 
 if TYPE_CHECKING:
     from wm_tutorial.figures import Plot
@@ -84,6 +87,16 @@ class Run:
         """One real episode beside the model's prediction of it; see `wm_tutorial.dream.dream`."""
         return dream(self.agent, self.trainer.source, context, horizon, seed)
 
+    def film(
+        self, path: str | Path | None = None, episodes: int = 1, greedy: bool = True, seed: int = 0, steps: int = 1000
+    ) -> Film:
+        """Film the real environment while the agent acts; see `wm_tutorial.runs.film.film`.
+
+        path: name.gif or name.mp4; film-SEED.gif in the run folder if None.
+        """
+        path = self.path / f"film-{seed}.gif" if path is None else path
+        return film(self.agent, self.trainer.source, path, episodes, greedy, seed, steps)
+
     def narrowing(self, context: int = 5, seed: int = 0, entry: int | None = None) -> Narrowing:
         """A plan as it is found; see `wm_tutorial.runs.plan.narrowing`."""
         return narrowing(self.agent, self.trainer.source, context, seed, entry)
@@ -120,6 +133,8 @@ def train(
     seed: int = 0,
     out: str | Path | None = None,
     draw: bool = True,
+    callbacks: Any = (),
+    vector: VectorSource | None = None,
     **options: Any,
 ) -> Run:
     """Train an agent on any Gymnasium environment.
@@ -132,6 +147,11 @@ def train(
         seed: of everything random in the run.
         out: the run folder; a new one below `runs/` if None.
         draw: whether to draw the figures of the run into its folder at the end, which takes some seconds.
+        callbacks: one or several that are told what happens, and may stop the run: `wm_tutorial.Callback`.
+        vector: what steps the environments in which experience is collected: "processes" for one process each, which is
+            worth it if `env` is slow; or a `gymnasium.vector.VectorEnv` of `envs` environments, or a callable
+            (count, seed) that builds one, such as an engine that steps many environments itself. Evaluations and dreams
+            are those of `env`, which must have the same spaces. `wm_tutorial.vector` says more.
         options: any other field of `wm_tutorial.config.Config`, such as `horizon=10`.
 
     Returns:
@@ -139,38 +159,53 @@ def train(
 
     Raises:
         InputError: for anything that cannot be used, before training begins.
-        EnvironmentFailure, NonFiniteError, KeyboardInterrupt: after saving what was learned; see `resume`.
+        EnvironmentFailure, CallbackFailure, NonFiniteError, KeyboardInterrupt: after saving what was learned; see
+            `resume`.
     """
+    told = Callbacks(callbacks)
     options |= {"size": size, "seed": seed} | ({} if steps is None else {"steps": steps})
     config = make_config(preset, **options)
     check_learns(config)
-    with closed_after_an_error(Trainer(env, config)) as trainer:
+    with closed_after_an_error(Trainer(env, config, vector=vector)) as trainer:
         parts = [trainer.environment_name, config.preset, config.size, f"seed{config.seed}"]
         folder = new_folder(out, "-".join(part for part in parts if part))
         with locked(folder):
             check_unused(folder)  # another run may have ended there since
-            trainer.folder = folder
+            trainer.folder, trainer.callbacks = folder, told
             write_settings(trainer)
             return finish(trainer, draw)
 
 
-def resume(path: str | Path, env: EnvSource | None = None, draw: bool = True, **changes: Any) -> Run:
+def resume(
+    path: str | Path,
+    env: EnvSource | None = None,
+    draw: bool = True,
+    callbacks: Any = (),
+    vector: VectorSource | None = None,
+    **changes: Any,
+) -> Run:
     """Go on with a run that was stopped, exactly as if it had not been.
+
+    With a `vector` of another engine than "processes" it begins new episodes: what an engine does between two seeds is
+    its own matter.
 
     Args:
         path: the run folder.
         env: the environment, needed only if the run was started with a callable.
         draw: as for `train`.
+        callbacks, vector: as for `train`; those of before are not remembered.
         changes: options to change, such as a larger `steps`.
 
     Raises:
         InputError: if another run is at work in that folder, or an option cannot be used.
         CheckpointError: if there is no checkpoint that can be read.
     """
+    told = Callbacks(callbacks)
     folder = existing(path)
     if not (folder / CHECKPOINT).exists():
         checkpoint.read(folder / CHECKPOINT)  # which says so
-    with locked(folder), closed_after_an_error(Trainer.load(folder, env, **changes)) as trainer:
+    with locked(folder), closed_after_an_error(Trainer.load(folder, env, vector, **changes)) as trainer:
+        trainer.callbacks = told
         write_settings(trainer)
         return finish(trainer, draw)
 

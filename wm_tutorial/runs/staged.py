@@ -4,26 +4,24 @@ import dataclasses
 import json
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 
 from wm_tutorial import checkpoint
 from wm_tutorial.checkpoint import SETTINGS
-from wm_tutorial.data import Dream
 from wm_tutorial.envs import EnvSource, name_of, spelling, stored_source
 from wm_tutorial.errors import CheckpointError, InputError
-from wm_tutorial.evaluation import Evaluation, evaluate
-from wm_tutorial.runs.asked import path_of, tell, whole_number
-from wm_tutorial.runs.dream import dream
+from wm_tutorial.runs.alone import AgentAlone
+from wm_tutorial.runs.asked import path_of, tell
 from wm_tutorial.runs.folder import cannot_write, check_unused, locked, new_folder
 from wm_tutorial.runs.run import Run
+from wm_tutorial.runs.shipped import is_shipped, opened
 from wm_tutorial.world_models_2018 import STAGES, Agent, Stage, Stages, make_settings
 from wm_tutorial.world_models_2018.agent import FILE
 
 
-class StagedRun:
+class StagedRun(AgentAlone):
     """A finished run of World Models 2018, with the parts of a `Run` that make sense for it.
 
     path    the run folder
@@ -31,36 +29,12 @@ class StagedRun:
     source  the environment
     """
 
-    def __init__(self, path: Path, agent: Agent, source: EnvSource) -> None:
-        self.path, self.agent, self.source = path, agent, source
-
     @classmethod
     def load(cls, path: str | Path, env: EnvSource | None = None) -> "StagedRun":
         """Open a run folder; `env` is needed only if the run was started with a callable."""
         folder = path_of(path)
         agent = Agent.load(folder)
         return cls(folder, agent, stored_source(_stored(folder).get("env"), folder) if env is None else env)
-
-    def __enter__(self) -> "StagedRun":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing is open: what acts opens environments of its own."""
-
-    def evaluate(self, episodes: int = 100, greedy: bool = True, seed: int | None = None) -> Evaluation:
-        """Returns of complete episodes on environments and seeds that no stage has seen; as `Run.evaluate`."""
-        episodes = whole_number("episodes", episodes)
-        return evaluate(self.agent, self.source, episodes, 0 if seed is None else whole_number("seed", seed), greedy)
-
-    def dream(self, context: int = 5, horizon: int = 45, seed: int = 0) -> Dream:
-        """One real episode beside M's prediction of it; see `wm_tutorial.dream.dream`."""
-        return dream(self.agent, self.source, context, horizon, seed)
-
-    def __repr__(self) -> str:
-        """For notebooks."""
-        return f"StagedRun({str(self.path)!r})"
 
 
 def train_in_stages(
@@ -127,13 +101,16 @@ def _stored(folder: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def open_run(path: str | Path, env: EnvSource | None = None) -> Run | StagedRun:
-    """Open a run folder of either kind.
+def open_run(path: str | Path, env: EnvSource | None = None) -> Run | AgentAlone:
+    """Open a run folder of either kind, or an agent that comes with the package, by its name.
 
     Raises:
         CheckpointError: if there is no finished run.
+        InputError: if it is nearly the name of an agent that comes with the package.
     """
     folder = path_of(path)
+    if is_shipped(folder):
+        return opened(folder.name, env)
     if not _stored(folder).get("world_models_2018"):
         return Run.load(path, env)
     if not (folder / FILE).exists():
