@@ -16,6 +16,7 @@ from wm_tutorial.envs import EnvSource, name_of, spelling, stored_source
 from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.runs.asked import path_of, tell, whole_number
+from wm_tutorial.runs.doctor import Diagnosis, examine_agent
 from wm_tutorial.runs.dream import dream
 from wm_tutorial.runs.folder import cannot_write, check_unused, locked, new_folder
 from wm_tutorial.runs.run import Run
@@ -57,6 +58,10 @@ class StagedRun:
     def dream(self, context: int = 5, horizon: int = 45, seed: int = 0) -> Dream:
         """One real episode beside M's prediction of it; see `wm_tutorial.dream.dream`."""
         return dream(self.agent, self.source, context, horizon, seed)
+
+    def doctor(self) -> Diagnosis:
+        """What looks wrong in how it acts; of its losses and its model no causes are known. See `Run.doctor`."""
+        return examine_agent(self.agent, self.source)
 
     def __repr__(self) -> str:
         """For notebooks."""
