@@ -23,6 +23,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -122,11 +123,14 @@ def parts_of(bug: str) -> tuple[Part, ...]:
     raise KeyError(f"say in PARTS where {breaks} lies")
 
 
-def one_run(world: World, bug: str, seed: int, folder: Path) -> dict[str, Any]:
+def one_run(world: World, bug: str, seed: int) -> dict[str, Any]:
     """Train, evaluate and consult the doctor, with a mistake or none."""
     config, started = world.config(seed), time.process_time()
-    options = dataclasses.asdict(config)
-    with zoo.bug(bug) if bug != NONE else nullcontext(), train(world.env, out=folder, draw=False, **options) as run:
+    with (
+        TemporaryDirectory() as folder,
+        zoo.bug(bug) if bug != NONE else nullcontext(),
+        train(world.env, out=Path(folder) / "run", draw=False, **dataclasses.asdict(config)) as run,
+    ):
         returns = run.evaluate(EPISODES).returns
         diagnosis = run.doctor()
         chance = [r["return"] for r in run.records if r["kind"] == "episode" and r["step"] <= config.prefill]
@@ -160,7 +164,7 @@ def measure(
                 if path.exists():
                     continue
                 tell(f"{name}, {bug}, seed {seed}")
-                record = one_run(world, bug, seed, ROOT / "build" / "doctor" / name / bug / str(seed))
+                record = one_run(world, bug, seed)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_text(path, json.dumps(record, allow_nan=False) + "\n")
 

@@ -25,8 +25,8 @@ from wm_tutorial.config import PRESETS, SECTIONS, SIZES, Config, Preset, make_co
 from wm_tutorial.play import page
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
-COMMANDS = ["train", "resume", "evaluate", "dream", "export", "world-models-2018", "measure", "zoo", "bench", "presets"]
-COMMANDS += ["notebooks", "grade"]
+COMMANDS = ["train", "resume", "evaluate", "dream", "doctor", "export", "world-models-2018", "measure", "zoo", "bench"]
+COMMANDS += ["presets", "notebooks", "grade"]
 
 Main = Callable[..., tuple[str, str]]
 

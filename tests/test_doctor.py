@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,22 @@ from wm_tutorial.agent import Carry
 from wm_tutorial.checkpoint import CHECKPOINT, METRICS, SETTINGS
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.data import Row, State
+from wm_tutorial.envs import Environments
 from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.runs import doctor, evidence
 from wm_tutorial.runs.consult import consult
 from wm_tutorial.runs.doctor import Diagnosis, diagnose, examine
 from wm_tutorial.runs.evidence import Known, Lived, Stored
 from wm_tutorial.runs.finding import ENOUGH, Finding, Told
+from wm_tutorial.runs.staged import StagedRun
 from wm_tutorial.runs.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY
 from wm_tutorial.runs.symptoms_of_records import OF_RECORDS, entropy_bounds
 from wm_tutorial.runs.symptoms_of_replay import OF_REPLAY
+from wm_tutorial.world_models_2018 import Agent as StagedAgent
+from wm_tutorial.world_models_2018 import make_settings
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS, TROUBLESHOOTING = ROOT / "notebooks", ROOT / "book" / "troubleshooting.md"
 STEPS, PREFILL = 5000, 1000
 LOSSES = {
     "dynamics": 1.2, "representation": 1.2, "actor": 0.1, "critic": 0.2, "entropy": 0.4, "imagined return": 60.0,
@@ -62,7 +68,7 @@ def run_told(
         for step in range(1500, STEPS + 1, 500)
     ]  # fmt: skip
     tests = [{"kind": "evaluation", "step": STEPS, "mean": mean} for mean in evaluations]
-    return Told(options, spaces, [*episodes, *lines, *tests])
+    return Told.by_metrics(options, [*episodes, *lines, *tests], spaces)
 
 
 TOLD = run_told()
@@ -183,7 +189,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"known": {"floor": 0.91, "dreamed": 0.7}},
     ),
     "dream worse than persistence": ("world model", {"known": {"dreamed": 0.81}}, {"known": {"dreamed": 0.79}}),
-    "dream deaf to actions": ("world model", {"known": {"misled": 0.44}}, {"known": {"misled": 0.45}}),
+    "dream deaf to actions": ("world model", {"known": {"misled": 0.42}}, {"known": {"misled": 0.43}}),
     "reward not known": ("world model", {"known": {"reward": 1.06}}, {"known": {"reward": 1.0}}),
     "ends taken for other rows": ("world model", {"known": {"told_apart": 0.74}}, {"known": {"told_apart": 0.76}}),
     "ends underrated": ("world model", {"known": {"missed": 0.51}}, {"known": {"missed": 0.5}}),
@@ -210,6 +216,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "acts on other states than it learns": ("acting", {"lived": {"acting": 0.46}}, {"lived": {"acting": 0.44}}),
     "episodes begin all alike": ("experience", {"stored": {"starts": 4}}, {"stored": {"starts": 5}}),
+    "values far below what is paid": ("behaviour", {"lived": {"promised": 6.8}}, {"lived": {"promised": 6.9}}),
     "values that are not paid": ("behaviour", {"lived": {"promised": 111.0}}, {"lived": {"promised": 109.0}}),
 }
 HINTS = {
@@ -252,6 +259,12 @@ def test_a_cause_is_seen_where_it_shows_and_not_on_the_sound_side(name: str) -> 
     assert name not in found(does_not)
 
 
+def test_the_book_lists_every_cause_with_its_part() -> None:
+    rows = re.findall(r"^\| ([a-z ]+) \| (.+) \|$", TROUBLESHOOTING.read_text(encoding="utf-8"), re.MULTILINE)
+    told = {(name.removeprefix("as a hint: "), part) for part, names in rows for name in names.split("; ")}
+    assert {(name, part) for name, (part, *_) in CASES.items()} <= told
+
+
 def test_remedies_name_options_that_there_are() -> None:
     options = {field.name.replace("_", "-") for field in dataclasses.fields(Config)}
     for name, (_, shows, _) in CASES.items():
@@ -282,7 +295,8 @@ def test_the_entropy_that_a_policy_can_have() -> None:
 
 
 def test_nobody_is_judged_too_early() -> None:
-    early = Told(TOLD.config, VECTORS, [{"kind": "train", "step": 1500, "updates": ENOUGH - 1, "losses": LOSSES}])
+    lines = [{"kind": "train", "step": 1500, "updates": ENOUGH - 1, "losses": LOSSES}]
+    early = Told.by_metrics(TOLD.config, lines, VECTORS)
     sick_model, sick_agent = dataclasses.replace(KNOWN, seen=2.0), dataclasses.replace(LIVED, acting=2.0)
     names = {finding.name for finding in diagnose(early, None, sick_model, sick_agent)}
     assert names == {"updates not as asked"}
@@ -313,8 +327,8 @@ def test_the_words_say_what_why_and_what_to_try() -> None:
 # --- What is known of real runs ---------------------------------------------------------------------------------------
 
 
-def scripted_trainer(**options: Any) -> Trainer:
-    trainer = Trainer(partial(Scripted, (3, -4)), tiny(updates_per_step=0.0, steps=60, **options))
+def scripted_trainer(script: tuple[int, ...] = (3, -4), **options: Any) -> Trainer:
+    trainer = Trainer(partial(Scripted, script), tiny(updates_per_step=0.0, steps=60, **options))
     trainer.run()
     return trainer
 
@@ -328,7 +342,7 @@ def test_what_the_replay_holds_is_what_was_lived() -> None:
     assert {(n, terminal) for n, _, terminal in held.episodes} == {(3, True), (4, False)}
     assert held.starts == len(held.episodes) / 2  # both environments say the number of the episode
     assert held.rewards[0] == 1.0 and held.repeated == 0.0
-    told = Told(trainer.config, trainer.agent.spaces, trainer.records)
+    told = Told(trainer.config, trainer.agent.spaces, trainer.records, trainer.steps, trainer.updates)
     assert not [f for f in diagnose(told, held) if f.part == "experience"]
     trainer.replay.columns["obs"][:, 1:] = trainer.replay.columns["obs"][:, :1]
     assert (evidence.stored(trainer.replay, vectors=True).repeated or 0.0) > 0.6
@@ -340,6 +354,15 @@ def test_a_ring_that_has_come_round_is_read_from_its_oldest_row() -> None:
     assert held.held == 24 < held.rows
     lived = {(r["length"], r["return"]) for r in trainer.records if r["kind"] == "episode"}
     assert held.episodes and {(n, total) for n, total, _ in held.episodes} <= lived
+
+
+def test_a_replay_of_few_rows_is_asked_about_what_it_holds() -> None:
+    trainer = Trainer("CartPole-v1", tiny())
+    for _ in range(24):
+        trainer.collect()
+        knows = evidence.known(trainer.agent, trainer.replay)
+        assert (knows is None) == (trainer.replay.added <= evidence.LENGTH)
+    assert knows is not None and knows.dreamed is not None and knows.persistence is not None
 
 
 def test_sequences_are_rows_in_their_order() -> None:
@@ -415,6 +438,26 @@ def test_every_kind_of_run_can_be_looked_at_and_stays_as_it_was(env: str, kind: 
     impossible |= {"KL that cannot be", "entropy that cannot be", "no row is terminal"}
     assert not impossible & {finding.name for finding in diagnosis.findings}
     assert str(examine(trainer)) == str(diagnosis)
+
+
+def test_a_run_stopped_between_two_lines_of_metrics_is_counted_as_it_is() -> None:
+    trainer = scripted_trainer((-300,))
+    for _ in range(20):
+        trainer.collect()
+    assert trainer.steps == 100 and max(record["step"] for record in trainer.records) == 60
+    assert not examine(trainer).wrong
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_world_models_2018_it_is_looked_at_how_it_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "EPISODES", 5)
+    monkeypatch.setattr(doctor, "LONGEST", 12)
+    world = "wm_tutorial/Rockfall-v0"
+    with closing(Environments(world, 1, (0, 0))) as environments:
+        agent = StagedAgent(environments.spaces, make_settings(latent_size=3, memory_size=5, hidden=8, conv_depth=2))
+    diagnosis = StagedRun(Path("nowhere"), agent.eval(), world).doctor()
+    assert "5 new episodes" in diagnosis.looked[0] and diagnosis.missed
+    assert {finding.part for finding in diagnosis.findings} <= {"outcome", "acting", "behaviour"}
 
 
 # --- Run folders ------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def examine(trainer: Trainer, live: bool = True) -> Diagnosis:
     """Look at a run; `live` says whether new episodes are lived for it, which takes some seconds."""
     spaces = trainer.agent.spaces
-    told = Told(trainer.config, spaces, trainer.records)
+    told = Told(trainer.config, spaces, trainer.records, trainer.steps, trainer.updates)
     looked, missed = _records_looked_at(told)
     held: Stored | None = None
     knows: Known | None = None
@@ -154,7 +154,7 @@ def examine_agent(agent: Agent, source: EnvSource) -> Diagnosis:
     Raises:
         EnvironmentFailure: if an environment raises.
     """
-    lives, told = lived(agent, source, EPISODES), Told(Config(), None, ())
+    lives, told = lived(agent, source, EPISODES, LONGEST), Told.by_metrics(Config(), ())
     found = [no_better_than_chance(*returns_to_compare(told, lives)), *(symptom(told, lives) for symptom in OF_ACTING)]
     missed = "losses, replay and model: of this kind of run none are kept that these causes are known for"
     return Diagnosis(ordered([f for f in found if f]), (_episodes(EPISODES, LONGEST),), (missed,))
@@ -162,7 +162,7 @@ def examine_agent(agent: Agent, source: EnvSource) -> Diagnosis:
 
 def examine_records(config: Config, records: Sequence[dict[str, Any]], reason: str) -> Diagnosis:
     """Look at a run of which there are options and metrics alone; `reason` says why."""
-    told = Told(config, None, records)
+    told = Told.by_metrics(config, records)
     looked, missed = _records_looked_at(told)
     return Diagnosis(diagnose(told), tuple(looked), (*missed, f"replay, model and how the agent acts: {reason}"))
 

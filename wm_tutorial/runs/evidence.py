@@ -59,9 +59,9 @@ def stored(replay: Replay, vectors: bool) -> Stored:
     episodes, begun = [], []
     for stream in range(replay.streams):
         first, last = (np.flatnonzero(columns[name][stream]) for name in ("is_first", "is_last"))
-        for end in last:
-            if (before := first[first <= end]).size:
-                start = before[-1]
+        for end, before in zip(last, np.searchsorted(first, last, side="right") - 1, strict=True):
+            if before >= 0:  # or the beginning of this one is no longer held
+                start = first[before]
                 total = float(columns["reward"][stream, start + 1 : end + 1].sum(dtype=np.float64))
                 episodes.append((int(end - start), total, bool(columns["is_terminal"][stream, end])))
                 begun.append(replay.columns["obs"][stream, order[start]].tobytes())
@@ -179,7 +179,7 @@ def _dreamed(agent: Agent, replay: Replay, rng: np.random.Generator) -> tuple[fl
     begun = np.cumsum(first, axis=1)  # which episode each row belongs to, within its stream
     for horizon in range(HORIZON, 1, -1):
         rows = CONTEXT + horizon
-        whole = begun[:, rows:] == begun[:, 1 : len(order) - rows + 1]  # from the row after each on
+        whole = begun[:, rows:] == begun[:, 1 : max(1, len(order) - rows + 1)]  # from the row after each
         stream, place = whole.nonzero()
         if len(place) >= SEQUENCES or (horizon == 2 and len(place)):
             break
@@ -285,8 +285,7 @@ def lived(agent: Agent, source: EnvSource, simulators: int, longest: int = LONGE
     play_ = partial(play, agent, source, simulators, longest, seed)
     greedy, sampled, chance = play_("greedy"), play_("sampled"), play_("chance")
     values: dict[str, float | None] = {}
-    has_model = hasattr(agent, "world_model") and hasattr(agent.world_model, "observe")
-    if has_model:
+    if hasattr(agent.world_model, "observe"):  # V and M of 2018 are no world model that could be asked so
         rows = sampled.rows[: 4 * LENGTH]
         batch = as_batch(agent, [(row, carry.action) for row, carry in rows])
         acting = torch.stack([carry.state.feature for _, carry in rows], dim=1)

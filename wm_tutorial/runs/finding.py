@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec, Self
 
 import numpy as np
 
@@ -63,26 +63,26 @@ class Told:
     config   its options
     spaces   what it observes and does; None if no checkpoint says so
     records  the lines of metrics.jsonl
+    step     how many steps were made
+    updates  how many updates
     """
 
     config: Config
     spaces: Spaces | None
     records: Sequence[dict[str, Any]]
+    step: int
+    updates: int
+
+    @classmethod
+    def by_metrics(cls, config: Config, records: Sequence[dict[str, Any]], spaces: Spaces | None = None) -> Self:
+        """What is known where there is no checkpoint: steps and updates are those of the last lines."""
+        updates = [record["updates"] for record in records if record["kind"] == "train"]
+        steps = max((record["step"] for record in records), default=0)
+        return cls(config, spaces, records, steps, updates[-1] if updates else 0)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The lines of one kind."""
         return [record for record in self.records if record["kind"] == kind]
-
-    @property
-    def step(self) -> int:
-        """The last step of which a line tells."""
-        return max((record["step"] for record in self.records), default=0)
-
-    @property
-    def updates(self) -> int:
-        """How many updates the last line of losses counts."""
-        lines = self.of("train")
-        return int(lines[-1]["updates"]) if lines else 0
 
     def ever(self, metric: str) -> list[float]:
         """A metric, in all lines that have it."""

@@ -92,7 +92,7 @@ def dream_worse_than_persistence(told: Told, known: Known) -> str | None:
 
 
 # error of dreams, as a share of that with the actions of others; and below which dreams are right, whatever they hear
-DEAF, RIGHT = 0.9, 0.3
+DEAF, RIGHT = 0.95, 0.3
 
 
 @cause(
@@ -344,5 +344,30 @@ def values_not_paid(told: Told, stored: Stored, lived: Lived) -> str | None:
     )
 
 
+UNDERPROMISED = 8.0  # how many times less than what was earned; in their first updates values lag behind several times
+
+
+@cause(
+    "values far below what is paid",
+    "behaviour",
+    why="Whatever surpasses them looks good, so the policy is praised for what it did not decide; and what comes "
+    "after the horizon counts for nearly nothing.",
+    remedy="Look at what the critic learns (returns in their own unit, not divided by their range), whether returns "
+    "bootstrap from it at the horizon, and whether ends cut them. A larger --critic-lr.",
+    chapter="06_lambda_returns",
+)
+def values_far_below(told: Told, stored: Stored, lived: Lived) -> str | None:
+    """The critic expects a small part of what the agent then earns, which is much more than any one reward."""
+    if lived.promised is None or lived.paid is None or lived.paid < UNDERPROMISED * max(map(abs, stored.rewards)):
+        return None
+    if lived.promised * UNDERPROMISED > lived.paid:
+        return None
+    return f"The critic expects {lived.promised:.4g} on average; new episodes then pay {lived.paid:.4g}, discounted."
+
+
 OF_ACTING: tuple[Callable[[Told, Lived], Finding | None], ...] = (greedy_worse, sampled_worse, acts_on_other_states)
-OF_PLAY: tuple[Callable[[Told, Stored, Lived], Finding | None], ...] = (starts_all_alike, values_not_paid)
+OF_PLAY: tuple[Callable[[Told, Stored, Lived], Finding | None], ...] = (
+    starts_all_alike,
+    values_not_paid,
+    values_far_below,
+)

@@ -19,18 +19,14 @@ MATCHED = 0.9  # share of the episodes in the replay that metrics.jsonl must tel
 )
 def stored_otherwise(told: Told, stored: Stored) -> str | None:
     """Episodes in the replay have lengths and returns that no episode had which was lived."""
-    lived: dict[int, list[float]] = {}
-    for record in told.of("episode"):
-        lived.setdefault(record["length"], []).append(record["return"])
-    matched = [
-        bool(np.isclose(lived.get(steps, []), total, rtol=1e-3, atol=1e-3).any()) for steps, total, _ in stored.episodes
-    ]
+    lived = {(record["length"], f"{record['return']:.6g}") for record in told.of("episode")}
+    matched = [(steps, f"{total:.6g}") in lived for steps, total, _ in stored.episodes]
     if len(matched) < 5 or not lived or np.mean(matched) >= MATCHED:
         return None
     steps, total, _ = stored.episodes[matched.index(False)]
     return (
-        f"{1.0 - np.mean(matched):.0%} of its {len(matched)} whole episodes have a length and a return that no episode of "
-        f"training had, such as {steps} steps with a return of {total:.4g}."
+        f"{1.0 - np.mean(matched):.0%} of its {len(matched)} whole episodes have a length and a return that no episode "
+        f"of training had, such as {steps} steps with a return of {total:.4g}."
     )
 
 
