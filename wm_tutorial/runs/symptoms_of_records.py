@@ -175,9 +175,10 @@ def behaviour_stands_still(told: Told) -> str | None:
 @cause(
     "gradient always clipped",
     "training",
-    why="Every update is as long as clipping allows, whatever there is to learn, and the losses do not settle.",
-    remedy="A lower learning rate of that part. Look which loss is large in metrics.jsonl, and whether it falls.",
+    why="The largest loss decides alone where an update leads, and without Adam how far, too.",
+    remedy="Look which loss is large in metrics.jsonl, and whether it falls. A smaller weight of it; a larger --clip.",
     chapter="08_trainer",
+    hint=True,
 )
 def gradient_clipped(told: Told) -> str | None:
     """The gradient of a part is longer than it is clipped to, in most lines of the second half."""
@@ -190,7 +191,7 @@ def gradient_clipped(told: Told) -> str | None:
     return None
 
 
-UNIT = 2.0  # how many times smaller or larger values may be than the returns they are learned from
+UNIT = 4.0  # how many times smaller values may be than the returns they are learned from, or larger; slow ones lag
 
 
 @cause(
@@ -204,8 +205,8 @@ UNIT = 2.0  # how many times smaller or larger values may be than the returns th
 )
 def critic_in_another_unit(told: Told) -> str | None:
     """Values and the returns that they are learned from have different sizes, or signs."""
-    value, returns, scale = (told.lately(name) for name in ("value", "imagined return", "return scale"))
-    if value is None or returns is None or scale is None or told.updates < ENOUGH:
+    value, returns = told.lately("value"), told.lately("imagined return")
+    if value is None or returns is None or told.updates < ENOUGH:
         return None
     apart, size = abs(value - returns), max(abs(value), abs(returns))
     if size < 1.0 or apart < (1.0 - 1.0 / UNIT) * size:
