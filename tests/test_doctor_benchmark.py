@@ -69,8 +69,15 @@ def test_every_world_can_be_learned_in() -> None:
     for world in BENCHMARK["WORLDS"].values():
         gym.spec(world.env)
         check_learns(world.config(seed=0))
-    assert set(BENCHMARK["MISTAKEN"]) <= set(BENCHMARK["WORLDS"])
+    assert {*BENCHMARK["MISTAKEN"], BENCHMARK["WITH_MEMORY"]} <= set(BENCHMARK["WORLDS"])
     assert not set(BENCHMARK["SEEDS"]) & set(BENCHMARK["THRESHOLDS"])
+
+
+def test_each_mistake_is_let_out_where_it_makes_a_difference() -> None:
+    let_out = {name: BENCHMARK["mistakes_in"](name, world.config(0)) for name, world in BENCHMARK["WORLDS"].items()}
+    assert {"reward_late", "value_departing"} <= set(let_out["cartpole"]) & set(let_out["corridor"])
+    assert "acts_without_memory" in let_out["cartpole-v3"] and "reward_late" not in let_out["cartpole-v3"]
+    assert not let_out["pendulum"]
 
 
 def test_the_page_has_a_place_for_the_table_and_no_table_without_runs(tmp_path: Path) -> None:
