@@ -65,8 +65,8 @@ def nano(**options: Any) -> dict[str, Any]:
     return {"preset": "dreamer_v3", "size": "nano", **options}
 
 
-# Lengths at which sound agents have learned, as the committed results say of these options or similar ones; Corridor was
-# tried on another seed, LinearGaussian is a guess. Fork-v0 is missing: actions do nothing there, so none can be learned.
+# Lengths at which sound agents have learned, as the committed results say of these options or similar ones. Corridor
+# was tried on another seed, LinearGaussian is a guess. Fork-v0 is missing: actions do nothing there, and none is learned.
 BLUNT = {"critic_lr": 1e-3, "free_nats": 1.0, "world_model_lr": 1e-3, "decoder_scale": 10.0, "continue_scale": 1.0}
 WORLDS: dict[str, World] = {
     "cartpole": World("CartPole-v1", {"steps": 5_000}),
@@ -88,7 +88,7 @@ WORLDS: dict[str, World] = {
         ),
     ),
 }  # fmt: skip
-# Where mistakes are let out, with the guide's agent: a world that forgives many, and one with rare rewards and exact ends.
+# Where mistakes are let out, with the guide's agent: a world that forgives many, and one that pays at its ends alone.
 MISTAKEN, WITH_MEMORY = ("cartpole", "corridor"), "cartpole-v3"
 
 # Which parts a finding may name, by the beginning of what a mistake breaks; the first that fits counts.
