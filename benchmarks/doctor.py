@@ -66,7 +66,7 @@ def nano(**options: Any) -> dict[str, Any]:
 
 
 # Lengths at which sound agents have learned, as the committed results say of these options or similar ones. Corridor
-# was tried on another seed, LinearGaussian is a guess. Fork-v0 is missing: actions do nothing there: nothing to learn.
+# was tried on another seed, LinearGaussian is a guess. Fork-v0, in which no action matters, is missing.
 BLUNT = {"critic_lr": 1e-3, "free_nats": 1.0, "world_model_lr": 1e-3, "decoder_scale": 10.0, "continue_scale": 1.0}
 WORLDS: dict[str, World] = {
     "cartpole": World("CartPole-v1", {"steps": 5_000}),
