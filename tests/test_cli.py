@@ -25,8 +25,8 @@ from wm_tutorial.config import PRESETS, SECTIONS, SIZES, Config, Preset, make_co
 from wm_tutorial.play import page
 
 CORRIDOR = "wm_tutorial/Corridor-v0"
-COMMANDS = ["train", "resume", "evaluate", "dream", "film", "export", "world-models-2018", "measure", "zoo", "bench"]
-COMMANDS += ["presets", "notebooks", "grade"]
+COMMANDS = ["train", "resume", "evaluate", "dream", "film", "doctor", "export", "world-models-2018", "measure", "zoo"]
+COMMANDS += ["bench", "presets", "notebooks", "grade"]
 
 Main = Callable[..., tuple[str, str]]
 

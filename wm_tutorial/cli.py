@@ -1,4 +1,4 @@
-"""The command line: wm-tutorial train, resume, evaluate, dream, film, export, world-models-2018, measure and more."""
+"""The command line: wm-tutorial train, resume, evaluate, dream, film, doctor, export, measure, zoo and more."""
 
 import ast
 import dataclasses
@@ -32,6 +32,8 @@ from wm_tutorial.play import export
 from wm_tutorial.runs import bench
 from wm_tutorial.runs.asked import path_of, tell
 from wm_tutorial.runs.callbacks import Callback
+from wm_tutorial.runs.consult import consult
+from wm_tutorial.runs.doctor import LOOKS_WRONG
 from wm_tutorial.runs.dream import EpisodesTooShort
 from wm_tutorial.runs.measure import as_table, measure
 from wm_tutorial.runs.named import named
@@ -195,6 +197,23 @@ class Film:
         """Film."""
         with open_run(self.run, named_or_own(self.env)) as run:
             print(run.film(self.out, self.episodes, self.actions == "greedy", self.seed, self.steps))
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Say what looks wrong in a run, why, and what to try. Exits with 0 if nothing does, with 3 if something does."""
+
+    run: Annotated[tyro.conf.Positional[str], RUN]
+    """A run folder, of a run that is still on its way, too."""
+    env: Annotated[str | None, ENV] = None
+    """The environment, where the run cannot name it itself: module:callable, or module:Id-v0."""
+
+    def __call__(self) -> None:
+        """Look, and say what was found."""
+        diagnosis = consult(self.run, named_or_own(self.env))
+        print(diagnosis)
+        if diagnosis.wrong:
+            sys.exit(LOOKS_WRONG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -420,20 +439,9 @@ def by_section(info: StructTypeInfo) -> StructConstructorSpec | None:
 
 
 Command = (
-    Train
-    | Resume
-    | Evaluate
-    | Dream
-    | Film
-    | Export
-    | WorldModels2018
-    | Measure
-    | Zoo
-    | Bench
-    | Presets
-    | Notebooks
-    | Grade
-)
+    Train | Resume | Evaluate | Dream | Film | Doctor | Export | WorldModels2018
+    | Measure | Zoo | Bench | Presets | Notebooks | Grade
+)  # fmt: skip
 
 
 def command_line(arguments: Sequence[str]) -> Command:
@@ -453,6 +461,7 @@ def command_line(arguments: Sequence[str]) -> Command:
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Dream, tyro.conf.subcommand("dream")]
         | Annotated[Film, tyro.conf.subcommand("film")]
+        | Annotated[Doctor, tyro.conf.subcommand("doctor")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[WorldModels2018, tyro.conf.subcommand("world-models-2018")]
         | Annotated[Measure, measuring]

@@ -9,6 +9,7 @@ from wm_tutorial.data import Dream
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.runs.asked import whole_number
+from wm_tutorial.runs.doctor import Diagnosis, examine_agent
 from wm_tutorial.runs.dream import dream
 from wm_tutorial.runs.film import Film, film
 
@@ -47,6 +48,10 @@ class AgentAlone:
         """Film the environment while the agent acts; see `Run.film`."""
         path = self.path / f"film-{seed}.gif" if path is None else path
         return film(self.agent, self.source, path, episodes, greedy, seed, steps)
+
+    def doctor(self) -> Diagnosis:
+        """What looks wrong in how it acts; of losses and replay nothing is known. See `Run.doctor`."""
+        return examine_agent(self.agent, self.source)
 
     def __repr__(self) -> str:
         """For notebooks."""

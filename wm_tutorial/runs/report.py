@@ -15,6 +15,7 @@ from wm_tutorial.errors import command
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.imagination import imagine
 from wm_tutorial.randomness import isolated_random
+from wm_tutorial.runs.doctor import examine
 from wm_tutorial.runs.dream import EpisodesTooShort, dream, live
 from wm_tutorial.runs.normal import measured_beside
 from wm_tutorial.runs.plan import narrowing
@@ -35,6 +36,8 @@ PAGE = """<!doctype html>
 <h1>{title}</h1>
 <p class="score">{score}</p>
 {figures}
+<h2>Is it healthy?</h2>
+{health}
 <h2>Go on</h2>
 {commands}
 <pre>from wm_tutorial import Agent
@@ -57,9 +60,23 @@ def commands(folder: Path, trainer: Trainer) -> str:
     lines = [
         command("evaluate", folder, *named),
         command("dream", folder, *named, "--seed", 1),
+        command("doctor", folder, *named),
         command("resume", folder, *named, "--steps", 2 * trainer.config.steps),
     ]
     return COMMANDS.format(lines=html.escape("\n".join(lines)))
+
+
+def health(trainer: Trainer) -> str:
+    """What looks wrong in a run, as far as it shows without new episodes, and what was looked at."""
+    diagnosis = examine(trainer, live=False)
+    said = [f"<p>{diagnosis.headline}</p>"]
+    for finding in diagnosis.findings:
+        name = f"<b>{html.escape(finding.name)}</b> ({finding.part}{', only a hint' if finding.hint else ''})"
+        told = " ".join(html.escape(text) for text in (finding.seen, finding.why, f"Try: {finding.remedy}"))
+        said.append(f"<p>{name}. {told} Chapter {finding.chapter}.</p>")
+    looked = "".join(f"<li>{html.escape(line)}</li>" for line in diagnosis.looked)
+    missed = "".join(f"<li>not: {html.escape(line)}</li>" for line in diagnosis.missed)
+    return "\n".join([*said, f"<details><summary>What was looked at</summary><ul>{looked}{missed}</ul></details>"])
 
 
 def imagined_trajectory(trainer: Trainer) -> Figure:
@@ -128,6 +145,7 @@ def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) 
         title=html.escape(f"{name}, preset {config.preset}{size}, seed {config.seed}"),
         score=html.escape(score),
         figures="\n".join(shown),
+        health=health(trainer),
         commands=commands(folder, trainer),
         folder=html.escape(repr(folder.as_posix())),
         options=html.escape(json.dumps(plain(config), indent=2, allow_nan=False)),

@@ -28,6 +28,7 @@ from wm_tutorial.vector import VectorSource
 
 if TYPE_CHECKING:
     from wm_tutorial.figures import Plot
+    from wm_tutorial.runs.doctor import Diagnosis
 
 
 class Run:
@@ -106,6 +107,12 @@ class Run:
         from wm_tutorial.runs.normal import normal_curve  # here and not above, as in `report`
 
         return normal_curve(self.trainer)
+
+    def doctor(self) -> "Diagnosis":
+        """What looks wrong in it, why that matters and what to try: `print` it. Some seconds, for new episodes."""
+        from wm_tutorial.runs.doctor import examine  # here and not above: few runs are asked
+
+        return examine(self.trainer)
 
     def report(self, evaluation: Evaluation | None = None) -> Path:
         """Draw every figure of the run into its folder, with a page index.html that shows them; returns the page.

@@ -1,0 +1,357 @@
+"""What a doctor can know of a run: what its replay holds, how right its model is, and how its agent acts.
+
+Everything is measured in a few seconds, with random numbers of its own, and nothing in the run is changed.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wm_tutorial.agent import Agent, Carry
+from wm_tutorial.data import Array, Batch, Row, State
+from wm_tutorial.envs import EnvSource
+from wm_tutorial.randomness import isolated_random
+from wm_tutorial.replay import Replay
+from wm_tutorial.runs.dream import as_batch, worlds_of
+from wm_tutorial.trainer import Trainer
+
+SEQUENCES = 64  # drawn from the replay for each question about the model
+LENGTH = 16  # rows of those that may cross from one episode into the next
+CONTEXT, HORIZON = 5, 15  # rows seen and dreamed, within one episode
+DREAMS = 4  # of each sequence; their mean is the prediction, or chance in them would be counted as error
+EPISODES = 32  # lived, of each way to act
+LONGEST = 501  # rows of an episode that are lived at most
+
+# --- What the replay holds --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the replay of a run holds.
+
+    rows      rows ever added, over all streams
+    held      rows held now
+    streams   environments they come from
+    episodes  of every whole episode held: its steps, the sum of its rewards, and whether its end is a termination
+    starts    how many different observations those episodes begin with
+    rewards   the lowest and the highest reward
+    repeated  share of rows whose observation is exactly that of the row before; None unless observations are vectors
+    """
+
+    rows: int
+    held: int
+    streams: int
+    episodes: tuple[tuple[int, float, bool], ...]
+    starts: int
+    rewards: tuple[float, float]
+    repeated: float | None
+
+
+def stored(replay: Replay, vectors: bool) -> Stored:
+    """Look through a replay that holds at least one row; `vectors` are observations that hardly ever come twice."""
+    order = held_rows(replay) % replay.length
+    columns = {name: replay.columns[name][:, order] for name in ("is_first", "is_last", "is_terminal", "reward")}
+    episodes, begun = [], []
+    for stream in range(replay.streams):
+        first, last = (np.flatnonzero(columns[name][stream]) for name in ("is_first", "is_last"))
+        for end, before in zip(last, np.searchsorted(first, last, side="right") - 1, strict=True):
+            if before >= 0:  # or the beginning of this one is no longer held
+                start = first[before]
+                total = float(columns["reward"][stream, start + 1 : end + 1].sum(dtype=np.float64))
+                episodes.append((int(end - start), total, bool(columns["is_terminal"][stream, end])))
+                begun.append(replay.columns["obs"][stream, order[start]].tobytes())
+    repeated = None
+    if vectors and len(order) > 1:
+        obs = replay.columns["obs"][:, order]
+        same = (obs[:, 1:] == obs[:, :-1]).all(-1) & ~columns["is_first"][:, 1:]
+        repeated = float(same.mean())
+    reward = columns["reward"][~columns["is_first"]]
+    low, high = (float(reward.min()), float(reward.max())) if reward.size else (0.0, 0.0)
+    return Stored(
+        rows=replay.added * replay.streams,
+        held=len(replay),
+        streams=replay.streams,
+        episodes=tuple(episodes),
+        starts=len(set(begun)),
+        rewards=(low, high),
+        repeated=repeated,
+    )
+
+
+def held_rows(replay: Replay) -> Array:
+    """The numbers of all rows held, oldest first."""
+    return np.arange(replay.added - min(replay.added, replay.length), replay.added)
+
+
+def sequences(replay: Replay, stream: Array, first: Array, length: int, device: torch.device | str = "cpu") -> Batch:
+    """The `length` rows from each of the rows `first` (B,) of the streams (B,) on; the row before must be held, too."""
+    number = (first[:, None] - 1 + np.arange(length + 1)) % replay.length
+    taken = {name: torch.from_numpy(c[stream[:, None], number]).to(device) for name, c in replay.columns.items()}
+    if replay.classes:
+        taken["obs"] = functional.one_hot(taken["obs"], replay.classes).float()
+    start = State(taken.pop("memory")[:, 0], taken.pop("latent")[:, 0])
+    action = taken.pop("action")
+    rest: dict[str, Tensor] = {name: column[:, 1:] for name, column in taken.items()}
+    return Batch(action=action[:, 1:], previous_action=action[:, :-1], start=start, **rest)
+
+
+# --- What the model knows ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the model knows of sequences in the replay. Errors are root mean squares in deviations of what is predicted.
+
+    seen          error of the observation, decoded from the states that were inferred from it
+    reward        error of the reward in those states, in its deviation (in its size where it is always the same)
+    divergence    mean KL of the posterior from the prior, in nats, before any free nats
+    floor         share of states in which it lies below the free nats
+    dreamed       error of observations in the HORIZON rows after the last one seen, or fewer; None: episodes too short
+    persistence   of the last observation seen, taken for a prediction of the same rows
+    misled        as `dreamed`, with the actions of other sequences
+    ends          how many rows at which an episode terminated were looked at
+    missed        share of these of which the model says that the episode goes on
+    told_apart    how often such a row is thought a likelier end than another row: 1 always, 0.5 as often as by chance
+    invented      mean probability of an end, in all other rows
+    spread        from the 5th to the 95th percentile of imagined returns, as tracked; None if they are not normalised
+    """
+
+    seen: float
+    reward: float
+    divergence: float
+    floor: float
+    dreamed: float | None
+    persistence: float | None
+    misled: float | None
+    ends: int
+    missed: float
+    told_apart: float
+    invented: float
+    spread: float | None
+
+
+def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
+    """Ask the model about sequences of the replay; None if it holds none of LENGTH rows."""
+    rng, device = np.random.default_rng(seed), agent.device
+    numbers = held_rows(replay)
+    if len(numbers) <= LENGTH:
+        return None
+    with torch.no_grad(), isolated_random(device, seed):
+        stream = rng.integers(replay.streams, size=SEQUENCES)
+        first = rng.integers(numbers[1], numbers[-1] - LENGTH + 2, size=SEQUENCES)
+        batch = sequences(replay, stream, first, LENGTH, device)
+        model, gamma = agent.world_model, agent.config.discount if agent.config.discount_in_continue else 1.0
+        states, posterior, prior = model.dynamics.observe(
+            model.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
+        )
+        divergence = posterior.kl(prior)  # type: ignore[arg-type]  # both of the kind that this latent is
+        later = ~batch.is_first  # the reward of a first row is none
+        going_on = model.continues(states.feature).mean[~batch.is_terminal] / gamma
+        dreamed, persistence, misled = _dreamed(agent, replay, rng)
+        terminal = _terminal(agent, replay, rng) / gamma
+        normalised = agent.config.behaviour == "actor-critic" and agent.config.return_normalization
+        low, high = agent.behaviour.normalizer.range.tolist() if normalised else (0.0, 0.0)
+        return Known(
+            seen=error(model.decode(states.feature).mean, batch.obs),
+            reward=scalar_error(model.reward(states.feature).mean[later], batch.reward[later]),
+            divergence=float(divergence.mean()),
+            floor=float((divergence < agent.config.free_nats).float().mean()),
+            dreamed=dreamed,
+            persistence=persistence,
+            misled=misled,
+            ends=len(terminal),
+            missed=float((terminal > 0.5).float().mean()) if len(terminal) else 0.0,
+            told_apart=float((terminal[:, None] < going_on).float().mean()) if len(terminal) else 1.0,
+            invented=float(1.0 - going_on.mean()),
+            spread=high - low if normalised else None,
+        )
+
+
+def _dreamed(agent: Agent, replay: Replay, rng: np.random.Generator) -> tuple[float | None, float | None, float | None]:
+    """The errors of dreams, of persistence, and of dreams with actions of others; of as long a horizon as there is."""
+    order = held_rows(replay)
+    first = replay.columns["is_first"][:, order % replay.length]
+    begun = np.cumsum(first, axis=1)  # which episode each row belongs to, within its stream
+    for horizon in range(HORIZON, 1, -1):
+        rows = CONTEXT + horizon
+        whole = begun[:, rows:] == begun[:, 1 : max(1, len(order) - rows + 1)]  # from the row after each
+        stream, place = whole.nonzero()
+        if len(place) >= SEQUENCES or (horizon == 2 and len(place)):
+            break
+    else:
+        return None, None, None
+    chosen = rng.choice(len(place), SEQUENCES, replace=len(place) < SEQUENCES)
+    batch = sequences(replay, stream[chosen], order[place[chosen] + 1], rows, agent.device)
+    truth = in_units(batch.obs)
+    other = batch.previous_action.clone()
+    other[:, CONTEXT:] = other[:, CONTEXT:].roll(1, dims=0)
+    errors = []
+    for actions in (batch.previous_action, other):
+        asked = Batch(**{**vars(batch), "previous_action": actions})
+        predicted = torch.stack([agent.world_model.open_loop(asked, CONTEXT).obs for _ in range(DREAMS)]).mean(0)
+        errors.append(error(predicted[:, CONTEXT:], truth[:, CONTEXT:]))
+    last_seen = truth[:, CONTEXT - 1 : CONTEXT].expand_as(truth)
+    return errors[0], error(last_seen[:, CONTEXT:], truth[:, CONTEXT:]), errors[1]
+
+
+def _terminal(agent: Agent, replay: Replay, rng: np.random.Generator) -> Tensor:
+    """The probability (N,) that an episode goes on, in up to SEQUENCES rows in which it terminated."""
+    order = held_rows(replay)
+    stream, place = replay.columns["is_terminal"][:, order % replay.length].nonzero()
+    far = place >= LENGTH  # there is a sequence that ends in this row, and a row before
+    stream, place = stream[far], place[far]
+    if not len(place):
+        return torch.zeros(0)
+    chosen = rng.permutation(len(place))[:SEQUENCES]
+    batch = sequences(replay, stream[chosen], order[place[chosen]] - LENGTH + 1, LENGTH, agent.device)
+    continues: Tensor = agent.world_model.continues(agent.world_model.observe(batch)[:, -1].feature).mean
+    return continues
+
+
+def in_units(obs: Tensor) -> Tensor:
+    """Observations as the decoder predicts them: images in 0..1."""
+    return obs / 255.0 if obs.dtype == torch.uint8 else obs
+
+
+def error(predicted: Tensor, obs: Tensor) -> float:
+    """Root mean square error of observations (B, T, ...), in deviations: of each entry of a vector, of all of an image.
+
+    What never changes is left out; 1 is what one gets by always saying the mean.
+    """
+    truth = in_units(obs)
+    squares, spread = (predicted - truth).square().flatten(0, 1).mean(0), truth.flatten(0, 1).var(0, correction=0)
+    if truth.dim() > 3 or bool(((truth == 0) | (truth == 1)).all()):  # pixels, classes: many of them hardly ever change
+        squares, spread = squares.sum(), spread.sum()
+    varies = spread > 1e-12
+    return float((squares[varies] / spread[varies]).mean().sqrt()) if bool(varies.any()) else 0.0
+
+
+def scalar_error(predicted: Tensor, truth: Tensor) -> float:
+    """Root mean square error of numbers (N,), in their deviation; where they hardly vary, in their size."""
+    if not len(truth):
+        return 0.0
+    size, spread = truth.square().mean().sqrt(), truth.std(correction=0)
+    unit = spread if spread > 0.05 * size else size
+    return float((predicted - truth).square().mean().sqrt() / unit) if unit > 0 else 0.0
+
+
+# --- How the agent acts -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lived:
+    """New episodes, in environments and with seeds that training never sees.
+
+    greedy, sampled, chance  the return of each episode, acting in these ways; that of at most LONGEST rows
+    starts     how many different observations the sampled ones begin with
+    promised   the critic's value, mean over the rows of the sampled ones; None if there is no critic
+    paid       what was then earned, discounted, mean over the same rows, with the critic's value where one was cut
+    acting     error of the observation, decoded from the states that were inferred while acting; as `Known.seen`
+    observing  the same, from the states that are inferred from the same rows as a sequence
+    """
+
+    greedy: tuple[float, ...]
+    sampled: tuple[float, ...]
+    chance: tuple[float, ...]
+    starts: int
+    promised: float | None = None
+    paid: float | None = None
+    acting: float | None = None
+    observing: float | None = None
+
+
+@dataclass(frozen=True)
+class Played:
+    """Rows of N streams with what was carried after each, and of each stream's first episode its steps and return."""
+
+    rows: list[tuple[Row, Carry]]
+    steps: Array
+    returns: Array
+    over: Array
+
+
+def lived(agent: Agent, source: EnvSource, simulators: int, longest: int = LONGEST, seed: int = 0) -> Lived:
+    """Live an episode in each of `simulators` environments greedily, with sampled actions, and by chance.
+
+    Raises:
+        EnvironmentFailure: if an environment raises.
+        InputError: if it does not fit the agent, or cannot be built.
+    """
+    play_ = partial(play, agent, source, simulators, longest, seed)
+    greedy, sampled, chance = play_("greedy"), play_("sampled"), play_("chance")
+    values: dict[str, float | None] = {}
+    if hasattr(agent.world_model, "observe"):  # V and M of 2018 are no world model that could be asked so
+        rows = sampled.rows[: 4 * LENGTH]
+        batch = as_batch(agent, [(row, carry.action) for row, carry in rows])
+        acting = torch.stack([carry.state.feature for _, carry in rows], dim=1)
+        with torch.no_grad(), isolated_random(agent.device, seed):
+            decode = agent.world_model.decode
+            values["acting"] = error(decode(acting).mean, batch.obs)
+            values["observing"] = error(decode(agent.world_model.observe(batch).feature).mean, batch.obs)
+        if agent.config.behaviour == "actor-critic":
+            values["promised"], values["paid"] = promises(agent, sampled)
+    return Lived(
+        greedy=tuple(greedy.returns.tolist()),
+        sampled=tuple(sampled.returns.tolist()),
+        chance=tuple(chance.returns.tolist()),
+        starts=len({obs.tobytes() for obs in sampled.rows[0][0].obs}),
+        **values,
+    )
+
+
+def play(
+    agent: Agent,
+    source: EnvSource,
+    simulators: int,
+    longest: int,
+    seed: int,
+    actions: Literal["greedy", "sampled", "chance"],
+) -> Played:
+    """The first episode of each stream, of at most `longest` rows; streams that are through go on with others."""
+    rng = np.random.default_rng(seed)
+    rows: list[tuple[Row, Carry]] = []
+    steps, returns, over = np.zeros(simulators, int), np.zeros(simulators), np.zeros(simulators, bool)
+    with worlds_of(agent, source, simulators, seed) as environments, isolated_random(agent.device, seed):
+        row, carry = environments.reset(), agent.initial(simulators)
+        while len(rows) < longest:
+            if actions == "chance":
+                action = environments.random_action(rng)
+            else:
+                carry = agent.policy(row, carry, actions == "greedy")
+                action = carry.action.numpy(force=True)
+            rows.append((row, carry))
+            if over.all() and len(rows) >= LENGTH:
+                break
+            row = environments.step(row, action)
+            steps += ~over
+            returns += np.where(over, 0.0, row.reward)
+            over |= row.is_last
+    return Played(rows, steps, returns, over)
+
+
+@torch.no_grad()
+def promises(agent: Agent, played: Played) -> tuple[float, float]:
+    """The critic's value and the discounted return, each a mean over the rows of the first episode of each stream."""
+    value = torch.stack([agent.behaviour.critic(c.state.feature).mean for _, c in played.rows]).numpy(force=True)
+    reward = np.stack([row.reward for row, _ in played.rows])
+    terminal = np.stack([row.is_terminal for row, _ in played.rows])
+    promised, paid = [], []
+    for i, count in enumerate(played.steps):
+        count = min(count, len(value) - 1)
+        following = 0.0 if terminal[count, i] else float(value[count, i])
+        for t in reversed(range(count)):
+            following = float(reward[t + 1, i]) + agent.config.discount * following
+            paid.append(following)
+            promised.append(float(value[t, i]))
+    return float(np.mean(promised)), float(np.mean(paid))
+
+
+def at_once(trainer: Trainer) -> tuple[int, int]:
+    """How many environments may be open for a look, and for how many rows: there may be but one, and a plan is slow."""
+    many = EPISODES if trainer.config.envs > 1 else 1
+    return (min(many, 4), 5 * LENGTH) if trainer.config.behaviour == "planner" else (many, LONGEST)

@@ -1,0 +1,373 @@
+"""Causes for which a run does not learn, seen in its model and in how it acts: as in `symptoms_of_records`."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from wm_tutorial.runs.evidence import Known, Lived, Stored
+from wm_tutorial.runs.finding import Finding, Told, cause, standard_error
+
+# --- What the model knows ---------------------------------------------------------------------------------------------
+
+COLLAPSED, UNEXPLAINED = 0.05, 0.8  # nats; error of a decoded observation in deviations, where saying the mean has 1
+
+
+@cause(
+    "posterior collapsed",
+    "world model",
+    why="The latent has stopped telling what is seen: what is imagined from it has nothing to do with the world.",
+    remedy="A larger --decoder-scale, a smaller --representation-scale, some --free-nats. Look whether the observation "
+    "reaches the posterior.",
+    chapter="04_kl",
+)
+def posterior_collapsed(told: Told, known: Known) -> str | None:
+    """The posterior says what the prior says, and observations are not explained."""
+    if known.divergence > COLLAPSED or known.seen < UNEXPLAINED:
+        return None
+    return (
+        f"The posterior is {known.divergence:.2g} nats from the prior. Observations are decoded with an error of "
+        f"{known.seen:.2f} deviations, where saying the mean has 1."
+    )
+
+
+@cause(
+    "observation not in the state",
+    "world model",
+    why="What the state does not hold, no reward, no value and no policy can depend on.",
+    remedy="A larger --decoder-scale or --world-model-lr, or more updates. Look whether the decoder's loss is in the "
+    "sum, and whether the encoder learns.",
+    chapter="01_encoder",
+)
+def observation_unexplained(told: Told, known: Known) -> str | None:
+    """Observations cannot be decoded from the states inferred from them, though the posterior is not collapsed."""
+    if known.seen < UNEXPLAINED or posterior_collapsed(told, known):
+        return None
+    return f"Observations are decoded with an error of {known.seen:.2f} deviations, where saying the mean has 1."
+
+
+ON_THE_FLOOR = 0.9  # share of states whose KL lies below the free nats
+
+
+@cause(
+    "KL on its free nats",
+    "world model",
+    why="Below the free nats the prior has no gradient, and stays as wrong as they allow.",
+    remedy="--free-nats 0, as in the small sizes of DreamerV3.",
+    chapter="04_kl",
+)
+def prior_not_taught(told: Told, known: Known) -> str | None:
+    """Nearly every state is below its free nats, and dreams are no better than expecting no change."""
+    if not told.config.free_nats or known.floor < ON_THE_FLOOR or known.dreamed is None or known.persistence is None:
+        return None
+    if known.dreamed < known.persistence:
+        return None
+    return (
+        f"{known.floor:.0%} of the states lie below the {told.config.free_nats:g} free nats. Dreams are off by "
+        f"{known.dreamed:.2f} deviations, and expecting no change by {known.persistence:.2f}."
+    )
+
+
+STILLNESS = 0.2  # deviations by which observations change while a dream lasts, or it is no test
+
+
+@cause(
+    "dream worse than persistence",
+    "world model",
+    why="Actor and critic learn in a world that is not the one they will act in.",
+    remedy="More updates, or a larger --world-model-lr. Look at the previous action and at resets in the dynamics; "
+    "wm-tutorial dream RUN shows where it goes astray.",
+    chapter="02_dynamics",
+)
+def dream_worse_than_persistence(told: Told, known: Known) -> str | None:
+    """Dreams are further from what happened than the last observation that was seen."""
+    if known.dreamed is None or known.persistence is None or known.persistence < STILLNESS:
+        return None
+    if known.dreamed < known.persistence:
+        return None
+    return (
+        f"Dreams from the actions of the replay are off by {known.dreamed:.2f} deviations; who expects no change is "
+        f"off by {known.persistence:.2f}."
+    )
+
+
+# error of dreams, as a share of that with the actions of others; and below which dreams are right, whatever they hear
+DEAF, RIGHT = 0.95, 0.3
+
+
+@cause(
+    "dream deaf to actions",
+    "world model",
+    why="A policy cannot learn what its actions do where they do nothing, or the wrong thing.",
+    remedy="Look whether the action before a row reaches its prior, in learning and in imagination. A world that does "
+    "not answer actions is no fault.",
+    chapter="02_dynamics",
+)
+def dream_deaf_to_actions(told: Told, known: Known) -> str | None:
+    """With the actions of other sequences dreams are as right as with their own, and neither is right."""
+    if known.dreamed is None or known.misled is None or known.dreamed < max(RIGHT, DEAF * known.misled):
+        return None
+    return f"Dreams are off by {known.dreamed:.2f} deviations; with the actions of others by {known.misled:.2f}."
+
+
+REWARD = 1.05  # error of the reward, in deviations: saying the mean has 1
+
+
+@cause(
+    "reward not known",
+    "world model",
+    why="This head pays what is imagined: the policy learns to earn something else than the world pays.",
+    remedy="Look which row's reward the head learns (that on arriving), and how numbers are coded. A larger "
+    "--reward-scale.",
+    chapter="03_heads",
+)
+def reward_unknown(told: Told, known: Known) -> str | None:
+    """The reward head is worse than who always says the mean."""
+    if known.reward < REWARD:
+        return None
+    return f"Rewards are predicted with an error of {known.reward:.2f} deviations, where saying the mean has 1."
+
+
+APART, ENDS_LEAST = 0.75, 10  # share of comparisons in which an end is thought the likelier end; ends looked at
+_ENDS = "Nothing in imagination tells the policy to stay away from what ends an episode."
+
+
+@cause(
+    "ends taken for other rows",
+    "world model",
+    why=_ENDS,
+    remedy="Look which row's end the head learns, and whether terminations are stored. A larger --continue-scale, 10 "
+    "in the small sizes of DreamerV3, and --decoder-scale.",
+    chapter="03_heads",
+)
+def ends_unknown(told: Told, known: Known) -> str | None:
+    """Rows at which an episode terminated look to the model like any others."""
+    if known.ends < ENDS_LEAST or known.told_apart >= APART:
+        return None
+    return (
+        f"Of {known.ends} rows at which an episode terminated and as many others, the model finds the former the "
+        f"likelier end in {known.told_apart:.0%} of the comparisons; by chance it would be 50%."
+    )
+
+
+@cause(
+    "ends underrated",
+    "world model",
+    why=_ENDS,
+    remedy="A larger --continue-scale, 10 in the small sizes of DreamerV3, and --decoder-scale; more updates.",
+    chapter="03_heads",
+    hint=True,
+)
+def ends_underrated(told: Told, known: Known) -> str | None:
+    """The model tells ends from other rows, but expects most episodes to go on after them."""
+    if known.ends < ENDS_LEAST or known.told_apart < APART or known.missed <= 0.5:
+        return None
+    return f"After {known.missed:.0%} of {known.ends} rows at which an episode terminated the model thinks it goes on."
+
+
+INVENTED = 0.05  # mean probability of an end in rows that are none, beyond three times the share of rows that are
+
+
+@cause(
+    "ends where there are none",
+    "world model",
+    why="Imagined returns are cut short: what is earned later seems worth little.",
+    remedy="Look what the continue head learns (1 where the episode goes on), that its loss is given a logit, and "
+    "that a time limit is no termination.",
+    chapter="03_heads",
+)
+def ends_invented(told: Told, stored: Stored, known: Known) -> str | None:
+    """The model expects ends where there are none, far more often than there are any."""
+    share = sum(terminal for *_, terminal in stored.episodes) / max(stored.held, 1)
+    if known.invented < INVENTED + 3.0 * share:
+        return None
+    return (
+        f"Rows after which the episode goes on are given an end with probability {known.invented:.2f}; {share:.3f} of "
+        "all rows are ends."
+    )
+
+
+TOO_SMALL = 0.03  # of rewards, and of the range of returns that advantages would be divided by, were it above 1
+
+
+@cause(
+    "rewards too small",
+    "experience",
+    why="Advantages are divided by 1 at least: such small ones weigh nothing beside the policy's entropy.",
+    remedy="Scale the rewards so that returns differ by 1 or more: gymnasium.wrappers.TransformReward. Or a smaller "
+    "--entropy-scale.",
+    chapter="11_rewards_of_any_size",
+)
+def rewards_too_small(told: Told, stored: Stored, known: Known) -> str | None:
+    """Rewards and imagined returns are so small that the entropy outweighs them."""
+    largest = max(map(abs, stored.rewards))
+    if known.spread is None or known.spread >= TOO_SMALL or not 0.0 < largest < TOO_SMALL:
+        return None
+    return f"The largest reward is {largest:.2g} in size, and imagined returns lie within {known.spread:.2g}."
+
+
+OF_MODEL: tuple[Callable[[Told, Known], Finding | None], ...] = (
+    posterior_collapsed,
+    observation_unexplained,
+    prior_not_taught,
+    dream_worse_than_persistence,
+    dream_deaf_to_actions,
+    reward_unknown,
+    ends_unknown,
+    ends_underrated,
+)
+OF_BOTH: tuple[Callable[[Told, Stored, Known], Finding | None], ...] = (ends_invented, rewards_too_small)
+
+# --- How the agent acts -----------------------------------------------------------------------------------------------
+
+JUDGED = 5  # episodes without which no mean is compared
+
+
+@cause(
+    "return at chance",
+    "outcome",
+    why="The agent has not learned to act, or what it learned does not help in the world.",
+    remedy="If nothing else is found: more --steps; more random ones before, --prefill, where rewards are rare; a "
+    "preset with a memory where one observation does not tell all.",
+    chapter="08_trainer",
+)
+def no_better_than_chance(returns: Sequence[float], chance: Sequence[float]) -> str | None:
+    """Returns do not lie above those of random actions, by one standard error of the difference."""
+    if min(len(returns), len(chance)) < JUDGED:
+        return None
+    error = math.hypot(standard_error(returns), standard_error(chance))
+    if np.mean(returns) - np.mean(chance) > error:
+        return None
+    return (
+        f"{len(returns)} episodes return {np.mean(returns):.4g} on average; random actions earn {np.mean(chance):.4g}."
+    )
+
+
+def _differ(lived: Lived, better: Sequence[float], worse: Sequence[float]) -> bool:
+    """Whether one way to act loses half of what the other earns above chance, beyond three standard errors."""
+    if min(len(better), len(worse)) < JUDGED:
+        return False
+    mean = float(np.mean(better))
+    lost, learned = mean - float(np.mean(worse)), mean - float(np.mean(lived.chance))
+    error = math.hypot(standard_error(better), standard_error(worse))
+    return learned > 3.0 * standard_error(lived.chance) and lost > max(3.0 * error, 0.5 * learned)
+
+
+def _compared(lived: Lived) -> str:
+    greedy, sampled, chance = map(np.mean, (lived.greedy, lived.sampled, lived.chance))
+    return f"Greedy actions earn {greedy:.4g}, sampled ones {sampled:.4g} and random ones {chance:.4g}."
+
+
+@cause(
+    "greedy actions worse than sampled",
+    "acting",
+    why="The most likely action is not the good one: the agent repeats itself where chance would get it out.",
+    remedy="Report both returns. Train longer. Look whether acting takes the mode of the policy that was trained.",
+    chapter="07_actor_critic",
+)
+def greedy_worse(told: Told, lived: Lived) -> str | None:
+    """The most likely actions earn much less than sampled ones."""
+    return _compared(lived) if _differ(lived, lived.sampled, lived.greedy) else None
+
+
+@cause(
+    "sampled actions worse than greedy",
+    "behaviour",
+    why="Training lives what sampled actions do, so experience looks worse than the agent is.",
+    remedy="Report both returns. A smaller --entropy-scale or --policy-unimix, or more updates, let the policy decide.",
+    chapter="07_actor_critic",
+    hint=True,
+)
+def sampled_worse(told: Told, lived: Lived) -> str | None:
+    """Sampled actions earn much less than the most likely ones."""
+    return _compared(lived) if _differ(lived, lived.greedy, lived.sampled) else None
+
+
+ASTRAY = 1.5  # error of observations decoded from states of acting, as a multiple of that from states of learning
+
+
+@cause(
+    "acts on other states than it learns",
+    "acting",
+    why="The policy meets states that it was never trained in.",
+    remedy="Hold Agent.policy against the dynamics' observe: the state before, the action before, the observation of "
+    "now, and a reset where an episode begins.",
+    chapter="08_trainer",
+)
+def acts_on_other_states(told: Told, lived: Lived) -> str | None:
+    """The states in which it acts tell less of what is seen than those inferred from the same rows as sequences."""
+    if lived.acting is None or lived.observing is None or lived.acting < max(0.2, ASTRAY * lived.observing):
+        return None
+    return (
+        f"Observations are decoded with an error of {lived.acting:.2f} deviations from the states in which it acts, "
+        f"and of {lived.observing:.2f} from those inferred from the same rows as sequences."
+    )
+
+
+@cause(
+    "episodes begin all alike",
+    "experience",
+    why="The agent knows the world from a few beginnings only, and is lost where another episode begins.",
+    remedy="Begin each episode with another seed: env.reset(seed=...) with the same number begins the same episode.",
+    chapter="08_trainer",
+)
+def starts_all_alike(told: Told, stored: Stored, lived: Lived) -> str | None:
+    """In training each environment begins its episodes in one state, while new environments begin in many."""
+    count = len(stored.episodes)
+    if count < 3 * stored.streams or stored.starts > stored.streams or lived.starts <= stored.streams:
+        return None
+    return (
+        f"{count} episodes of {stored.streams} environments begin with {stored.starts} different observations, and "
+        f"{len(lived.sampled)} new ones with {lived.starts}."
+    )
+
+
+OVERPROMISED = 2.0  # how many times what was earned; values may lag behind, but not run ahead
+
+
+@cause(
+    "values that are not paid",
+    "behaviour",
+    why="The policy climbs towards what is only believed: the dream pays more than the world, or never ends.",
+    remedy="Look at ends in imagination, at gamma, and where the return bootstraps. --replay-critic-scale above 0 "
+    "holds values to what was really earned.",
+    chapter="06_lambda_returns",
+)
+def values_not_paid(told: Told, stored: Stored, lived: Lived) -> str | None:
+    """The critic promises far more than the agent then earns."""
+    if lived.promised is None or lived.paid is None:
+        return None
+    if lived.promised - lived.paid < (OVERPROMISED - 1.0) * max(abs(lived.paid), *map(abs, stored.rewards)):
+        return None
+    return (
+        f"The critic promises {lived.promised:.4g} on average, and new episodes then pay {lived.paid:.4g}, discounted."
+    )
+
+
+UNDERPROMISED = 8.0  # how many times less than what was earned; in their first updates values lag behind several times
+
+
+@cause(
+    "values far below what is paid",
+    "behaviour",
+    why="Whatever surpasses them looks good, so the policy is praised for what it did not decide; and what comes "
+    "after the horizon counts for nearly nothing.",
+    remedy="Look at what the critic learns (returns in their own unit, not divided by their range), whether returns "
+    "bootstrap from it at the horizon, and whether ends cut them. A larger --critic-lr.",
+    chapter="06_lambda_returns",
+)
+def values_far_below(told: Told, stored: Stored, lived: Lived) -> str | None:
+    """The critic expects a small part of what the agent then earns, which is much more than any one reward."""
+    if lived.promised is None or lived.paid is None or lived.paid < UNDERPROMISED * max(map(abs, stored.rewards)):
+        return None
+    if lived.promised * UNDERPROMISED > lived.paid:
+        return None
+    return f"The critic expects {lived.promised:.4g} on average; new episodes then pay {lived.paid:.4g}, discounted."
+
+
+OF_ACTING: tuple[Callable[[Told, Lived], Finding | None], ...] = (greedy_worse, sampled_worse, acts_on_other_states)
+OF_PLAY: tuple[Callable[[Told, Stored, Lived], Finding | None], ...] = (
+    starts_all_alike,
+    values_not_paid,
+    values_far_below,
+)
