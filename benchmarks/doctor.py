@@ -33,7 +33,7 @@ from wm_tutorial import zoo
 from wm_tutorial.checkpoint import write_text
 from wm_tutorial.config import Config, make_config, plain
 from wm_tutorial.runs.asked import tell
-from wm_tutorial.runs.finding import Part
+from wm_tutorial.runs.doctor.finding import Part
 from wm_tutorial.runs.run import train
 from wm_tutorial.zoo.experiment import usable_bugs
 

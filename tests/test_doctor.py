@@ -22,15 +22,16 @@ from wm_tutorial.config import Config, make_config
 from wm_tutorial.data import Row, State
 from wm_tutorial.envs import Environments
 from wm_tutorial.errors import CheckpointError, InputError
-from wm_tutorial.runs import doctor, evidence
 from wm_tutorial.runs.consult import consult
-from wm_tutorial.runs.doctor import Diagnosis, diagnose, examine
-from wm_tutorial.runs.evidence import Known, Lived, Stored
-from wm_tutorial.runs.finding import ENOUGH, Finding, Told
+from wm_tutorial.runs.doctor import diagnosis as doctor
+from wm_tutorial.runs.doctor import evidence
+from wm_tutorial.runs.doctor.diagnosis import Diagnosis, diagnose, examine
+from wm_tutorial.runs.doctor.evidence import Known, Lived, Stored
+from wm_tutorial.runs.doctor.finding import ENOUGH, Finding, Told
+from wm_tutorial.runs.doctor.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY
+from wm_tutorial.runs.doctor.symptoms_of_records import OF_RECORDS, entropy_bounds
+from wm_tutorial.runs.doctor.symptoms_of_replay import OF_REPLAY
 from wm_tutorial.runs.staged import StagedRun
-from wm_tutorial.runs.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY
-from wm_tutorial.runs.symptoms_of_records import OF_RECORDS, entropy_bounds
-from wm_tutorial.runs.symptoms_of_replay import OF_REPLAY
 from wm_tutorial.world_models_2018 import Agent as StagedAgent
 from wm_tutorial.world_models_2018 import make_settings
 

@@ -33,7 +33,7 @@ from wm_tutorial.runs import bench
 from wm_tutorial.runs.asked import path_of, tell
 from wm_tutorial.runs.callbacks import Callback
 from wm_tutorial.runs.consult import consult
-from wm_tutorial.runs.doctor import LOOKS_WRONG
+from wm_tutorial.runs.doctor.diagnosis import LOOKS_WRONG
 from wm_tutorial.runs.dream import EpisodesTooShort
 from wm_tutorial.runs.measure import as_table, measure
 from wm_tutorial.runs.named import named

@@ -9,7 +9,7 @@ from wm_tutorial.data import Dream
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.runs.asked import whole_number
-from wm_tutorial.runs.doctor import Diagnosis, examine_agent
+from wm_tutorial.runs.doctor.diagnosis import Diagnosis, examine_agent
 from wm_tutorial.runs.dream import dream
 from wm_tutorial.runs.film import Film, film
 

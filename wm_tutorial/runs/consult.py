@@ -9,7 +9,7 @@ from wm_tutorial.config import Config, from_plain
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.runs.asked import path_of
-from wm_tutorial.runs.doctor import Diagnosis, examine_records
+from wm_tutorial.runs.doctor.diagnosis import Diagnosis, examine_records
 from wm_tutorial.runs.folder import settings_of
 from wm_tutorial.runs.staged import open_run
 

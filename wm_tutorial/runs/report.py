@@ -15,7 +15,7 @@ from wm_tutorial.errors import command
 from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.imagination import imagine
 from wm_tutorial.randomness import isolated_random
-from wm_tutorial.runs.doctor import examine
+from wm_tutorial.runs.doctor.diagnosis import examine
 from wm_tutorial.runs.dream import EpisodesTooShort, dream, live
 from wm_tutorial.runs.normal import measured_beside
 from wm_tutorial.runs.plan import narrowing

@@ -28,7 +28,7 @@ from wm_tutorial.vector import VectorSource
 
 if TYPE_CHECKING:
     from wm_tutorial.figures import Plot
-    from wm_tutorial.runs.doctor import Diagnosis
+    from wm_tutorial.runs.doctor.diagnosis import Diagnosis
 
 
 class Run:
@@ -110,7 +110,7 @@ class Run:
 
     def doctor(self) -> "Diagnosis":
         """What looks wrong in it, why that matters and what to try: `print` it. Some seconds, for new episodes."""
-        from wm_tutorial.runs.doctor import examine  # here and not above: few runs are asked
+        from wm_tutorial.runs.doctor.diagnosis import examine  # here and not above: few runs are asked
 
         return examine(self.trainer)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wm_tutorial.runs.finding import ENOUGH, Finding, Told, cause, standard_error
+from wm_tutorial.runs.doctor.finding import ENOUGH, Finding, Told, cause, standard_error
 
 ROUNDING = 0.01  # share by which the mean of exact numbers may differ from them, in bfloat16, too
 

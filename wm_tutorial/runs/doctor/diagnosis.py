@@ -14,11 +14,11 @@ from wm_tutorial.checkpoint import METRICS
 from wm_tutorial.config import Config
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import EnvironmentFailure, InputError
-from wm_tutorial.runs.evidence import EPISODES, LONGEST, Known, Lived, Stored, at_once, known, lived, stored
-from wm_tutorial.runs.finding import ENOUGH, Finding, Part, Told
-from wm_tutorial.runs.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY, no_better_than_chance
-from wm_tutorial.runs.symptoms_of_records import OF_RECORDS
-from wm_tutorial.runs.symptoms_of_replay import OF_REPLAY
+from wm_tutorial.runs.doctor.evidence import EPISODES, LONGEST, Known, Lived, Stored, at_once, known, lived, stored
+from wm_tutorial.runs.doctor.finding import ENOUGH, Finding, Part, Told
+from wm_tutorial.runs.doctor.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY, no_better_than_chance
+from wm_tutorial.runs.doctor.symptoms_of_records import OF_RECORDS
+from wm_tutorial.runs.doctor.symptoms_of_replay import OF_REPLAY
 from wm_tutorial.trainer import Trainer
 
 LOOKS_WRONG = 3  # what the command exits with; 1 is an error, 2 a command that cannot be understood

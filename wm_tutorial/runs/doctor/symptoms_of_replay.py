@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wm_tutorial.runs.evidence import Stored
-from wm_tutorial.runs.finding import Finding, Told, cause
+from wm_tutorial.runs.doctor.evidence import Stored
+from wm_tutorial.runs.doctor.finding import Finding, Told, cause
 
 MATCHED = 0.9  # share of the episodes in the replay that metrics.jsonl must tell of, too
 

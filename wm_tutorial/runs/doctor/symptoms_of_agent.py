@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from wm_tutorial.runs.evidence import Known, Lived, Stored
-from wm_tutorial.runs.finding import Finding, Told, cause, standard_error
+from wm_tutorial.runs.doctor.evidence import Known, Lived, Stored
+from wm_tutorial.runs.doctor.finding import Finding, Told, cause, standard_error
 
 # --- What the model knows ---------------------------------------------------------------------------------------------
 

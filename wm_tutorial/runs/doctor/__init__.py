@@ -1,0 +1,1 @@
+"""`wm-tutorial doctor RUN`: evidence from what a run leaves behind, symptoms in it, and the findings, in words."""
