@@ -120,10 +120,10 @@ class Part:
         numbers = np.stack([np.asarray(obs, np.float64).reshape(-1) for obs in native])  # (N, numbers)
         wrong = (numbers < self.low) | (numbers > self.high) | (numbers != np.floor(numbers))
         if wrong.any():
-            found = int(np.flatnonzero(wrong.any(0))[0])
+            row, i = np.argwhere(wrong)[0]
+            low, high = self.low[i], self.high[i]
             raise InputError(
-                f"the observation {numbers[wrong][0]:.6g}; it must be a whole number from {self.low[found]:.6g} to "
-                f"{self.high[found]:.6g}."
+                f"the observation {numbers[row, i]:.6g}; it must be a whole number from {low:g} to {high:g}."
             )
         return (numbers - self.low).astype(np.int32)
 
@@ -212,7 +212,7 @@ class CompositeSpaces(Spaces):
             try:
                 packed[str(i)] = part.encode(column)
             except InputError as error:
-                raise InputError(f"under {part.name!r} {error}") from error
+                raise InputError(f"under {part.name!r} {error}" if part.path else str(error)) from error
         return packed.view(np.uint8).reshape(len(packed), -1)
 
     def unpack(self, obs: Tensor) -> list[Tensor]:
