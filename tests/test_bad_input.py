@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Graph, Sequence, Text
+from gymnasium.spaces import Box, Graph, Sequence, Text
 from scripted import TINY, Fixed, Scripted, Seeded, Space, assert_same, memory, snapshot, tiny, tree
 
 from wm_tutorial import Agent, Run, Trainer, resume, train
@@ -106,7 +106,7 @@ def test_an_id_of_an_old_version_names_the_new_one(here: Path) -> None:
 
 SPACES: dict[str, Space] = {
     "Sequence": Sequence(memory(2)),
-    "Graph": Dict({"eyes": memory(2), "town": Graph(memory(2), None)}),
+    "Graph": Graph(memory(2), None),
     "Text": Text(3),
     "Box([], []": Box(-1.0, 1.0, (0,), np.float32),
     "(0, 8, 3)": Box(0, 255, (0, 8, 3), np.uint8),
