@@ -593,3 +593,54 @@ def test_other_environments_than_the_one_it_was_made_for_are_refused(trained: Tr
         trained.agent.check_fits(describe(memory(2), Discrete(2)))
     with pytest.raises(InputError, match="made for"):
         trained.agent.check_fits(describe(SEEN, Tuple((DONE,))))
+
+
+# --- It learns --------------------------------------------------------------------------------------------------------
+
+
+class Signals(gym.Env[Any, Any]):
+    """Keep the lamp on and the dial at 0: a button changes the lamp, a wheel turns the dial, and a clock runs.
+
+    Reward in each of 10 steps: 1 if the lamp is on, and 1 less the distance of the dial from 0.
+    """
+
+    observation_space = Dict(
+        {
+            "lamp": Discrete(2, start=1),
+            "dial": Box(-1.0, 1.0, (1,)),
+            "clock": MultiDiscrete([2, 10]),
+        }
+    )
+    action_space = Dict({"button": Discrete(2), "wheel": Box(-1.0, 1.0, (1,))})
+
+    def look(self) -> Any:
+        clock = np.array([self.moment // 10, self.moment % 10])
+        return {"lamp": 1 + self.lamp, "dial": np.float32([self.dial]), "clock": clock}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.moment, self.lamp = 0, int(self.np_random.integers(2))
+        self.dial = float(self.np_random.uniform(-1, 1))
+        return self.look(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.moment += 1
+        self.lamp ^= int(action["button"])
+        self.dial = float(np.clip(self.dial + 0.5 * action["wheel"][0], -1.0, 1.0))
+        return self.look(), self.lamp + 1.0 - abs(self.dial), False, self.moment == 10, {}
+
+
+def test_the_model_learns_to_see_and_foresee_every_part() -> None:
+    config = tiny(
+        behaviour="random", steps=240, prefill=100, hidden=32, latent_size=8, batch_size=16, sequence_length=4,
+        updates_per_step=0.75, log_every=50, world_model_lr=0.003, final_lr=1.0, decoder_scale=3.0, free_nats=0.1,
+    )  # fmt: skip
+    trainer = Trainer(Signals, config)
+    trainer.run()
+    first, *_, last = [record["losses"] for record in trainer.records if record["kind"] == "train"]
+    names = [f"decoder/{name}" for name in ("clock", "dial", "lamp")]
+    assert names == [name for name in first if name.startswith("decoder")]
+    for name in names:
+        assert last[name] < 0.5 * first[name], (name, first[name], last[name])
+    errors = open_loop_errors(trainer.agent, Signals, episodes=50, context=3, horizon=2)
+    assert errors.obs[0] < errors.persistence[0]
