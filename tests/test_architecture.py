@@ -18,7 +18,7 @@ FLOORS = (
     {"data", "checkpoint", "parts", "presets", "randomness", "process", "ambient"},
     {"networks", "kl", "transforms", "returns", "latents"},  # the mathematics
     {"config", "lineage"},
-    {"encoder", "dynamics", "scan", "heads"},
+    {"encoder", "dynamics", "scan", "heads", "composite"},
     {"world_model"},
     {"imagination"},
     {"actor_critic", "planner"},

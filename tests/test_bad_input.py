@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
+from gymnasium.spaces import Box, Graph, Sequence, Text
 from scripted import TINY, Fixed, Scripted, Seeded, Space, assert_same, memory, snapshot, tiny, tree
 
 from wm_tutorial import Agent, Run, Trainer, resume, train
@@ -105,10 +105,8 @@ def test_an_id_of_an_old_version_names_the_new_one(here: Path) -> None:
 
 
 SPACES: dict[str, Space] = {
-    "MultiDiscrete": MultiDiscrete([2, 3]),
-    "Tuple": Tuple((Discrete(2), Discrete(3))),
-    "Dict": Dict({"eyes": memory(2)}),
-    "MultiBinary": MultiBinary(3),
+    "Sequence": Sequence(memory(2)),
+    "Graph": Graph(memory(2), None),
     "Text": Text(3),
     "Box([], []": Box(-1.0, 1.0, (0,), np.float32),
     "(0, 8, 3)": Box(0, 255, (0, 8, 3), np.uint8),
@@ -120,7 +118,7 @@ def test_observation_spaces_that_are_not_supported(name: str, here: Path) -> Non
     def env() -> Fixed:
         return Fixed(SPACES[name], observation=0)
 
-    refused(InputError, lambda: tiny_train(env), name, "observation space", "Box", "Discrete", "Flatten", below=here)
+    refused(InputError, lambda: tiny_train(env), name, "observation space", "Box", "Discrete", "Transform", below=here)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Discrete
 from scripted import Fixed, memory, tiny
 
 from wm_tutorial.agent import Agent
@@ -53,12 +53,6 @@ def test_images_that_would_be_misread_are_refused_with_a_wrapper_that_mends_them
 )
 def test_tables_and_vectors_are_no_images(space: Box) -> None:
     assert describe(space, Discrete(2)).obs_kind == "vector"
-
-
-def test_of_a_dict_with_an_image_the_advice_is_not_to_flatten_it() -> None:
-    space = Dict({"pixels": Box(0, 255, (64, 64, 3), np.uint8), "speed": memory(1)})
-    with pytest.raises(InputError, match=r"TransformObservation\(env, lambda obs: obs\['pixels'\]"):
-        describe(space, Discrete(2))
 
 
 def test_large_images_are_warned_of_before_learning_begins() -> None:

@@ -16,7 +16,7 @@ SHOWN_MARKS = ("property", "dataclass", "staticmethod", "classmethod", "contextm
 GROUPS = {
     "The convention": ["data", "replay"],
     "The mathematics, as pure functions": ["transforms", "latents", "kl", "returns"],
-    "The model: see, expect, explain": ["networks", "encoder", "dynamics", "scan", "heads", "world_model"],
+    "The model: see, expect, explain": ["networks", "encoder", "dynamics", "scan", "heads", "composite", "world_model"],
     "The behaviour learned inside it": ["imagination", "actor_critic", "planner", "agent"],
     "Every number that can be turned, and how a step is taken": ["config", "presets", "lineage", "optim", "learner"],
     "The loop, around Gymnasium environments": ["spaces", "envs", "vector", "trainer", "evaluation", "checkpoint"],

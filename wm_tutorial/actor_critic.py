@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from wm_tutorial.composite import Joint
 from wm_tutorial.config import Config
 from wm_tutorial.data import Batch, Spaces, State, Trajectory
 from wm_tutorial.heads import SquaredError, make_scalar_head
@@ -79,6 +80,29 @@ class Actor(nn.Module):
         return BoundedNormal.bounded(*raw.chunk(2, dim=-1))
 
 
+class CompositeActor(nn.Module):
+    """The policy over several actions at once. Given the features, each factor is chosen on its own."""
+
+    def __init__(
+        self, features: int, spaces: Spaces, hidden: int, layers: int, unimix: float, norm: Norm = "layer"
+    ) -> None:
+        super().__init__()
+        self.factors, self.unimix = spaces.factors, unimix
+        self.outputs = [size * (1 if kind == "discrete" else 2) for kind, size in self.factors]
+        self.net = MLP(features, hidden, layers, sum(self.outputs), scale=0.01, norm=norm)
+
+    def forward(self, feature: Tensor) -> Joint:
+        """(..., F) -> distribution over (..., A)."""
+        each = zip(self.factors, self.net(feature).split(self.outputs, -1), strict=True)
+        return Joint(
+            tuple(
+                OneHot.mixed(raw, self.unimix) if kind == "discrete" else BoundedNormal.bounded(*raw.chunk(2, dim=-1))
+                for (kind, _), raw in each
+            ),
+            tuple(size for _, size in self.factors),
+        )
+
+
 def actor_loss(log_prob: Tensor, entropy: Tensor, advantage: Tensor, weight: Tensor, entropy_scale: float) -> Tensor:
     """REINFORCE with an entropy bonus, per imagined step.
 
@@ -117,7 +141,8 @@ class ActorCritic(nn.Module):
     def __init__(self, features: int, spaces: Spaces, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.actor = Actor(features, spaces, config.hidden, config.layers, config.policy_unimix, config.norm)
+        kind = CompositeActor if spaces.action_kind == "composite" else Actor
+        self.actor = kind(features, spaces, config.hidden, config.layers, config.policy_unimix, config.norm)
         # A reward of 1 in every step, for ever, is worth 1 / (1 - discount).
         self.critic = make_scalar_head(config, features, config.layers, unit=1.0 / (1.0 - config.discount))
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -175,7 +200,7 @@ class ActorCritic(nn.Module):
         return (returns - value) / scale
 
     def policy_loss(
-        self, policy: OneHot | BoundedNormal, action: Tensor, advantage: Tensor, entropy: Tensor, weight: Tensor
+        self, policy: OneHot | BoundedNormal | Joint, action: Tensor, advantage: Tensor, entropy: Tensor, weight: Tensor
     ) -> Tensor:
         """The loss (N, H) of a policy that took `action` (N, H, A), by how much better it was than expected (N, H)."""
         return actor_loss(policy.log_prob(action), entropy, advantage, weight, self.config.entropy_scale)

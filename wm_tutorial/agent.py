@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wm_tutorial import checkpoint
 from wm_tutorial.actor_critic import ActorCritic
 from wm_tutorial.ambient import as_usual
+from wm_tutorial.composite import CompositeSpaces, Part
 from wm_tutorial.config import Config, from_plain, plain
 from wm_tutorial.data import Row, Spaces, State
 from wm_tutorial.errors import CheckpointError, InputError
@@ -39,6 +40,11 @@ class Agent(nn.Module):
 
     def __init__(self, spaces: Spaces, config: Config) -> None:
         super().__init__()
+        if config.behaviour == "planner" and len(spaces.factors) > 1:
+            raise InputError(
+                f"behaviour is 'planner', which plans with one discrete or continuous action, and this environment has "
+                f"{spaces}. Give behaviour='actor-critic', or a preset that learns a policy."
+            )
         self.spaces, self.config = spaces, config
         self.world_model = WorldModel(spaces, config)
         if config.behaviour != "planner":  # which learns nothing: all it needs is the model
@@ -81,16 +87,20 @@ class Agent(nn.Module):
 
     def random_action(self, count: int) -> Tensor:
         """Actions (N, A) by chance: every class, or every number in -1..1, equally likely."""
-        size = self.spaces.action_size
-        if self.spaces.action_kind == "discrete":
-            return OneHot(torch.full((count, size), 1.0 / size)).sample()
-        return 2.0 * torch.rand(count, size) - 1.0
+        chosen = [
+            OneHot(torch.full((count, size), 1.0 / size)).sample()
+            if kind == "discrete"
+            else 2.0 * torch.rand(count, size) - 1.0
+            for kind, size in self.spaces.factors
+        ]
+        return torch.cat(chosen, dim=-1)
 
     def act(self, obs: Any, carry: Carry | None = None, greedy: bool = True, first: Any = False) -> tuple[Any, Carry]:
         """Act in one environment: `action, carry = agent.act(obs, carry)`; or in N side by side.
 
         Args:
-            obs: as the environment returned it; or those of N environments, stacked, (N, ...).
+            obs: as the environment returned it; or those of N environments, stacked, (N, ...). Of dicts and tuples each
+                part is stacked, and so is each part of the actions.
             carry: what the step before returned; None at the start of every episode.
             greedy: the most likely action instead of a sample. A planner draws its candidates from PyTorch's generator
                 all the same: seed it for an action that can be had again.
@@ -104,9 +114,7 @@ class Agent(nn.Module):
                 its range; or if `carry` is not what `act` has returned for as many environments.
         """
         try:
-            shape = np.shape(obs)
-            many = not self.spaces.has_shape(shape) and 0 not in shape[:1] and self.spaces.has_shape(shape[1:])
-            encoded = self.spaces.encode_obs(obs if many and shape else [obs])
+            encoded, many = self.spaces.encode_given(obs)
         except (InputError, ValueError) as error:
             raise InputError(f"act was given {error} The agent was made for {self.spaces}; obs is {obs!r}") from error
         count = len(encoded)
@@ -120,9 +128,7 @@ class Agent(nn.Module):
         with as_usual():
             carry = self.policy(row, carry or self.initial(count), bool(greedy))
         action = self.spaces.decode_action(carry.action.numpy(force=True))
-        if self.spaces.action_kind == "continuous":
-            action = action.astype(np.float32)
-        return action if many else action[0], carry
+        return self.spaces.structured(action if many else action[0]), carry
 
     def _check_carry(self, carry: Any, count: int) -> None:
         """Raise InputError unless `carry` is None, or what is remembered of `count` environments."""
@@ -192,7 +198,7 @@ def check_spaces(made_for: Spaces, given: Spaces) -> None:
         return
     told = f"The agent was made for {made_for}; this environment has {given}"
     if str(given) == str(made_for):  # the difference is in what these words leave out
-        names = [f.name for f in dataclasses.fields(Spaces) if f.compare]
+        names = [f.name for f in dataclasses.fields(made_for) if f.compare]
         differ = [name for name in names if getattr(given, name) != getattr(made_for, name)]
         told += f", but {', '.join(f'{n} {getattr(given, n)} instead of {getattr(made_for, n)}' for n in differ)}"
     raise InputError(f"{told}.")
@@ -228,11 +234,12 @@ def told_spaces(told: dict[str, Any]) -> Spaces:
             "it has discrete observations, and learned from them in an earlier version of wm_tutorial, which squashed "
             "them and predicted them by squared error; now they are classes"
         )
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
-    spaces = Spaces(**fields)
-    for name, hint in get_type_hints(Spaces).items():
-        if not _is_of(value := getattr(spaces, name), hint):
-            raise ValueError(f"{name} is {value!r:.200}, and must be {hint}")
+    if "obs_parts" in told:
+        return _told_parts(_tuples(told))
+    spaces = Spaces(**_tuples(told))
+    _check_types(spaces)
+    if "composite" in (spaces.obs_kind, spaces.action_kind):
+        raise ValueError("it tells of composite spaces, and not of their parts")
     if (native := spaces.native_shape) is not None:
         numbers = 1 if spaces.obs_kind == "discrete" else math.prod(spaces.obs_shape)
         if min(native, default=1) < 1 or math.prod(native) != numbers:
@@ -244,8 +251,33 @@ def told_spaces(told: dict[str, Any]) -> Spaces:
     return spaces
 
 
+def _told_parts(told: dict[str, Any]) -> CompositeSpaces:
+    """Spaces of the parts that a file tells of; all else in it follows from them, and must be so."""
+    sides = [[Part(**part) for part in told[side]] for side in ("obs_parts", "action_parts")]
+    for part in (*sides[0], *sides[1]):
+        _check_types(part)
+    spaces = CompositeSpaces.of(*sides)
+    if dataclasses.asdict(spaces) != told:
+        raise ValueError("the spaces are not those of their parts")
+    return spaces
+
+
+def _tuples(told: Any) -> Any:
+    """The same with tuples where files have lists."""
+    if isinstance(told, dict):
+        return {name: _tuples(value) for name, value in told.items()}
+    return tuple(map(_tuples, told)) if isinstance(told, list | tuple) else told
+
+
+def _check_types(described: Spaces | Part) -> None:
+    """Raise ValueError unless each field is of the type that it is declared with."""
+    for name, hint in get_type_hints(type(described)).items():
+        if not _is_of(value := getattr(described, name), hint):
+            raise ValueError(f"{name} is {value!r:.200}, and must be {hint}")
+
+
 def _is_of(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type of a field of `Spaces`."""
+    """Whether a value is of the type of a field of `Spaces` or `Part`."""
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if isinstance(hint, UnionType):

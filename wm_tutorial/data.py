@@ -16,7 +16,7 @@ D deterministic size, Z latent size, F feature size, E embedding size, O observa
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor
 from wm_tutorial.errors import InputError
 
 Array = NDArray[Any]
+Factor: TypeAlias = tuple[Literal["discrete", "continuous"], int]  # the kind and size of what is chosen at once
 
 # Seeds are lists of numbers; the first one keeps these apart, so that no evaluation repeats a training episode.
 COLLECT, EVALUATE, DREAM = 0, 1, 2
@@ -47,11 +48,13 @@ class Spaces:
     action_high   highest native value of each continuous action (A,), or the last discrete one
     obs_start     the first native value of a discrete observation
     native_shape  of an observation as the environment returns it; None if all that is known is `obs_shape`
+
+    Of several observations or actions at once, both kinds are "composite": these are `composite.CompositeSpaces`.
     """
 
-    obs_kind: Literal["vector", "image", "discrete"]
+    obs_kind: Literal["vector", "image", "discrete", "composite"]
     obs_shape: tuple[int, ...]
-    action_kind: Literal["discrete", "continuous"]
+    action_kind: Literal["discrete", "continuous", "composite"]
     action_size: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
@@ -62,6 +65,21 @@ class Spaces:
     def obs_dtype(self) -> np.dtype[Any]:
         """How observations are kept in memory."""
         return np.dtype(np.uint8 if self.obs_kind == "image" else np.float32)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """What is chosen independently of each other: here one action."""
+        assert self.action_kind != "composite"
+        return ((self.action_kind, self.action_size),)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the numbers of an observation; empty where they have none."""
+        return ()
+
+    def shown(self, obs: Tensor) -> Tensor:
+        """Of observations (..., O) what a dream is drawn of: here all."""
+        return obs
 
     def encode_obs(self, native: Sequence[Any]) -> Array:
         """N observations as the environment returns them -> (N, O) float32 or (N, H, W, C) uint8.
@@ -74,6 +92,12 @@ class Spaces:
         if self.obs_kind == "discrete":
             return one_hot(numbers.astype(int) - self.obs_start, self.obs_shape[0])
         return numbers.reshape(-1, *self.obs_shape).astype(self.obs_dtype)
+
+    def encode_given(self, obs: Any) -> tuple[Array, bool]:
+        """One observation, or N stacked -> (1 or N, ...), and whether it was N; raises as `encode_obs` does."""
+        shape = np.shape(obs)
+        many = shape != () and not self.has_shape(shape) and shape[0] > 0 and self.has_shape(shape[1:])
+        return self.encode_obs(obs if many else [obs]), many
 
     def has_shape(self, shape: tuple[int, ...]) -> bool:
         """Whether one observation, as the environment returns it, may have this shape."""
@@ -119,6 +143,10 @@ class Spaces:
         share = ((np.clip(action, -1.0, 1.0) + 1.0) / 2.0).astype(np.float64)
         scaled: Array = low * (1.0 - share) + high * share  # high - low may be more than a number can say
         return np.clip(scaled, low, high)
+
+    def structured(self, native: Array) -> Any:
+        """One action that `decode_action` has decoded, or N, in the form that whoever acts is given."""
+        return native.astype(np.float32) if self.action_kind == "continuous" else native
 
     def __str__(self) -> str:
         """For error messages."""

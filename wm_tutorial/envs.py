@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import gymnasium as gym
 import numpy as np
 
-from wm_tutorial.data import FLOAT32_MAX, Array, Row, one_hot
+from wm_tutorial.data import FLOAT32_MAX, Array, Row, Spaces, one_hot
 from wm_tutorial.errors import CheckpointError, EnvironmentFailure, InputError
 from wm_tutorial.spaces import describe
 
@@ -220,6 +220,22 @@ def stored_source(stored: Any, folder: Path) -> str:
     return stored
 
 
+class StructuredActions(gym.ActionWrapper[Any, Any, Any]):
+    """Takes the numbers of an action of several parts in one row, and gives the environment the structure it wants.
+
+    So the actions of a stream are numbers in a row, whatever the environment takes, and can be written to a file.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], spaces: Spaces) -> None:
+        super().__init__(env)
+        self.spaces = spaces
+        self.action_space = gym.spaces.Box(np.array(spaces.action_low), np.array(spaces.action_high), dtype=np.float64)
+
+    def action(self, action: Array) -> Any:
+        """(numbers,) -> dicts, tuples and arrays."""
+        return self.spaces.structured(action)
+
+
 class Environments:
     """N environments stepped side by side, speaking rows.
 
@@ -245,7 +261,10 @@ class Environments:
             self.close()
             raise
         self.seed = seed
-        self.streams = [SeededEpisodes(env, (*seed, i)) for i, env in enumerate(built)]
+        envs = (
+            [StructuredActions(env, self.spaces) for env in built] if self.spaces.action_kind == "composite" else built
+        )
+        self.streams = [SeededEpisodes(env, (*seed, i)) for i, env in enumerate(envs)]
 
     def __len__(self) -> int:
         """How many environments there are."""
@@ -288,9 +307,13 @@ class Environments:
 
     def random_action(self, rng: np.random.Generator) -> Array:
         """Uniformly random actions (N, A)."""
-        if self.spaces.action_kind == "discrete":
-            return one_hot(rng.integers(self.spaces.action_size, size=len(self)), self.spaces.action_size)
-        return rng.uniform(-1.0, 1.0, (len(self), self.spaces.action_size)).astype(np.float32)
+        chosen = [
+            one_hot(rng.integers(size, size=len(self)), size)
+            if kind == "discrete"
+            else rng.uniform(-1.0, 1.0, (len(self), size)).astype(np.float32)
+            for kind, size in self.spaces.factors
+        ]
+        return np.concatenate(chosen, axis=-1)
 
     def picture(self) -> Array | None:
         """What the first environment draws of where it is, (height, width, 3) uint8; None if it draws nothing.

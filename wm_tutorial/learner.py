@@ -140,7 +140,8 @@ class Learner:
         """
         self.optimizer.zero_grad()
         scales = self.scales
-        torch.stack([scales[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
+        weighted = [scales[name.partition("/")[0]] * loss for name, loss in losses.items()]  # decoder/camera: decoder
+        torch.stack(weighted).sum().backward()  # type: ignore[no-untyped-call]
         return {
             f"{name} gradient": torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
             for name, part in self.parts.items()

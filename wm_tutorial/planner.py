@@ -137,7 +137,8 @@ def no_plan(spaces: Spaces, state: State, horizon: int) -> GaussianPlan | Catego
     if horizon < 1:
         raise InputError(f"horizon is {horizon}; plan at least 1 step ahead.")
     zeros = state.latent.new_zeros(len(state.latent), horizon, spaces.action_size)
-    if spaces.action_kind == "discrete":
+    (kind, _), *_ = spaces.factors  # no other one: agents that plan have one action
+    if kind == "discrete":
         return CategoricalPlan(torch.full_like(zeros, 1.0 / spaces.action_size))
     return GaussianPlan(zeros, torch.ones_like(zeros))
 

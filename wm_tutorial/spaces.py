@@ -1,6 +1,7 @@
 """Which spaces are accepted, what the networks must know of them, and what to do about the others."""
 
 import warnings
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces as gym_spaces
 
+from wm_tutorial.composite import CompositeSpaces, Keys, Part
 from wm_tutorial.data import Spaces
 from wm_tutorial.errors import InputError
 
@@ -19,26 +21,91 @@ LARGEST_IMAGE = 128 * 128  # pixels; an update on Atari's 210 x 160 takes 17 sec
 def describe(obs_space: gym.Space[Any], action_space: gym.Space[Any]) -> Spaces:
     """What the networks must know about these spaces.
 
+    One Box or Discrete on each side makes `Spaces`; with a Dict, Tuple, MultiDiscrete or MultiBinary on any side they
+    are `CompositeSpaces`.
+
     Raises:
-        InputError: for any space other than Box and Discrete, and for images that would be misread: floats, channels
-            first, a stack of frames. The message has the wrapper that mends it.
+        InputError: for any other space, and for images that would be misread: floats, channels first, a stack of
+            frames. The message has the wrapper that mends it.
     """
+    several = (gym_spaces.Dict, gym_spaces.Tuple, gym_spaces.MultiDiscrete, gym_spaces.MultiBinary)
+    if isinstance(obs_space, several) or isinstance(action_space, several):
+        observed = [_observed(path, space) for path, space in _leaves(obs_space)]
+        return CompositeSpaces.of(observed, [_done(path, space) for path, space in _leaves(action_space)])
     return Spaces(**_describe_observations(obs_space), **_describe_actions(action_space))
 
 
 def warn_of_large_images(spaces: Spaces) -> None:
     """Say before learning begins that it will be slow, and what helps."""
-    height, width, *_ = (*spaces.obs_shape, 1)
-    if spaces.obs_kind == "image" and height * width > LARGEST_IMAGE:
-        warnings.warn(
-            f"The images have {height} x {width} pixels: each update takes {height * width / 64**2:.0f} times as long "
-            "as with 64 x 64, and as much more memory. Make them smaller: "
-            "gymnasium.wrappers.ResizeObservation(env, (64, 64)).",
-            stacklevel=3,
+    parts, does = [spaces], "ResizeObservation(env, (64, 64))"
+    if isinstance(spaces, CompositeSpaces):
+        parts, does = [part.alone for part in spaces.obs_parts], "TransformObservation, for that part"
+    for height, width in {part.obs_shape[:2] for part in parts if part.obs_kind == "image"}:
+        if height * width > LARGEST_IMAGE:
+            warnings.warn(
+                f"The images have {height} x {width} pixels: each update takes {height * width / 64**2:.0f} times as "
+                "long as with 64 x 64, and as much more memory. Make them smaller: "
+                f"gymnasium.wrappers.{does}.",
+                stacklevel=3,
+            )
+
+
+def _leaves(space: gym.Space[Any], path: Keys = ()) -> Iterator[tuple[Keys, gym.Space[Any]]]:
+    """The spaces that dicts and tuples are made of, each with the way to it."""
+    inside: list[tuple[Any, gym.Space[Any]]]
+    match space:
+        case gym_spaces.Dict():
+            inside = list(space.spaces.items())
+        case gym_spaces.Tuple():
+            inside = list(enumerate(space.spaces))
+        case _:
+            yield path, space
+            return
+    if not inside or (isinstance(space, gym_spaces.Dict) and not all(isinstance(key, str) for key, _ in inside)):
+        raise InputError(
+            f"The space {space} has the keys {[key for key, _ in inside]}; there must be at least one, and those of a "
+            "Dict must be text."
         )
+    for key, part in inside:
+        yield from _leaves(part, (*path, key))
 
 
-def _describe_observations(space: gym.Space[Any]) -> dict[str, Any]:
+def _observed(path: Keys, space: gym.Space[Any]) -> Part:
+    if part := _classes(path, space):
+        return part
+    told = _describe_observations(space, path)
+    return Part(path, told["obs_kind"], space.shape or ())
+
+
+def _done(path: Keys, space: gym.Space[Any]) -> Part:
+    if part := _classes(path, space):
+        return part
+    told = _describe_actions(space, path)
+    return Part(path, "continuous", space.shape or (), (), told["action_low"], told["action_high"], str(space.dtype))
+
+
+def _classes(path: Keys, space: gym.Space[Any]) -> Part | None:
+    """A part of discrete numbers; None if the space is another one. What is yes or no is a class of two."""
+    counts: Any
+    start: Any
+    match space:
+        case gym_spaces.Discrete():
+            counts, start = [space.n], [space.start]
+        case gym_spaces.MultiDiscrete():
+            counts, start = space.nvec.reshape(-1), space.start.reshape(-1)
+        case gym_spaces.MultiBinary():
+            counts, start = np.full(np.prod(space.shape), 2), np.zeros(np.prod(space.shape))
+        case _:
+            return None
+    low, high = np.array(start, float), np.array(start, float) + counts - 1.0
+    classes = tuple(map(int, counts))
+    return Part(
+        path, "discrete", space.shape or (), classes, tuple(low.tolist()), tuple(high.tolist()), str(space.dtype)
+    )
+
+
+def _describe_observations(space: gym.Space[Any], path: Keys = ()) -> dict[str, Any]:
+    """The half of `Spaces` that is observed, of one space; `path` is where it lies in a Dict or Tuple."""
     match space:
         case gym_spaces.Discrete():
             return {
@@ -47,7 +114,7 @@ def _describe_observations(space: gym.Space[Any]) -> dict[str, Any]:
         case gym_spaces.Box() if 0 in space.shape or np.dtype(space.dtype).kind not in "biuf":
             pass
         case gym_spaces.Box():
-            if mended := _mended(space):
+            if mended := _mended(space, path):
                 raise InputError(mended)
             is_image = space.dtype == np.uint8 and len(space.shape) in (2, 3)
             return {
@@ -56,50 +123,87 @@ def _describe_observations(space: gym.Space[Any]) -> dict[str, Any]:
                 "native_shape": space.shape,
             }
     raise InputError(
-        f"The observation space is {space}; accepted are Discrete, and Box of at least one number (vectors, or uint8 "
-        f"images of height x width x channels). {_way_out(space)}"
+        f"The observation space{_under(path)} is {space}; accepted are Box of at least one number (vectors, or uint8 "
+        "images of height x width x channels), Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of these. "
+        f"{_way_out(space, path)}"
     )
 
 
-def _way_out(space: gym.Space[Any]) -> str:
-    """How a space that is no Box becomes one."""
-    parts = space.spaces.items() if isinstance(space, gym_spaces.Dict) else ()
-    if images := [name for name, part in parts if isinstance(part, gym_spaces.Box) and len(part.shape) > 1]:
-        return (
-            "gymnasium.wrappers.FlattenObservation would make one vector of it, images and all. Choose the image: "
-            f"gymnasium.wrappers.TransformObservation(env, lambda obs: obs[{images[0]!r}], "
-            f"env.observation_space[{images[0]!r}])."
-        )
-    return (
-        "gymnasium.wrappers.FlattenObservation turns Dict, Tuple, MultiDiscrete and MultiBinary into a Box; of a Dict, "
-        "gymnasium.wrappers.FilterObservation keeps some entries."
-    )
+def _way_out(space: gym.Space[Any], path: Keys) -> str:
+    """How a space that is not understood becomes one that is."""
+    keeps = f"; or gymnasium.wrappers.FilterObservation keeps what lies beside {path[0]!r}" if path else ""
+    match space:
+        case gym_spaces.Text():
+            seen = "env.observation_space" + _indexed(path)
+            change = f"gymnasium.spaces.flatten({seen}, {{}})"
+            does = _transformation(path, change, f"gymnasium.spaces.flatten_space({seen})")
+            return f"{does} writes its characters as numbers{keeps}."
+        case gym_spaces.Sequence():
+            does = "fill it up to its greatest length"
+        case gym_spaces.Graph():
+            does = "write its nodes and edges as arrays, filled up to their greatest number"
+        case _:
+            does = "bring it into that form"
+    return f"A gymnasium.wrappers.TransformObservation can {does}{keeps}."
 
 
-def _mended(space: gym_spaces.Box) -> str:
+def _transformation(path: Keys, change: str, space: str) -> str:
+    """Code that changes what lies at `path` of an observation, `{}` in `change`, and all else stays."""
+
+    def replaced(nest: str, spaces: str, way: Keys, inner: str) -> str:
+        if not way:
+            return inner
+        key, rest = way[0], way[1:]
+        each = f"{nest}{spaces}"
+        inner = replaced(f"{nest}[{key!r}]", spaces, rest, inner)
+        if isinstance(key, str):
+            nested = f"{{**{each}, {key!r}: {inner}}}"
+        else:
+            nested = f"(*{each}[:{key}], {inner}, *{each}[{key + 1}:])"
+        kind = "Dict" if isinstance(key, str) else "Tuple"
+        return f"gymnasium.spaces.{kind}({nested})" if spaces else nested
+
+    changed = replaced("obs", "", path, change.format("obs" + _indexed(path)))
+    described = replaced("env.observation_space", ".spaces", path, space)
+    return f"gymnasium.wrappers.TransformObservation(env, lambda obs: {changed}, {described})"
+
+
+def _indexed(path: Keys) -> str:
+    return "".join(f"[{key!r}]" for key in path)
+
+
+def _under(path: Keys) -> str:
+    return f" under {'/'.join(map(str, path))!r}" if path else ""
+
+
+def _mended(space: gym_spaces.Box, path: Keys = ()) -> str:
     """What is wrong with a Box that would be misread, and the wrapper that mends it; empty if nothing is."""
     shape, is_bytes = space.shape, space.dtype == np.uint8
     if len(shape) < 2 or not (is_bytes or _is_picture(space)):
         return ""
-    steps, change, said = shape, "obs", []
+    steps, change, said = shape, "{}", []
     if len(shape) == 4:
         said.append("a stack of images; the frames of a stack must be channels of one image")
-        steps, change = (*shape[1:3], shape[0] * shape[3]), "np.concatenate(obs, axis=-1)"
+        steps, change = (*shape[1:3], shape[0] * shape[3]), "np.concatenate({}, axis=-1)"
     elif len(shape) > 4:
-        return f"The observation space is {space}, of {len(shape)} axes; an image has height, width and channels."
+        return (
+            f"The observation space{_under(path)} is {space}, of {len(shape)} axes; an image has height, width and "
+            "channels."
+        )
     elif len(shape) == 3 and shape[0] < min(shape[1:]) and shape[0] <= MOST_CHANNELS:
         said.append("read as height x width x channels, and looks like an image with its channels first")
-        steps, change = (*shape[1:], shape[0]), "np.moveaxis(obs, 0, -1)"
+        steps, change = (*shape[1:], shape[0]), "np.moveaxis({}, 0, -1)"
     if not is_bytes or space.high.max() <= 1:
         said.append("not of whole numbers from 0 to 255, as the pixels of images are")
         change = f"({_as_bytes(space, change)}).astype(np.uint8)"
     if not said:
         return ""
-    way_out = "" if is_bytes else " If it is no image, gymnasium.wrappers.FlattenObservation(env) makes a vector of it."
+    vector = "np.ravel can make a vector of it" if path else "gymnasium.wrappers.FlattenObservation(env) makes a vector"
+    way_out = "" if is_bytes else f" If it is no image, {vector}{' in the same way' if path else ' of it'}."
+    does = _transformation(path, change, f"gymnasium.spaces.Box(0, 255, {tuple(map(int, steps))}, np.uint8)")
     return (
-        f"The observation space is {_short(space)}: {', and '.join(said)}. gymnasium.wrappers.TransformObservation("
-        f"env, lambda obs: {change}, gymnasium.spaces.Box(0, 255, {tuple(map(int, steps))}, np.uint8)) "
-        f"turns it into one that is understood.{way_out}"
+        f"The observation space{_under(path)} is {_short(space)}: {', and '.join(said)}. {does} turns it into one that "
+        f"is understood.{way_out}"
     )
 
 
@@ -127,7 +231,7 @@ def _short(space: gym_spaces.Box) -> str:
     return f"Box({space.low.min():g}, {space.high.max():g}, {space.shape}, {space.dtype})"
 
 
-def _describe_actions(space: gym.Space[Any]) -> dict[str, Any]:
+def _describe_actions(space: gym.Space[Any], path: Keys = ()) -> dict[str, Any]:
     match space:
         case gym_spaces.Discrete():
             first, last = float(space.start), float(space.start + space.n - 1)
@@ -141,6 +245,7 @@ def _describe_actions(space: gym.Space[Any]) -> dict[str, Any]:
             low, high = tuple(map(float, space.low)), tuple(map(float, space.high))
             return {"action_kind": "continuous", "action_size": len(low), "action_low": low, "action_high": high}
     raise InputError(
-        f"The action space is {space}; accepted are Discrete, and Box of one axis of floats with finite bounds. "
+        f"The action space{_under(path)} is {space}; accepted are Discrete, and Box of one axis of floats with finite "
+        "bounds, MultiDiscrete, MultiBinary, and Dict and Tuple of these. "
         "A gymnasium.wrappers.TransformAction can bring yours into that form."
     )

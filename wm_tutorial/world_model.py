@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from wm_tutorial.composite import CompositeDecoder, CompositeEncoder, CompositeSpaces, Reconstruction
 from wm_tutorial.config import Config
 from wm_tutorial.data import Batch, Spaces, State, stack
 from wm_tutorial.dynamics import make_dynamics
@@ -30,7 +31,7 @@ class OpenLoop:
     """A prediction made from a context and then from actions alone.
 
     obs        (B, T, ...)  in the units of the environment (images 0..1; of discrete ones, the probability of each);
-                            rows before `context` are reconstructions
+                            rows before `context` are reconstructions; of several at once what `Spaces.shown` shows
     reward     (B, T)
     continue_  (B, T)       probability that the episode goes on
     context    how many rows were seen
@@ -51,11 +52,19 @@ class WorldModel(nn.Module):
     def __init__(self, spaces: Spaces, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.encoder = make_encoder(spaces, config.hidden, config.layers, config.conv_depth, config.norm)
+        self.encoder = (
+            CompositeEncoder(spaces, config)
+            if isinstance(spaces, CompositeSpaces)
+            else make_encoder(spaces, config.hidden, config.layers, config.conv_depth, config.norm)
+        )
         self.dynamics = make_dynamics(config, self.encoder.outputs, spaces.action_size, QuickRSSM)
         memory, latent = self.dynamics.memory_size, self.dynamics.latent_size
         self.features = memory + latent
-        self.decoder = make_decoder(spaces, config, memory, latent)
+        self.decoder = (
+            CompositeDecoder(spaces, config, memory, latent)
+            if isinstance(spaces, CompositeSpaces)
+            else make_decoder(spaces, config, memory, latent)
+        )
         self.reward_head = make_scalar_head(config, self.features, layers=1)
         self.continue_head = ContinueHead(self.features, config.hidden, layers=1, norm=config.norm)
 
@@ -69,7 +78,7 @@ class WorldModel(nn.Module):
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], State]:
         """Each named loss (B, T), not yet scaled, and the inferred states (B, T) with their gradients.
 
-        decoder         how badly the state explains the observation
+        decoder         how badly the state explains the observation; of several at once each, such as decoder/camera
         reward          squared error of the reward on arriving
         continue        cross-entropy of "the episode did not terminate here"; a time limit is no termination
         dynamics        KL(sg(posterior) || prior): teaches the prior
@@ -83,7 +92,7 @@ class WorldModel(nn.Module):
             posterior, prior, self.config.free_nats, of_mean=self.config.free_nats_of == "mean"
         )
         losses = {
-            "decoder": self.decode(feature).loss(batch.obs),
+            **self.decoder_losses(feature, batch.obs),
             "reward": self.reward(feature).loss(batch.reward),
             "continue": self.continues(feature).loss(self.continue_target(batch)),
             "dynamics": dynamics,
@@ -92,14 +101,21 @@ class WorldModel(nn.Module):
         assert all(loss.shape == batch.reward.shape for loss in losses.values())
         return losses, states
 
+    def decoder_losses(self, feature: Tensor, obs: Tensor) -> dict[str, Tensor]:
+        """How badly states (..., F) explain what was observed in them (..., O): one loss (...) for each part."""
+        prediction = self.decode(feature)
+        if isinstance(prediction, Reconstruction):
+            return prediction.losses(obs)
+        return {"decoder": prediction.loss(obs)}
+
     def continue_target(self, batch: Batch) -> Tensor:
         """What the continue head learns (B, T): 1, or gamma if it learns that too; 0 where the episode terminated."""
         going_on = self.config.discount if self.config.discount_in_continue else 1.0
         return going_on * (1.0 - batch.is_terminal.float())
 
-    def decode(self, feature: Tensor) -> SymlogVector | OneOf | Image:
+    def decode(self, feature: Tensor) -> SymlogVector | OneOf | Image | Reconstruction:
         """What the observation looks like in a state: (..., F)."""
-        prediction: SymlogVector | OneOf | Image = self.decoder(feature)
+        prediction: SymlogVector | OneOf | Image | Reconstruction = self.decoder(feature)
         return prediction
 
     def reward(self, feature: Tensor) -> SquaredError | TwoHot:

@@ -151,7 +151,7 @@ def dream(
         prediction = agent.world_model.open_loop(batch, context)
     environment = source if isinstance(source, str) else ""
     return Dream(
-        obs=batch.obs[0].numpy(force=True),
+        obs=agent.spaces.shown(batch.obs)[0].numpy(force=True),
         predicted_obs=prediction.obs[0].numpy(force=True),
         reward=batch.reward[0].numpy(force=True),
         predicted_reward=prediction.reward[0].numpy(force=True),
@@ -159,7 +159,7 @@ def dream(
         predicted_continue=prediction.continue_[0].numpy(force=True),
         context=context,
         environment=environment,
-        names=OBSERVATION_NAMES.get(environment, ()),
+        names=OBSERVATION_NAMES.get(environment, agent.spaces.names),
         frames=frames,
     )
 
@@ -199,7 +199,8 @@ def open_loop_errors(
     batch = random_episodes(agent, source, episodes, context + horizon, seed)
     with isolated_random(agent.device, seed):
         predicted = agent.world_model.open_loop(batch, context)
-    truth = batch.obs / 255.0 if batch.obs.dtype == torch.uint8 else batch.obs
+    truth = agent.spaces.shown(batch.obs)
+    truth = truth / 255.0 if truth.dtype == torch.uint8 else truth
     unit = truth.flatten(0, 1).std(0)
     unit = unit.where(unit > 0, 1.0)  # what never changes cannot be measured by how much it does
     last_seen = truth[:, context - 1 : context].expand_as(truth)

@@ -53,7 +53,8 @@ class Controller(nn.Module):
 
     def __init__(self, spaces: Spaces, seen: int, sees: Literal["z", "z and h"]) -> None:
         super().__init__()
-        self.kind, self.sees = spaces.action_kind, sees
+        ((self.kind, _),) = spaces.factors
+        self.sees = sees
         self.register_buffer("weight", torch.zeros(spaces.action_size, seen + 1))
 
     @property
