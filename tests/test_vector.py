@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from scripted import TINY, Forgetful, Scripted, Seeded, assert_same, snapshot, timeless, tiny, written
 
@@ -292,6 +292,12 @@ class Numbers(Seeded):
 def test_engines_that_lose_something_are_refused_with_the_reason(vector: Any, expected: str) -> None:
     with pytest.raises(InputError, match=re.escape(expected)):
         environments(Seeded, 2, SEED, vector)
+
+
+@pytest.mark.parametrize("vector", ["processes", partial(plain, source=lambda: Seeded(MultiDiscrete([2, 3])))])
+def test_actions_of_several_parts_are_refused_before_anything_is_stepped(vector: Any) -> None:
+    with pytest.raises(InputError, match=r"MultiDiscrete\(\[2 3\]\): leave vector out"):
+        environments(lambda: Seeded(MultiDiscrete([2, 3])), 2, SEED, vector)
 
 
 def test_numbers_that_are_none_are_told(closing: Any) -> None:

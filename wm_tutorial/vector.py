@@ -80,8 +80,8 @@ class VectorEnvironments(Environments):
     seed of their own, instead of the ones that were running.
 
     Raises:
-        InputError: if the engine is none, steps another number of environments, begins episodes otherwise, or has other
-            spaces than `source`.
+        InputError: if the engine is none, steps another number of environments, begins episodes otherwise, has other
+            spaces than `source`, or takes actions of several parts.
     """
 
     def __init__(
@@ -92,6 +92,11 @@ class VectorEnvironments(Environments):
         with suppress(Exception):
             sample.close()
         self.spaces = describe(sample.observation_space, sample.action_space)
+        if self.spaces.action_kind == "composite":
+            raise InputError(
+                f"vector steps environments whose actions are one Discrete or Box, and these are {sample.action_space}: "
+                "leave vector out."
+            )
         self.streams: list[Any] = [Stream(sample.unwrapped, sample.action_space) for _ in range(count)]
         self._held: list[Any] = []
         self.close = weakref.finalize(self, _close, self._held)
