@@ -14,6 +14,7 @@ import book_api
 import book_check
 import book_finish
 import book_pages
+import book_pdf
 import book_results
 import book_search
 import book_zoo
@@ -380,7 +381,9 @@ def test_a_sentence_says_whether_the_aim_was_reached(aim: str, finals: list[floa
 
 
 def test_results_of_one_world_are_drawn_on_the_same_axes_and_numbers_stand_on_the_right() -> None:
-    results = [r for r in book_results.read((BOOK / "results" / "README.md").read_text()) if r.environment == "Pendulum-v1"]
+    results = [
+        r for r in book_results.read((BOOK / "results" / "README.md").read_text()) if r.environment == "Pendulum-v1"
+    ]
     drawn = [book_results.figure(result, results) for result in results]
     labels = [re.findall(r'<text class="small"[^>]*>([^<]*)</text>', figure) for figure in drawn]
     assert len(labels) > 1 and labels[0] == labels[1]
@@ -407,11 +410,17 @@ def test_the_page_of_the_zoo_has_what_every_mistake_says_of_itself(gathered: Pat
     assert set(summary) - {"none"} <= {name for name, said in book_zoo.measured().items() if said}
 
 
-def test_a_source_is_a_link_in_short() -> None:
-    assert book_zoo.source("the guide; https://github.com/a/b/issues/7") == "The guide; [a/b #7](https://github.com/a/b/issues/7)"
-    assert book_zoo.source("https://arxiv.org/abs/2408.15150 (Noise)") == "[arXiv 2408.15150](https://arxiv.org/abs/2408.15150) (Noise)"
-    assert book_zoo.source("https://doi.org/10.1/a.b") == "[doi 10.1/a.b](https://doi.org/10.1/a.b)"
-    assert book_zoo.source("https://a.org/b; c") == "[a.org](https://a.org/b); c"
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("the guide; https://github.com/a/b/issues/7", "The guide; [a/b #7](https://github.com/a/b/issues/7)"),
+        ("https://arxiv.org/abs/2408.15150 (x)", "[arXiv 2408.15150](https://arxiv.org/abs/2408.15150) (x)"),
+        ("https://doi.org/10.1/a.b", "[doi 10.1/a.b](https://doi.org/10.1/a.b)"),
+        ("https://a.org/b; c", "[a.org](https://a.org/b); c"),
+    ],
+)
+def test_a_source_is_a_link_in_short(written: str, said: str) -> None:
+    assert book_zoo.source(written) == said
 
 
 def test_the_reference_shows_no_internals_and_an_example_in_one_piece(gathered: Path) -> None:
@@ -458,10 +467,15 @@ def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:
 
 # --- What is mended after the build -----------------------------------------------------------------------------------
 
-BUILT = """<head><title>The KL &#8212; Course</title>
-<script defer src="_static/scripts/fontawesome.js"></script><script defer="defer" src="_static/mathjax/tex-chtml.js"></script>
+BUILT = (
+    """<head><title>The KL &#8212; Course</title>
+<script defer src="_static/scripts/fontawesome.js"></script>
+<script defer="defer" src="_static/mathjax/tex-chtml.js"></script>
 <script src="searchindex.js"></script></head><article class="bd-article"><p>Short.</p>
-<p>A <em>divergence</em> &amp; what it costs to expect one thing where another one comes. """ + "It goes on. " * 20 + "</p>"
+<p>A <em>divergence</em> &amp; what it costs to expect one thing where another one comes. """
+    + "It goes on. " * 20
+    + "</p>"
+)
 
 
 def test_a_page_loads_what_it_needs_and_says_what_it_is_about() -> None:
@@ -469,7 +483,7 @@ def test_a_page_loads_what_it_needs_and_says_what_it_is_about() -> None:
     assert "fontawesome" not in plain and "mathjax" not in plain and "searchindex" not in plain
     assert 'property="og:title" content="The KL"' in plain and 'content="../_static/cover.png"' in plain
     (description,) = re.findall('name="description" content="(A divergence &amp; what [^"]*) [.]{3}"', plain)
-    assert len(description) <= book_finish.DESCRIPTION and "og:url" not in plain
+    assert len(description.replace("&amp;", "&")) <= book_finish.DESCRIPTION and "og:url" not in plain
     formula = book_finish.mended(BUILT + '<span class="math notranslate">x</span>', "kl.html", "https://a.org")
     assert "mathjax" in formula and 'property="og:url" content="https://a.org/kl.html"' in formula
     assert 'content="https://a.org/_static/cover.png"' in formula
@@ -477,11 +491,29 @@ def test_a_page_loads_what_it_needs_and_says_what_it_is_about() -> None:
     assert search.count("searchindex.js") == 1 and "_static/search.js" in search
 
 
+def test_the_page_of_all_pages_keeps_links_between_them_and_opens_what_is_folded(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    page = '<head><script src="{}_static/x.js"></script></head><article class="bd-article">{}</article>'
+    (tmp_path / "index.html").write_text(page.format("", '<p id="top"></p><iframe src="play.html"></iframe>'))
+    (tmp_path / "notebooks" / "a.html").write_text(
+        page.format(
+            "../", '<details><a href="../index.html#top"></a><a href="b.html"></a><img src="../p.png"></details>'
+        )
+    )
+    told = book_pdf.whole(tmp_path, ["index.html", "notebooks/a.html"])
+    assert told.count("<article") == 2 and 'id="index--top"' in told and "iframe" not in told
+    assert 'href="#index--top"' in told and "b.html" not in told  # that page is not there
+    assert "<details open" in told and 'src="p.png"' in told and 'src="_static/x.js"' in told
+
+
 def test_the_search_looks_through_prose_by_sections() -> None:
-    page = """<nav>menu</nav><article class="bd-article"><section id="a"><h1>The <code>KL</code><a class="headerlink">#</a></h1>
-    <p>First<br>words.</p><div class="toctree-wrapper"><p>list</p></div><section id="b"><h2>Cure</h2><p>Two</p>
-    <div class="highlight"><pre>new_zeros</pre></div><p>three <span class="math">x</span>four.</p></section></section></article><p>end</p>"""
-    assert book_search.Sections(page).sections == [["a", "The KL", "\n    Firstwords. "], ["b", "Cure", "Two \n    three four. "]]
+    page = """<nav>menu</nav><article class="bd-article"><section id="a">
+    <h1>The <code>KL</code><a class="headerlink">#</a></h1><p>First<br>words.</p>
+    <div class="toctree-wrapper"><p>list</p></div><section id="b"><h2>Cure</h2><p>Two</p>
+    <div class="highlight"><pre>new_zeros</pre></div><p>three <span class="math">x</span>four.</p></section></section>
+    </article><p>end</p>"""
+    found = [(anchor, heading, prose.split()) for anchor, heading, prose in book_search.Sections(page).sections]
+    assert found == [("a", "The KL", ["Firstwords."]), ("b", "Cure", ["Two", "three", "four."])]
 
 
 # --- What is checked after the build ----------------------------------------------------------------------------------

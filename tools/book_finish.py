@@ -1,8 +1,8 @@
 """What the theme leaves to be mended in the pages that Jupyter Book has built: `make book` does it last.
 
 The theme brings an icon script of 1.5 MB, MathJax and the index of the search to every page, headings and lists that a
-screen reader stumbles over, a search that looks through code, and the chapters for download as they were rewritten. Its pages are changed here and
-not its templates: what is to be taken out stands in templates of three packages.
+screen reader stumbles over, a search that looks through code, and the chapters for download as they were rewritten.
+Its pages are changed here and not its templates: what is to be taken out stands in templates of three packages.
 """
 
 import html
@@ -19,7 +19,8 @@ DESCRIPTION = 160  # characters that a search engine shows
 UNUSED = re.compile(
     "|".join(
         [
-            # Jupyter Book always includes Thebe, which runs cells on a server far away. It is not offered, and complains.
+            # Jupyter Book always includes Thebe, which runs cells on a server far away. It is not offered, and
+            # complains.
             r"<script>const THEBE_JS_URL.*?</script>",
             r"<script[^>]*sphinx-thebe\.js[^>]*></script>",
             r"<link[^>]*sphinx-thebe\.css[^>]*>",
@@ -100,7 +101,10 @@ def mended(page: str, name: str, site: str | None) -> str:
 def head(page: str, name: str, site: str | None) -> str:
     """What search engines, messengers and browsers ask of a page."""
     title = re.search(r"<title>(.*?)</title>", page, re.DOTALL)
-    said = {"og:title": html.unescape(title[1].partition(" &#8212; ")[0]).strip() if title else "", "og:type": "article"}
+    said = {
+        "og:title": html.unescape(title[1].partition(" &#8212; ")[0]).strip() if title else "",
+        "og:type": "article",
+    }
     description = described(page)
     said |= {"og:description": description} if description else {}
     root = f"{site}/" if site else "../" * name.count("/")

@@ -29,8 +29,9 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "minutes": f"{sum(chapter.minutes for chapter in told) / 60:.0f}",
         "number-of-chapters": NUMBERS[len(told)] if len(told) < len(NUMBERS) else str(len(told)),
         "install": install,
-        "clone": f"git clone {url}" if url else "# download and unpack the repository, then, in its folder:",
+        "clone": f"git clone {url}" if url else "# in the folder of the repository:",
         "online": online(url),
+        "ways": ways(url),
         "zoo": zoo_size(),
         "version": version(),
         "bibtex": bibtex(url),
@@ -391,6 +392,19 @@ def bibtex(url: str | None) -> str:
         "}",
     ]
     return "```bibtex\n" + "\n".join(lines) + "\n```"
+
+
+def ways(url: str | None) -> str:
+    """Cards of the front page: where one can follow; a service that needs the repository's address only with one."""
+    cards = {
+        "On a laptop": "Two commands, one CPU core is enough. [Install it](how_to_use.md#on-a-laptop).",
+        "In Colab or Binder": "Nothing to install. [Open it there](how_to_use.md#in-colab-or-binder).",
+        "In a classroom": "Goals, minutes, and notebooks without solutions. [For teachers](teachers.md).",
+    }
+    if not url:
+        del cards["In Colab or Binder"]
+    told = "\n\n".join(f":::{{grid-item-card}} {title}\n{said}\n:::" for title, said in cards.items())
+    return f"::::{{grid}} 1 1 {len(cards)} {len(cards)}\n:gutter: 3\n\n{told}\n\n::::"
 
 
 def online(url: str | None) -> str:

@@ -22,6 +22,7 @@ kept, too: the guide's agent on position-only CartPole shows what happens withou
 
 """
 
+
 @dataclass(frozen=True)
 class Result:
     """A folder of book/results: what its files and its row in the table say."""
@@ -167,8 +168,8 @@ def verdict(aim: str, finals: list[float]) -> str:
         return f"; it should stay below {said}, and " + ("does" if mean < number else "does not")
     if "each seed" in aim:
         reached = sum(final >= number for final in finals)
-        every = "all do" if reached == len(finals) else f"{reached or 'none'} of them {'does' if reached == 1 else 'do'}"
-        return f"; each should reach {said}, and {every}"
+        some = f"{reached or 'none'} of them {'does' if reached == 1 else 'do'}"
+        return f"; each should reach {said}, and {'all do' if reached == len(finals) else some}"
     return f"; the mean should reach {said}, and " + ("does" if mean >= number else "does not")
 
 

@@ -71,7 +71,8 @@ def index(folder: Path, pages: list[Path]) -> str:
         name = path.relative_to(folder).as_posix()
         if name in NOT_PAGES:
             continue
-        sections = [[anchor, *(" ".join(text.split()) for text in texts)] for anchor, *texts in Sections(path.read_text()).sections]
+        found = Sections(path.read_text()).sections
+        sections = [[anchor, " ".join(heading.split()), " ".join(prose.split())] for anchor, heading, prose in found]
         if sections:
             told.append([name, sections[0][1], sections])
     return f"window.WM_SEARCH = {json.dumps(told, ensure_ascii=False, separators=(',', ':'))};\n"

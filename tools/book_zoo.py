@@ -160,9 +160,8 @@ def measured() -> dict[str, list[str]]:
         summary = json.loads((RESULTS / "summary.json").read_text())
         sound = summary["bugs"]["none"]
         for name, numbers in summary["bugs"].items():
-            said = [
-                f"{words} {short(numbers[key]['mean'])} ({short(sound[key]['mean'])})" for key, words in MEASURED.items()
-            ]
+            both = {words: (numbers[key]["mean"], sound[key]["mean"]) for key, words in MEASURED.items()}
+            said = [f"{words} {short(found)} ({short(usual)})" for words, (found, usual) in both.items()]
             told[name] = [
                 f"Measured on {summary['environment']}, and in parentheses without a mistake: {', '.join(said)}; "
                 f"means of {len(sound['return']['seeds'])} seeds."

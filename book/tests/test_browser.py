@@ -209,7 +209,9 @@ def test_code_fits_into_its_box_and_is_wrapped_on_a_phone_and_on_paper(visit: Vi
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 700, "height": 900})
     assert max(page.evaluate(HIDDEN, True)) <= 1
-    shown = page.evaluate("() => [...document.querySelectorAll('.cell_output pre')].map(b => b.scrollWidth - b.clientWidth)")
+    shown = page.evaluate(
+        "() => [...document.querySelectorAll('.cell_output pre')].map(b => b.scrollWidth - b.clientWidth)"
+    )
     assert max(shown, default=0) <= 1
 
 

@@ -149,7 +149,9 @@ def test_the_front_page_is_light(visit: Visit) -> None:  # noqa: F811
 def test_a_chapter_is_downloaded_as_it_is_in_the_repository(visit: Visit, name: str) -> None:  # noqa: F811
     page = visit.open(f"notebooks/{name}")
     link = page.locator("a.btn-download-source-button").get_attribute("href")
-    assert page.request.get(f"{visit.address}/notebooks/{link}").text() == (ROOT / f"notebooks/{name}.ipynb").read_text()
+    assert (
+        page.request.get(f"{visit.address}/notebooks/{link}").text() == (ROOT / f"notebooks/{name}.ipynb").read_text()
+    )
 
 
 def test_a_finished_chapter_is_ticked_until_it_is_not(visit: Visit) -> None:  # noqa: F811
