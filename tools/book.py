@@ -235,7 +235,9 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
         if cell["cell_type"] == "code" and "solution" in cell["metadata"].get("tags", []):
             cell["metadata"].setdefault("mystnb", {})["code_prompt_show"] = "Show the solution"
             cell["metadata"]["mystnb"]["code_prompt_hide"] = "Hide the solution"
-        for output in cell.get("outputs", []):
+        if len(outputs := cell.get("outputs", [])) > 1:  # what a check returns, below the sentence it has printed
+            outputs[:] = [o for o in outputs if "".join(o.get("data", {}).get("text/plain", "")) != "True"]
+        for output in outputs:
             if "text/html" in (data := output.get("data", {})):
                 data["text/html"] = phone_ready("".join(data["text/html"]))
     return notebook

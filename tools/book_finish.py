@@ -39,10 +39,11 @@ UNUSED = re.compile(
     ),
     re.DOTALL,
 )
-# Scripts that only some pages need, and what is on those.
+# Scripts and styles that only some pages need, and what is on those.
 NEEDED = {
     r"<script>window\.MathJax.*?</script>|<script[^>]*mathjax/[^>]*></script>": r'class="[^"]*\bmath\b',
     r"<script[^>]*(?:clipboard\.min|copybutton)\.js[^>]*></script>": r'class="highlight"',
+    r"<link[^>]*/mystnb\.[^>]*>": r'class="[^"]*\bcell\b',
     r"<script[^>]*design-tabs\.js[^>]*></script>": r'class="[^"]*\bsd-tab',
     r"<script[^>]*sphinx_highlight\.js[^>]*></script>": r"$^",  # marks words that the search of Sphinx was asked for
 }

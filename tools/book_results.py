@@ -181,7 +181,7 @@ def aimed(aim: str) -> float | None:
 
 # --- Figures ----------------------------------------------------------------------------------------------------------
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 250, 58, 16, 14, 46
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 250, 58, 30, 14, 46
 
 
 def figure(result: Result, world: list[Result]) -> str:

@@ -124,7 +124,7 @@ def table(rows: list[Bug], url: str | None) -> str:
     """The mistakes of one part, in the columns of the page."""
     effects = measured()
     lines = [
-        "```{list-table}", ":class: zoo", ":header-rows: 1", ":widths: 19 25 23 18 15", "",
+        "```{list-table}", ":class: zoo", ":header-rows: 1", ":widths: 22 23 23 17 15", "",
         *item(["Mistake", "What is wrong", "What you would see", "What looks fine", "Source and tests"]),
     ]  # fmt: skip
     for bug in rows:
