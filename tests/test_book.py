@@ -3,6 +3,7 @@
 That a browser shows it well is tested by `make browser`.
 """
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -397,6 +398,8 @@ def test_results_of_one_world_are_drawn_on_the_same_axes_and_numbers_stand_on_th
     drawn = [book_results.figure(result, results) for result in results]
     labels = [re.findall(r'<text class="small"[^>]*>([^<]*)</text>', figure) for figure in drawn]
     assert len(labels) > 1 and labels[0] == labels[1]
+    at_the_end = dataclasses.replace(results[0], records=[r | {"evaluations": []} for r in results[0].records])
+    assert book_results.figure(at_the_end, [at_the_end]) == "" and "earn" in book_results.section(at_the_end, results)
     table = "| result and environment | agent | steps | seeds |\n|---|---|---|---|\n| a | b | 1 | 2 |"
     assert book_results.aligned(table).splitlines()[1] == "|---|---|---:|---:|"
     assert book_results.ticks(-1600, 0) == [-1500, -1000, -500, 0] and book_results.ticks(0, 500)[1] == 100

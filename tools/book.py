@@ -8,7 +8,7 @@ last executed, the pages in book/, two from the root, and pages made from what i
 README, results), so that nothing stands in two places. Links lead to files of the repository, and are turned here into
 links to pages.
 Chapters in book/_toc.yml that are not written yet are left out, and so are buttons while no address of the repository
-stands in pyproject.toml.
+stands in pyproject.toml. A `Documentation` there is the address of the website: with it there is a sitemap, too.
 """
 
 import json

@@ -72,7 +72,8 @@ def read(readme: str) -> list[Result]:
     results = []
     for command, folder in re.findall(r"^ {4}(wm-tutorial measure .*--out book/results/([\w/-]+).*)$", readme, re.M):
         records = [json.loads(path.read_text()) for path in sorted((RESULTS / folder).glob("seed-*.json"))]
-        if records and all(record["final_returns"] for record in records):
+        summed_up = (RESULTS / folder / "summary.json").exists()  # not while its first seeds are being measured
+        if summed_up and records and all(record["final_returns"] for record in records):
             cells = dict(zip(COLUMNS, rows.get(folder, []), strict=False))
             results.append(Result(folder, command, cells.get("agent", ""), cells.get("target", ""), records))
     return results
@@ -185,7 +186,12 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 250, 58, 30, 14, 46
 
 
 def figure(result: Result, world: list[Result]) -> str:
-    """The curves of a result as a drawing with the colours of the page, on the axes of all results of its `world`."""
+    """The curves of a result as a drawing with the colours of the page, on the axes of all results of its `world`.
+
+    Nothing where agents were evaluated at the end only.
+    """
+    if min(map(len, result.curves)) < 2:
+        return ""
     last = max(other.steps for other in world)
     aim = aimed(result.aim)
     heights = [mean for other in world for curve in other.curves for _, mean in curve] + ([aim] if aim else [])
