@@ -4,7 +4,7 @@ document.addEventListener("DOMContentLoaded", () => {
     ("a about an and any are as at be been but by can cannot could did do does doing for from get gets go had has have how i if in into is it its " +
       "me mean means my need no not of on or our should so than that the them then there these they this to use want was we what when where which while " +
       "who why will with work works would you your").split(" "));
-  const SAME = { gae: "generalised advantage lambda", install: "install laptop", installation: "install laptop", long: "minutes seconds run times" };
+  const SAME = { gae: "generalised advantage lambda", install: "install laptop", installation: "install laptop", long: "run time minutes" };
   const KINDS = [[/^notebooks\//, 1.35], [/^api\//, 0.6], [/^changelog/, 0.3], [/^instructor/, 0.5], [/^(contribute|presets|compared|paper_map|teachers|syllabi)/, 0.7], [/^bibliography/, 0.4]];
   const stem = (word) =>
     word.length < 4 ? word : word.replace(/(?:ies)$/, "y").replace(/(?:ing|edly|ed|ly|es|s|e)$/, "").replace(/(.)\1$/, "$1");
