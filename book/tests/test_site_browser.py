@@ -135,7 +135,7 @@ def test_the_zoo_can_be_narrowed_down_and_is_whole_without_scripts(browser: Any,
 
 def test_the_front_page_is_light(visit: Visit) -> None:  # noqa: F811
     got: list[Any] = []
-    visit.page.on("response", got.append)
+    visit.page.on("response", lambda response: got.append(response))
     visit.page.goto(f"{visit.address}/index.html", wait_until="networkidle")
     loaded = {response.url: len(response.body()) for response in got}
     of_page = {url: size for url, size in loaded.items() if "/_static/play/" not in url}
