@@ -75,4 +75,4 @@ def index(folder: Path, pages: list[Path]) -> str:
         sections = [[anchor, " ".join(heading.split()), " ".join(prose.split())] for anchor, heading, prose in found]
         if sections:
             told.append([name, sections[0][1], sections])
-    return f"window.WM_SEARCH = {json.dumps(told, ensure_ascii=False, separators=(',', ':'))};\n"
+    return f"window.WM_SEARCH = {json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(',', ':'))};\n"
