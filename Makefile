@@ -19,7 +19,7 @@ extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help train check test hooks mutants lab notebooks student solutions grade nbgrader otter graders report book \
-    links browser results bench lock chromium locked locked-book clean
+    links pdf browser results bench lock chromium locked locked-book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ book: $(BOOK_STAMP) ## Build the website from the notebooks as they are: book/_b
 
 links: book ## Ask every external address of the website whether it answers
 	$(BOOK)/bin/python tools/book.py --links
+
+pdf: $(STAMP) ## Print the website that `make book` built as one PDF: book/_build/course.pdf
+	$(PIP) -q -c constraints.txt $(call extra,browser)
+	$(BIN)/python tools/book_pdf.py $(ARGS)
 
 browser: $(STAMP) ## Try the website that `make book` built in Chromium, which `make chromium` installs
 	$(PIP) -q -c constraints.txt $(call extra,browser)

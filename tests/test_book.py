@@ -3,6 +3,7 @@
 That a browser shows it well is tested by `make browser`.
 """
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -12,7 +13,12 @@ from pathlib import Path
 
 import book_api
 import book_check
+import book_finish
 import book_pages
+import book_pdf
+import book_results
+import book_search
+import book_zoo
 import navigate
 import pytest
 import yaml
@@ -143,6 +149,16 @@ def test_the_book_leaves_out_the_links_to_other_chapters_which_it_has_itself(gat
     turned = book.chapter_of_the_book(tmp_path / path.name, gathered, None, TERMS)
     assert turned == book.chapter_of_the_book(path, gathered, None, TERMS)
     assert "\nChapters: " not in turned["cells"][-1]["source"]
+
+
+def test_a_check_shows_its_sentence_and_not_that_it_returns_true(gathered: Path) -> None:
+    shown = [
+        ["".join(output.get("data", {}).get("text/plain", output.get("text", ""))) for output in cell["outputs"]]
+        for path in chapters()
+        for cell in json.loads((gathered / "notebooks" / path.name).read_text())["cells"]
+        if cell["cell_type"] == "code" and "".join(cell["source"]).rpartition("\n")[2].startswith("check.")
+    ]
+    assert len(shown) > 30 and all(outputs and "True" not in outputs for outputs in shown)
 
 
 def test_a_link_that_leads_nowhere_stops_the_build(gathered: Path) -> None:
@@ -344,11 +360,104 @@ def test_every_preprint_that_is_named_somewhere_is_in_the_bibliography() -> None
     assert named <= set(re.findall(r"arxiv\.org/abs/([\d.]+)", BIBLIOGRAPHY))
 
 
-def test_results_show_every_committed_curve_with_its_command(gathered: Path) -> None:
+def test_every_measured_result_has_a_figure_a_sentence_and_its_folded_command(gathered: Path) -> None:
     page = (gathered / "results.md").read_text()
-    for curves in (BOOK / "results").rglob("*.png"):
-        assert curves.relative_to(BOOK).as_posix() in page
-        assert f"--out book/{curves.parent.relative_to(BOOK).as_posix()} " in page
+    sections = dict(re.findall(r"^\(([\w-]+)\)=\n### (.*?)(?=^\([\w-]+\)=$|^## )", page, re.M | re.S))
+    folders = {path.parent for path in (BOOK / "results").rglob("seed-*.json")}
+    assert len(folders) >= len(sections) > 15
+    for result in book_results.read((BOOK / "results" / "README.md").read_text()):
+        said = sections[book_results.anchor(result.folder)]
+        returns = [json.loads(p.read_text())["final_returns"] for p in (BOOK / "results" / result.folder).glob("seed-*")
+                   if p.suffix == ".json"]  # fmt: skip
+        means = [sum(seed) / len(seed) for seed in returns]
+        assert f"{len(means)} seeds earn **{sum(means) / len(means):.1f}** on average" in said
+        assert f"the worst of them {min(means):.1f}" in said and said.count('class="seed"') == len(means)
+        before, _, folded = said.partition("<details>")
+        assert f"--out book/results/{result.folder} " in folded and "wm-tutorial measure" not in before
+
+
+@pytest.mark.parametrize(
+    ("aim", "finals", "said"),
+    [
+        ("475 in 5,000, each seed", [500.0, 474.0], "; each should reach 475, and 1 of them does"),
+        ("-160 in 10,000, each seed", [-150.0, -155.0], "; each should reach -160, and all do"),
+        ("450 in 20,000", [500.0, 390.0], "; the mean should reach 450, and does not"),
+        ("9 of 10", [9.0, 9.5], "; the mean should reach 9, and does"),
+        ("below 200", [42.0, 43.0], "; it should stay below 200, and does"),
+        ("none: batch 8 x 32", [1.0], ""),
+    ],
+)
+def test_a_sentence_says_whether_the_aim_was_reached(aim: str, finals: list[float], said: str) -> None:
+    assert book_results.verdict(aim, finals) == said
+
+
+def test_results_of_one_world_are_drawn_on_the_same_axes_and_numbers_stand_on_the_right() -> None:
+    results = [
+        r for r in book_results.read((BOOK / "results" / "README.md").read_text()) if r.environment == "Pendulum-v1"
+    ]
+    drawn = [book_results.figure(result, results) for result in results]
+    labels = [re.findall(r'<text class="small"[^>]*>([^<]*)</text>', figure) for figure in drawn]
+    assert len(labels) > 1 and labels[0] == labels[1]
+    at_the_end = dataclasses.replace(results[0], records=[r | {"evaluations": []} for r in results[0].records])
+    assert book_results.figure(at_the_end, [at_the_end]) == "" and "earn" in book_results.section(at_the_end, results)
+    table = "| result and environment | agent | steps | seeds |\n|---|---|---|---|\n| a | b | 1 | 2 |"
+    assert book_results.aligned(table).splitlines()[1] == "|---|---|---:|---:|"
+    assert book_results.ticks(-1600, 0) == [-1500, -1000, -500, 0] and book_results.ticks(0, 500)[1] == 100
+
+
+# --- The bug zoo ------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_the_zoo_has_what_every_mistake_says_of_itself(gathered: Path) -> None:
+    assert {bug.name: bug for bug in book_zoo.bugs()} == {
+        name: book_zoo.Bug(**{field: getattr(bug, field) for field in book_zoo.Bug.__dataclass_fields__})
+        for name, bug in zoo.BUGS.items()
+    }
+    page = (gathered / "zoo.md").read_text()
+    assert sorted(re.findall(r'<span id="(\w+)">', page)) == sorted(zoo.BUGS)
+    summary = json.loads((BOOK / "results" / "zoo" / "summary.json").read_text())["bugs"]
+    row = page.partition('<span id="kl_reversed">')[2].partition("* - ")[0]
+    for key in ("return", "error_15"):
+        both = [f"{summary[name][key]['mean']:#.3g}".rstrip(".") for name in ("kl_reversed", "none")]
+        assert f"{both[0]} ({both[1]})" in row
+    assert set(summary) - {"none"} <= {name for name, said in book_zoo.measured().items() if said}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("the guide; https://github.com/a/b/issues/7", "The guide; [a/b #7](https://github.com/a/b/issues/7)"),
+        ("https://arxiv.org/abs/2408.15150 (x)", "[arXiv 2408.15150](https://arxiv.org/abs/2408.15150) (x)"),
+        ("https://doi.org/10.1/a.b", "[doi 10.1/a.b](https://doi.org/10.1/a.b)"),
+        ("https://a.org/b; c", "[a.org](https://a.org/b); c"),
+    ],
+)
+def test_a_source_is_a_link_in_short(written: str, said: str) -> None:
+    assert book_zoo.source(written) == said
+
+
+def test_the_reference_shows_no_internals_and_an_example_in_one_piece(gathered: Path) -> None:
+    mistakes = (gathered / "api" / "mistakes.md").read_text()
+    assert "## `mistakes.part`" in mistakes and "`Mistake`" in mistakes and "kl_teaching_prior" not in mistakes
+    example = '```python\nwith zoo.bug("reward_departing"):\n    train("CartPole-v1")\n```'
+    assert example in (gathered / "api" / "zoo.md").read_text()
+
+
+# --- The glossary -----------------------------------------------------------------------------------------------------
+
+
+def test_the_glossary_is_a_compact_list_with_letters_and_ways_back(gathered: Path) -> None:
+    page = (gathered / "glossary.md").read_text()
+    terms = re.findall(r"^\((term-[\w-]+)\)=\n\*\*(.+)\*\*\n: \S", page, re.M)
+    assert [name for _, name in terms] == re.findall(r"^### (.+)$", GLOSSARY, re.M)
+    letters = re.findall(r'<a href="#(\w)">', page)
+    assert letters == [letter.lower() for letter in re.findall(r"^## (\w)$", GLOSSARY, re.M)]
+    entry = page.partition("(term-prior)=")[2].partition("(term-")[0]
+    back = re.findall(r"\[\d\d\]\(notebooks/(\w+\.ipynb)\)", entry)
+    assert back and all("#term-prior" in (gathered / "notebooks" / chapter).read_text() for chapter in back)
+
+
+# --- Results beside those of others -----------------------------------------------------------------------------------
 
 
 def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Path) -> None:
@@ -367,6 +476,57 @@ def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Pat
 
 def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:
     assert book_pages.zoo_size() == str(len(zoo.BUGS))
+
+
+# --- What is mended after the build -----------------------------------------------------------------------------------
+
+BUILT = (
+    """<head><title>The KL &#8212; Course</title>
+<script defer src="_static/scripts/fontawesome.js"></script>
+<script defer="defer" src="_static/mathjax/tex-chtml.js"></script>
+<script src="searchindex.js"></script></head><article class="bd-article"><p>Short.</p>
+<p>A <em>divergence</em> &amp; what it costs to expect one thing where another one comes. """
+    + "It goes on. " * 20
+    + "</p>"
+)
+
+
+def test_a_page_loads_what_it_needs_and_says_what_it_is_about() -> None:
+    plain = book_finish.mended(BUILT, "api/kl.html", None)
+    assert "fontawesome" not in plain and "mathjax" not in plain and "searchindex" not in plain
+    assert 'property="og:title" content="The KL"' in plain and 'content="../_static/cover.png"' in plain
+    (description,) = re.findall('name="description" content="(A divergence &amp; what [^"]*) [.]{3}"', plain)
+    assert len(description.replace("&amp;", "&")) <= book_finish.DESCRIPTION and "og:url" not in plain
+    formula = book_finish.mended(BUILT + '<span class="math notranslate">x</span>', "kl.html", "https://a.org")
+    assert "mathjax" in formula and 'property="og:url" content="https://a.org/kl.html"' in formula
+    assert 'content="https://a.org/_static/cover.png"' in formula
+    search = book_finish.mended(BUILT, "search.html", None)
+    assert search.count("searchindex.js") == 1 and "_static/search.js" in search
+
+
+def test_the_page_of_all_pages_keeps_links_between_them_and_opens_what_is_folded(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    page = '<head><script src="{}_static/x.js"></script></head><article class="bd-article">{}</article>'
+    (tmp_path / "index.html").write_text(page.format("", '<p id="top"></p><iframe src="play.html"></iframe>'))
+    (tmp_path / "notebooks" / "a.html").write_text(
+        page.format(
+            "../", '<details><a href="../index.html#top"></a><a href="b.html"></a><img src="../p.png"></details>'
+        )
+    )
+    told = book_pdf.whole(tmp_path, ["index.html", "notebooks/a.html"])
+    assert told.count("<article") == 2 and 'id="index--top"' in told and "iframe" not in told
+    assert 'href="#index--top"' in told and "b.html" not in told  # that page is not there
+    assert "<details open" in told and 'src="p.png"' in told and 'src="_static/x.js"' in told
+
+
+def test_the_search_looks_through_prose_by_sections() -> None:
+    page = """<nav>menu</nav><article class="bd-article"><section id="a">
+    <h1>The <code>KL</code><a class="headerlink">#</a></h1><p>First<br>words.</p>
+    <div class="toctree-wrapper"><p>list</p></div><section id="b"><h2>Cure</h2><p>Two</p>
+    <div class="highlight"><pre>new_zeros</pre></div><p>three <span class="math">x</span>four.</p></section></section>
+    </article><p>end</p>"""
+    found = [(anchor, heading, prose.split()) for anchor, heading, prose in book_search.Sections(page).sections]
+    assert found == [("a", "The KL", ["Firstwords."]), ("b", "Cure", ["Two", "three", "four."])]
 
 
 # --- What is checked after the build ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ last executed, the pages in book/, two from the root, and pages made from what i
 README, results), so that nothing stands in two places. Links lead to files of the repository, and are turned here into
 links to pages.
 Chapters in book/_toc.yml that are not written yet are left out, and so are buttons while no address of the repository
-stands in pyproject.toml.
+stands in pyproject.toml. A `Documentation` there is the address of the website: with it there is a sitemap, too.
 """
 
 import json
@@ -25,6 +25,7 @@ from typing import Any
 
 import book_api
 import book_check
+import book_finish
 import book_pages
 import book_play
 import yaml
@@ -47,22 +48,18 @@ PAGES = AT_THE_ROOT | {
     "benchmarks": "results.md",
 }
 LINK = re.compile(r"(?<!\\)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
-# Jupyter Book always includes Thebe, which runs cells on a server far away. It is not offered, and complains.
-THEBE = re.compile(
-    r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe\.js[^>]*></script>"
-    r'|<link[^>]*sphinx-thebe\.css[^>]*>|<script type="text/x-thebe-config">.*?</script>'
-    r"|<script>kernelName = .*?</script>",
-    re.DOTALL,
-)
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CODE = re.compile(r"(^ {0,3}(```+|~~~+).*?^ {0,3}\2[^\n]*$|\$\$.*?\$\$|`+[^`\n]+`+|\$[^$\n]+\$)", re.M | re.S)
 
 
-def address() -> str | None:
-    """Where the repository is, as pyproject.toml has it, or None: every button and link is derived from this."""
+def address(of: str = "repository") -> str | None:
+    """Where the repository is, as pyproject.toml has it, or None: every button and link is derived from this.
+
+    of: the name of the address; "documentation" is that of the website, for links that must be whole.
+    """
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls", {})
     found = {name.lower(): url.rstrip("/") for name, url in urls.items()}
-    return found.get("repository")
+    return found.get(of)
 
 
 # --- Which pages there are --------------------------------------------------------------------------------------------
@@ -212,15 +209,15 @@ def gather(source: Path = SOURCE) -> None:
     for path in (*texts, *reference, *(f"notebooks/{chapter.name}" for chapter in chapters)):
         (source / page_of(path)).parent.mkdir(parents=True, exist_ok=True)
         (source / page_of(path)).touch()  # so that links to pages still to come are not dead
+    notebooks = {chapter: chapter_of_the_book(chapter, source, url, terms) for chapter in chapters}
+    texts["book/glossary.md"] = book_pages.glossary(texts["book/glossary.md"], met(notebooks))
     for path, text in (texts | reference).items():
         text = relink(text, path, source, url)
         if path == "book/convention.md":
             (text,) = link_terms([text], terms)
         (source / page_of(path)).write_text(text)
-    for chapter in chapters:
-        (source / "notebooks" / chapter.name).write_text(
-            json.dumps(chapter_of_the_book(chapter, source, url, terms), allow_nan=False)
-        )
+    for chapter, notebook in notebooks.items():
+        (source / "notebooks" / chapter.name).write_text(json.dumps(notebook, allow_nan=False))
     (source / "_toc.yml").write_text(yaml.safe_dump(table_of_contents(source), sort_keys=False))
     (source / "_config.yml").write_text(yaml.safe_dump(configuration(url), sort_keys=False))
 
@@ -238,10 +235,22 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
         if cell["cell_type"] == "code" and "solution" in cell["metadata"].get("tags", []):
             cell["metadata"].setdefault("mystnb", {})["code_prompt_show"] = "Show the solution"
             cell["metadata"]["mystnb"]["code_prompt_hide"] = "Hide the solution"
-        for output in cell.get("outputs", []):
+        if len(outputs := cell.get("outputs", [])) > 1:  # what a check returns, below the sentence it has printed
+            outputs[:] = [o for o in outputs if "".join(o.get("data", {}).get("text/plain", "")) != "True"]
+        for output in outputs:
             if "text/html" in (data := output.get("data", {})):
                 data["text/html"] = phone_ready("".join(data["text/html"]))
     return notebook
+
+
+def met(notebooks: dict[Path, dict[str, Any]]) -> dict[str, list[str]]:
+    """Where each term of the glossary is linked: its anchor, and links to the chapters."""
+    found: dict[str, list[str]] = {}
+    for chapter, notebook in notebooks.items():
+        text = "".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+        for label in dict.fromkeys(re.findall(r"\]\(#(term-[\w-]+)\)", text)):
+            found.setdefault(label, []).append(f"[{chapter.name[:2]}](../notebooks/{chapter.name})")
+    return found
 
 
 def phone_ready(html: str) -> str:
@@ -293,8 +302,7 @@ def build() -> int:
         return 1
     shutil.rmtree(HTML, ignore_errors=True)
     shutil.move(SOURCE / "_build" / "html", HTML)
-    for page in book_check.html_pages(HTML):
-        page.write_text(THEBE.sub("", page.read_text()))
+    book_finish.finish(HTML, address("documentation"))
     faults = list(book_check.faults(HTML, address()))
     for fault in faults:
         print(fault, file=sys.stderr)

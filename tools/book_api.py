@@ -61,13 +61,28 @@ def label(*path: str) -> str:
 def names(room: Module) -> Iterator[tuple[str, ...]]:
     """Every public function and class of a room that has a docstring; in a package, after the name of its module."""
     for file in room.files:
-        for node in documented(ast.parse(file.read_text()).body):
+        for node in shown(room, ast.parse(file.read_text())):
             yield (*place(room, file)[1:], node.name)
 
 
 def place(room: Module, file: Path) -> tuple[str, ...]:
     """Where names of a file stand: ("kl",), or ("zoo", "returns") in a package."""
     return (room.name,) if file.stem in ("__init__", room.name) else (room.name, file.stem)
+
+
+def shown(room: Module, tree: ast.Module) -> list[Definition]:
+    """What a module of a room shows: nothing where the package has an `__all__` without any of its names."""
+    listed, definitions = public(room), documented(tree.body)
+    return definitions if not listed or any(node.name in listed for node in definitions) else []
+
+
+def public(room: Module) -> list[str]:
+    """The names in `__all__` of a package, and none where it has no such list or the room is one module."""
+    for node in ast.parse(room.files[0].read_text()).body if len(room.files) > 1 else ():
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=names):
+                return list(ast.literal_eval(names))
+    return []
 
 
 def documented(body: list[ast.stmt]) -> list[Definition]:
@@ -115,12 +130,15 @@ def page(room: Module, known: dict[str, str]) -> str:
     lines = [f"# `{room.name}`\n"]
     for file in room.files:
         tree = ast.parse(file.read_text())
+        definitions = shown(room, tree)
         if len(room.files) > 1 and file.stem != "__init__":
+            if public(room) and not definitions:
+                continue
             lines.append(f"\n## `{room.name}.{file.stem}`\n")
         lines.append(prose(ast.get_docstring(tree) or "", known) + "\n")
         level = "##" if file.stem in ("__init__", room.name) else "###"
         at = place(room, file)
-        for node in documented(tree.body):
+        for node in definitions:
             lines += described(node, level, at, known)
             if isinstance(node, ast.ClassDef):
                 lines += fields(node, known, sections(tree) if node.name == "Config" else {}, level)
@@ -238,7 +256,7 @@ def prose(doc: str, known: dict[str, str]) -> str:
                 blocks[-1] = blocks[-1].removesuffix("\n```") + f"\n\n{code}\n```"
             else:
                 blocks.append(f"```text\n{code}\n```")
-        elif re.match(r"(from wm_tutorial|import |notebook\.|check\.|run = |agent)", lines[0]):
+        elif re.match(r"(from wm_tutorial|import |notebook\.|check\.|run = |agent|with .+:$)", lines[0]):
             if blocks and blocks[-1].startswith("```python"):
                 blocks[-1] = blocks[-1].removesuffix("\n```") + f"\n\n{block}\n```"
             else:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import book_play
+import book_results
 import book_teachers
+import book_zoo
 
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
@@ -27,8 +29,9 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "minutes": f"{sum(chapter.minutes for chapter in told) / 60:.0f}",
         "number-of-chapters": NUMBERS[len(told)] if len(told) < len(NUMBERS) else str(len(told)),
         "install": install,
-        "clone": f"git clone {url}" if url else "# download and unpack the repository, then, in its folder:",
+        "clone": f"git clone {url}" if url else "# in the folder of the repository:",
         "online": online(url),
+        "ways": ways(url),
         "zoo": zoo_size(),
         "version": version(),
         "bibtex": bibtex(url),
@@ -40,10 +43,10 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         **book_teachers.blanks(chapters, {chapter.number: chapter.minutes for chapter in told}, costs()),
     }
     made = {
-        "book/results.md": results(url),
+        "book/results.md": results(),
+        "book/zoo.md": book_zoo.page(fill(texts["book/zoo.md"], filled), url),
         "book/run_times.md": run_times(told),
         "book/guide.md": guide(),
-        "book/glossary.md": without_plurals(texts["book/glossary.md"]),
         "book/paper_map.md": paper_map({chapter.path.stem: chapter for chapter in told}, url),
     }
     return {name: fill(text, filled) for name, text in texts.items() if name not in made} | made
@@ -235,38 +238,10 @@ def compared_cell(folder: str) -> str:
     return f"**{summary['mean']:.0f}** ({low:.0f} to {high:.0f}) at {summary['steps']:,}"
 
 
-def results(url: str | None) -> str:
-    """The committed table, and below it the curves of each row with the command that made them."""
-    text = (RESULTS / "README.md").read_text()
-    before, _, commands = text.partition("Each with its own command:")
-    commands, _, of_mistakes = commands.partition("\nWhat mistakes")
-    table = re.sub(r"\]\(history/([\w-]+)\)", r"](#\1-history)", before)
-    table = re.sub(r"\]\(([\w-]+)\)", r"](#\1)", table)
-    parts = [
-        table.rstrip()
-        + "\n\nThe runs used to choose options had other seeds. What was tried and did not work is kept, too: "
-        "the guide's agent on position-only CartPole shows what happens without memory.\n"
-    ]
-    for folder, command in re.findall(r"^ {4}(?=.*book/results/([\w/-]+))(.+)$", commands, re.M):
-        summary = summary_of(folder)
-        agent = next(line for line in before.splitlines() if f"]({folder})" in line).split("|")[2].strip()
-        low, high = summary["interval"]
-        alt = (
-            f"Evaluation return of each seed of {agent} on {summary['environment']} against environment steps, with "
-            f"their mean; after {summary['steps']:,} steps it is {summary['mean']:.1f}, with a 95 % interval of "
-            f"{low:.1f} to {high:.1f}."
-        )
-        parts.append(
-            f"## {folder.removeprefix('history/')}{', history' if folder.startswith('history/') else ''}\n\n"
-            + (
-                f"```{{image}} results/{folder}/curves.png\n:alt: {alt}\n:width: 640px\n```\n\n"
-                if (RESULTS / folder / "curves.png").exists()
-                else ""
-            )
-            + f"```bash\n{command}\n```\n\n"
-            + by_seed(RESULTS / folder, summary)
-        )
-    return "\n".join([*parts, mistakes(of_mistakes)])
+def results() -> str:
+    """The page of what was measured."""
+    readme = (RESULTS / "README.md").read_text()
+    return book_results.page(readme, mistakes(readme.partition("\nWhat mistakes")[2]))
 
 
 def mistakes(commands: str) -> str:
@@ -285,30 +260,19 @@ def mistakes(commands: str) -> str:
     }
     rows = [
         f"| {'the finished code' if name == 'none' else f'`{name}`'} | "
-        + " | ".join(f"{numbers[key]['mean']:.3g}" for key in columns.values())
+        + " | ".join(book_zoo.short(numbers[key]["mean"]) for key in columns.values())
         + " |"
         for name, numbers in summary["bugs"].items()
     ]
-    head = f"| learned with | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    head = f"| learned with | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
     command = "\n".join(re.findall(r"^ {4}(.+)$", commands, re.M))
     return (
         "## What mistakes do to an agent\n\n"
-        f"{said.strip()}\n\n{head}" + "\n".join(rows) + f"\n\nMeans of the seeds.\n\n```bash\n{command}\n```\n"
+        f"{said.strip()}\n\n{head}"
+        + "\n".join(rows)
+        + "\n\nMeans of the seeds. [The bug zoo](zoo.md) has these mistakes, and all others.\n\n"
+        f"<details><summary>The command</summary>\n\n```bash\n{command}\n```\n\n</details>\n"
     )
-
-
-def by_seed(folder: Path, summary: dict[str, Any]) -> str:
-    """What each seed reached at the end, from the raw files."""
-    rows = []
-    for path in sorted(folder.glob("seed-*.json")):
-        returns = json.loads(path.read_text())["final_returns"]
-        if returns:
-            rows.append(
-                f"| {path.stem[5:]} | {sum(returns) / len(returns):.1f} | {min(returns):.0f} | {len(returns)} |"
-            )
-    if not rows:
-        return ""
-    return "| seed | mean return | worst episode | episodes |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
 
 
 def costs() -> dict[str, dict[str, float]]:
@@ -335,7 +299,7 @@ def run_times(chapters: list[Chapter]) -> str:
     )
     if not rows:
         return about + "Nothing has been measured yet: `make notebooks` does it.\n"
-    head = "| chapter | CPU seconds | seconds on the clock | memory (MB) |\n|---|---|---|---|\n"
+    head = "| chapter | CPU seconds | seconds on the clock | memory (MB) |\n|---|---:|---:|---:|\n"
     total = sum(measured[c.path.stem]["cpu_seconds"] for c in chapters if c.path.stem in measured)
     return about + head + "\n".join(rows) + f"\n\nTogether: {total / 60:.0f} CPU minutes.\n"
 
@@ -430,6 +394,19 @@ def bibtex(url: str | None) -> str:
     return "```bibtex\n" + "\n".join(lines) + "\n```"
 
 
+def ways(url: str | None) -> str:
+    """Cards of the front page: where one can follow; a service that needs the repository's address only with one."""
+    cards = {
+        "On a laptop": "Two commands, one CPU core is enough. [Install it](how_to_use.md#on-a-laptop).",
+        "In Colab or Binder": "Nothing to install. [Open it there](how_to_use.md#in-colab-or-binder).",
+        "In a classroom": "Goals, minutes, and notebooks without solutions. [For teachers](teachers.md).",
+    }
+    if not url:
+        del cards["In Colab or Binder"]
+    told = "\n\n".join(f":::{{grid-item-card}} {title}\n{said}\n:::" for title, said in cards.items())
+    return f"::::{{grid}} 1 1 {len(cards)} {len(cards)}\n:gutter: 3\n\n{told}\n\n::::"
+
+
 def online(url: str | None) -> str:
     """How to follow without installing anything."""
     if not url:
@@ -475,3 +452,26 @@ def without_plurals(glossary: str) -> str:
         return f"### {name}\n{body}" + (f"Also: {', '.join(others)}.\n" if others else "")
 
     return re.sub(r"^### (.+)\n((?:(?!^#|^Also: ).*\n)*)Also: (.+)\.\n", shortened, glossary, flags=re.M)
+
+
+def glossary(text: str, met: dict[str, list[str]]) -> str:
+    """The glossary as a compact list with a bar of letters, and at each term the chapters in which it is first met.
+
+    met: anchor of an entry -> links to chapters.
+    """
+    letters = re.findall(r"^## (\w)$", text, re.M)
+    bar = "".join(f'<a href="#{letter.lower()}">{letter}</a>' for letter in letters)
+
+    def entry(found: re.Match[str]) -> str:
+        anchor, name, body = found.groups()
+        paragraphs = [" ".join(paragraph.split("\n")) for paragraph in body.strip().split("\n\n")]
+        if places := met.get(anchor):
+            paragraphs.append(f"Chapter{'s' if len(places) > 1 else ''} {', '.join(places)}.")
+        first, *rest = paragraphs
+        also = "".join(f"\n\n  {paragraph}" for paragraph in rest)
+        return f"({anchor})=\n**{name}**\n: {first}{also}\n\n"
+
+    entries = re.compile(r"^\((term-[\w-]+)\)=\n### (.+)\n((?:(?!^\(|^## ).*\n?)*)", re.M)
+    head, first, rest = without_plurals(text).partition("\n## ")
+    bar = f'<nav class="letters" aria-label="Letters">{bar}</nav>'
+    return f"{head}\n{bar}\n{first}{entries.sub(entry, rest)}"
