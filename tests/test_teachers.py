@@ -2,6 +2,7 @@
 
 import math
 import re
+import tomllib
 from pathlib import Path
 
 import book_pages
@@ -64,6 +65,37 @@ def test_the_pages_are_filled_from_the_chapters() -> None:
 
 def test_a_bar_or_a_star_in_the_words_of_a_check_does_not_break_the_table() -> None:
     assert book_teachers._cell("a | b ** c_d, `e_f | g`") == r"a \| b \*\* c\_d, `e_f \| g`"
+
+
+# --- Hosting ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_for_a_hub_installs_what_everybody_installs() -> None:
+    """No image is built here: what its lines name is there, and in the versions that the course is tested with."""
+    recipe = (BOOK / "hosting.md").read_text().partition("```dockerfile\n")[2].partition("```")[0]
+    lines = re.findall(r"^RUN pip install --no-cache-dir (.+)$", recipe, re.M)
+    assert lines == [
+        "-c constraints.txt torch --index-url ADDRESS",
+        '-c constraints.txt -e ".[notebooks]"',
+        "jupyterhub==VERSION",
+    ]
+    readme = student.README  # of what students are handed, who install by themselves
+    assert all(f"pip install {line}" in readme for line in lines[:2])
+    project = tomllib.loads((BOOK.parent / "pyproject.toml").read_text())["project"]
+    (version,) = re.findall(r"^FROM python:(\d\.\d+)-slim$", recipe, re.M)
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+    pinned = re.findall(r"^([\w.-]+)==", (BOOK.parent / "constraints.txt").read_text(), re.M)
+    for asked in [*project["dependencies"], *project["optional-dependencies"]["notebooks"]]:
+        assert re.split(r"[>=\[]", asked)[0] in pinned
+    assert "wm-tutorial notebooks course" in (BOOK / "hosting.md").read_text()
+
+
+def test_binder_is_told_the_same() -> None:
+    binder = BOOK.parent / ".binder"
+    asked = [line for line in (binder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert asked == ["-c ../constraints.txt", "-e .[notebooks]"]
+    assert "Python 3.11" in (BOOK / "hosting.md").read_text()
+    assert (binder / "runtime.txt").read_text().strip() == "python-3.11"
 
 
 # --- The notes --------------------------------------------------------------------------------------------------------
@@ -217,14 +249,15 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         "13.A": ("{}, {} and {}.".format(*right("convolution_size")(*sizes).tolist()),),
         "13.B": (f"= {100 / 768:.2f}",),
         "14.A": (f"= {std.item():.3f}", f"{2 * torch.special.ndtr(-1 / std).item():.0%}".replace("%", " %")),
+        "14.B": ("{:g} and {:g}.".format(*valve.flatten().tolist()), f"ln 10 = {math.log(10):.1f}"),
         "17.A": (
             f"= {cold[0]:.3f} and {cold[1]:.3f}, variance {variance[0]:g}.",
-            f"{4 * warm[0]:.0f} / 4 and {4 * warm[1]:.0f} / 4, since the square roots are as 3 to 1, variance {variance[1]:g}.",
+            f"{4 * warm[0]:.0f} / 4 and {4 * warm[1]:.0f} / 4, since the square roots are as 3 to 1,"
+            f" variance {variance[1]:g}.",
         ),
         "17.B": (f"= {right('dream_return')(pays, ends).item():g}: the step", f"The sum is {pays.sum():g}:"),
         "18.A": (f"mean {plan[0]:g}, standard deviation {plan[1]:.1f}.",),
         "18.B": (f"= {earned[0]:g}, and {earned[1]:.2g}:", f"for {earned[2]:g}."),
-        "14.B": ("{:g} and {:g}.".format(*valve.flatten().tolist()), f"ln 10 = {math.log(10):.1f}"),
     }
 
 
