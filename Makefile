@@ -18,8 +18,8 @@ BOOK_PIP := $(BOOK)/bin/python -m pip install --disable-pip-version-check
 extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test hooks mutants lab notebooks student solutions grade nbgrader otter graders report book \
-    links pdf browser results bench lock chromium locked locked-book clean
+.PHONY: help train check test hooks mutants lab notebooks student solutions grade nbgrader otter graders report slides \
+    book links pdf browser results bench lock chromium locked locked-book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ graders: ## Install nbgrader and otter, each into an environment of its own, for
 report: $(STAMP) ## Put the cell that tells the score below the quiz of every chapter
 	$(BIN)/python tools/report_cells.py $(ARGS)
 
+slides: $(BOOK_STAMP) ## Write build/slides: a deck for each chapter, from its notebook, all or ARGS="06"
+	$(BOOK)/bin/python tools/slides.py $(ARGS)
+
 book: $(BOOK_STAMP) ## Build the website from the notebooks as they are: book/_build/html/index.html
 	$(BOOK)/bin/python tools/book.py
 
@@ -100,7 +103,7 @@ pdf: $(STAMP) ## Print the website that `make book` built as one PDF: book/_buil
 	$(PIP) -q -c constraints.txt $(call extra,browser)
 	$(BIN)/python tools/book_pdf.py $(ARGS)
 
-browser: $(STAMP) ## Try the website that `make book` built in Chromium, which `make chromium` installs
+browser: $(STAMP) ## Try what `make book` and `make slides` built in Chromium, which `make chromium` installs
 	$(PIP) -q -c constraints.txt $(call extra,browser)
 	$(BIN)/pytest -rs book/tests $(ARGS)
 

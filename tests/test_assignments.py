@@ -125,7 +125,8 @@ def test_what_a_chapter_reads_is_put_beside_it(tmp_path: Path) -> None:
     (written,) = assignments.build("nbgrader", tmp_path / "out", ["09"])
     assert "../book/results" not in written.read_text()
     assert list((written.parent / "book" / "results" / "position-only-guide").glob("*.safetensors"))
-    assert "startup_timeout" in (tmp_path / "out" / "nbgrader_config.py").read_text()
+    settings = (tmp_path / "out" / "nbgrader_config.py").read_text()
+    assert "startup_timeout" in settings and 'os.environ["WM_TUTORIAL_PROGRESS"] = "off"' in settings
     (written,) = assignments.build("otter", tmp_path / "out", ["09"])
     assert "files: [book]" in written.read_text() and (written.parent / "book").is_dir()
 

@@ -79,6 +79,15 @@ def test_each_of_the_class_gets_the_points_it_should(student: str, school: Schoo
     assert tuple(int(one.state == "right") for one in verdicts) == CLASS[student].gets, told
 
 
+def test_the_note_on_the_trial_lists_what_each_should_get_and_what_each_got(school: School) -> None:
+    note = (Path(__file__).parent.parent / "teaching" / "trial.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| (\d\d) \| .+ \| ([01 ]+) \| ([01 ]+) \|$", note, re.MULTILINE)
+    should = [(name, handed.chapter, " ".join(map(str, handed.gets))) for name, handed in CLASS.items()]
+    assert [row[:3] for row in rows] == should and len(rows) == 24
+    states = {name: [verdict.state for verdict in one.verdicts] for name, one in school.graded.items()}
+    assert [row[3] for row in rows] == [" ".join(str(int(one == "right")) for one in states[row[0]]) for row in rows]
+
+
 @pytest.mark.parametrize("student", [name for name, handed in CLASS.items() if handed.names])
 def test_known_mistakes_are_named_as_in_the_check(student: str, school: School) -> None:
     for number, name in CLASS[student].names.items():

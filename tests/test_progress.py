@@ -1,6 +1,7 @@
 """`check.report()`: what a reader has done, over all chapters, in one small file of the reader's own."""
 
 import multiprocessing
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 import report_cells
 import torch
-from chapters import RULES
-from course import NOTEBOOKS, chapters, code_cells, markdown, read
+from course import NOTEBOOKS, chapters, code_cells, markdown, read, write
+from nbformat.v4 import new_code_cell
 
 from wm_tutorial import check
 from wm_tutorial.check import progress
@@ -157,31 +158,40 @@ def test_another_chapter_is_refused_with_those_there_are() -> None:
 # --- The cell in the chapters -----------------------------------------------------------------------------------------
 
 
-def test_the_cell_fits_into_every_chapter_without_running_it(tmp_path: Path) -> None:
-    for path in chapters():
-        shutil.copy(path, tmp_path)
-    assert report_cells.main(tmp_path) == [path.stem for path in chapters()]
-    for path, original in zip(chapters(folder=tmp_path), chapters(), strict=True):
-        notebook, number = read(path), path.name[:2]
-        cell = code_cells(notebook)[-1]
-        exercises = markdown(notebook).count("\n### Exercise ") + markdown(notebook).startswith("### Exercise ")
-        assert f"0 of {exercises} exercises right, 0 tried, {exercises} not tried" in cell.outputs[0].text
-        if number in ("06", "13"):  # one of the shortest, and one at the bounds of what a chapter may be
-            found, before = ({x for rule in RULES for x in rule(read(p), path.stem)} for p in (path, original))
-            # links lead to files beside the chapters, which the copies do not have
-            assert {fault for fault in found - before if "leads nowhere" not in fault} == set(), number
-    assert report_cells.main(tmp_path) == []
-
-
-def test_what_the_cell_shows_is_what_it_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem[:2])
+def test_every_chapter_ends_with_the_cell_and_shows_what_it_prints_to_a_new_reader(
+    path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(VARIABLE, "off")
-    (path,) = chapters(["06"])
-    for each in chapters():
-        shutil.copy(each, tmp_path)
-    report_cells.main(tmp_path)
-    cell = code_cells(read(tmp_path / path.name))[-1]
+    cell = code_cells(read(path))[-1]
+    assert cell.source == f'check.report("{path.name[:2]}")'
+    exercises = re.findall(r"^### Exercise (\d+\.\d+)", markdown(read(path)), re.MULTILINE)
     capsys.readouterr()
     exec(cell.source, {"check": check})
-    assert capsys.readouterr().out == cell.outputs[0].text
+    said = capsys.readouterr().out
+    assert said == cell.outputs[0].text
+    assert f"0 of {len(exercises)} exercises right" in said and all(f"  {one}  " in said for one in exercises)
+    assert f"hand in the file {path.name}" in said and "All chapters" not in said  # so a new chapter changes no other
+
+
+def test_the_tool_puts_the_cell_in_without_running_it_and_leaves_it_where_it_is(tmp_path: Path) -> None:
+    for path in chapters():
+        shutil.copy(path, tmp_path)
+    assert report_cells.main(tmp_path) == []
+    copy = tmp_path / chapters(["14"])[0].name  # at the bounds of what a chapter may be
+    notebook, committed = read(copy), read(copy)
+    at = notebook.cells.index(code_cells(notebook)[-1])
+    del notebook.cells[at - 1 : at + 1]
+    write(notebook, copy)
+    assert report_cells.main(tmp_path) == [copy.stem]
+    assert read(copy) == committed
+
+
+def test_code_below_the_quiz_is_refused_since_nothing_is_run(tmp_path: Path) -> None:
+    for path in chapters():
+        shutil.copy(path, tmp_path)
+    copy = tmp_path / chapters(["06"])[0].name
+    notebook = read(copy)
+    notebook.cells.append(new_code_cell("1 + 1"))
+    write(notebook, copy)
+    with pytest.raises(SystemExit, match="has to be run anew"):
+        report_cells.main(tmp_path)

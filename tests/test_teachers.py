@@ -2,6 +2,7 @@
 
 import math
 import re
+import tomllib
 from pathlib import Path
 
 import book_pages
@@ -17,7 +18,7 @@ from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.part import Function
 
 BOOK = NOTEBOOKS.parent / "book"
-NOTES = "\n".join((BOOK / f"instructor_notes_{part}.md").read_text() for part in (1, 2))
+NOTES = "\n".join((BOOK / f"instructor_notes_{part}.md").read_text() for part in (1, 2, 3))
 BANK = {f"{int(one.chapter)}.{one.letter}": one for one in exam.bank()}
 
 
@@ -52,15 +53,10 @@ def test_every_exercise_of_every_chapter_is_listed_with_its_check() -> None:
         assert all(one.check in PARTS and 5 <= one.minutes <= 30 for one in found)
 
 
-def taught() -> list[Path]:
-    """The chapters of Parts I and II, for which there are notes and questions; those after them have none yet."""
-    return [path for path in chapters() if path.name < "15"]
-
-
 def test_the_pages_are_filled_from_the_chapters() -> None:
     told = book_pages.pages({f"book/{page.name}": page.read_text() for page in BOOK.glob("*.md")}, chapters(), None)
-    notes = told["book/instructor_notes_1.md"] + told["book/instructor_notes_2.md"]
-    for path in taught():
+    notes = "".join(told[f"book/instructor_notes_{part}.md"] for part in (1, 2, 3))
+    for path in chapters():
         assert f"{book_pages.Chapter.read(path).minutes} minutes of study" in notes
         for one in book_teachers.exercises(path):
             assert f"Exercise {one.number}, {one.title}" in notes
@@ -69,6 +65,37 @@ def test_the_pages_are_filled_from_the_chapters() -> None:
 
 def test_a_bar_or_a_star_in_the_words_of_a_check_does_not_break_the_table() -> None:
     assert book_teachers._cell("a | b ** c_d, `e_f | g`") == r"a \| b \*\* c\_d, `e_f \| g`"
+
+
+# --- Hosting ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_for_a_hub_installs_what_everybody_installs() -> None:
+    """No image is built here: what its lines name is there, and in the versions that the course is tested with."""
+    recipe = (BOOK / "hosting.md").read_text().partition("```dockerfile\n")[2].partition("```")[0]
+    lines = re.findall(r"^RUN pip install --no-cache-dir (.+)$", recipe, re.M)
+    assert lines == [
+        "-c constraints.txt torch --index-url ADDRESS",
+        '-c constraints.txt -e ".[notebooks]"',
+        "jupyterhub==VERSION",
+    ]
+    readme = student.README  # of what students are handed, who install by themselves
+    assert all(f"pip install {line}" in readme for line in lines[:2])
+    project = tomllib.loads((BOOK.parent / "pyproject.toml").read_text())["project"]
+    (version,) = re.findall(r"^FROM python:(\d\.\d+)-slim$", recipe, re.M)
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+    pinned = re.findall(r"^([\w.-]+)==", (BOOK.parent / "constraints.txt").read_text(), re.M)
+    for asked in [*project["dependencies"], *project["optional-dependencies"]["notebooks"]]:
+        assert re.split(r"[>=\[]", asked)[0] in pinned
+    assert "wm-tutorial notebooks course" in (BOOK / "hosting.md").read_text()
+
+
+def test_binder_is_told_the_same() -> None:
+    binder = BOOK.parent / ".binder"
+    asked = [line for line in (binder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert asked == ["-c ../constraints.txt", "-e .[notebooks]"]
+    assert "Python 3.11" in (BOOK / "hosting.md").read_text()
+    assert (binder / "runtime.txt").read_text().strip() == "python-3.11"
 
 
 # --- The notes --------------------------------------------------------------------------------------------------------
@@ -80,7 +107,7 @@ def sections() -> dict[str, str]:
 
 
 def test_each_chapter_has_a_plan_of_90_minutes_two_questions_and_a_drawing() -> None:
-    assert list(sections()) == [path.name[:2] for path in taught()]
+    assert list(sections()) == [path.name[:2] for path in chapters()]
     for number, text in sections().items():
         assert sum(map(int, re.findall(r"^- (\d+) minutes:", text, re.M))) == 90, number
         room = text.split("**Two questions for the room**")[1].split("**On the board**")[0]
@@ -118,6 +145,16 @@ def test_the_numbers_of_the_questions_for_the_room() -> None:
     density = math.exp(right("normal_log_prob")(*(torch.tensor([[[x]]]) for x in (0.0, 0.1, 0.0))).item())
     assert f"{density:.2f} · 0.02 = {0.02 * density:.2f}" in said
     assert f"1.3^20 = {1.3**20:.0f}" in said
+    divergences = torch.tensor([1.2, 5.0])
+    mean = (
+        (2 * divergences / 4).sqrt()[:, None].expand(2, 4)
+    )  # KL of a bell of width 1 from N(0, 1): half its mean squared
+    floor = right("tolerant_divergence")(mean, torch.zeros(2, 4), 0.5)
+    assert f"Expected: {divergences.mean():.1f}, the mean" in said and f"(2 + 5) / 2 = {floor:.1f}, and only" in said
+    rock = right("tempered")(torch.tensor([[0.25, 0.75]], dtype=torch.float64).log(), row(0, 0), row(0, 0), 0.1)[0][
+        0, 0
+    ].exp()
+    assert f"1 / (1 + 3^10), 1 in {1 / rock:,.0f}," in said
     clip = right("clip_by_share")(row(3.0, 4.0), row(0.0, 0.0), 0.3, 0.001)
     assert math.isclose(clip.norm().item(), 0.0003, rel_tol=1e-4) and "0.3 · 0.001 = 0.0003" in said
 
@@ -126,8 +163,8 @@ def test_the_numbers_of_the_questions_for_the_room() -> None:
 
 
 def test_the_bank_has_two_questions_for_each_chapter_and_each_rests_on_sections_that_are_there() -> None:
-    assert [one.chapter for one in BANK.values()] == [path.name[:2] for path in taught() for _ in range(2)]
-    assert len(BANK) == 30 and all(3 <= one.points <= 6 for one in BANK.values())
+    assert [one.chapter for one in BANK.values()] == [path.name[:2] for path in chapters() for _ in range(2)]
+    assert all(3 <= one.points <= 6 for one in BANK.values())
     for name, one in BANK.items():
         places = re.findall(r"\[(\d\d), (.+?)\]\(\.\./notebooks/(.+?)\)", one.rests_on)
         assert places and places[0][0] == one.chapter, name
@@ -163,6 +200,24 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
     (episode,) = right("episode_returns")(stream, first, last)
     steps = torch.tensor([5002, 1003])
     due = right("updates_due")(steps, 1000, 128, 16, 32).tolist()
+    weight, _, log_std = zip(
+        *(right("tempered")(row(0.9, 0.1).log(), row(0.0, 0.0), row(0.0, 0.0), t) for t in (0.5, 2.0)), strict=True
+    )
+    cold, warm = (x.exp()[0].tolist() for x in weight)
+    variance = [(2 * x[0, 0]).exp().item() for x in log_std]
+    pays, ends = row(1.0, 1.0, 0.0, 1.0, 1.0), torch.tensor([[False, False, True, False, True]])
+    drawn = row(-0.8, 0.2, 0.4, 0.6, 0.9, 1.4).clamp(-1, 1)
+    plan = [x.item() for x in right("refit")(drawn[..., None, None], -(drawn - 0.5).square(), 2)]
+    earned = [
+        right("candidate_returns")(
+            torch.zeros(1, 1),
+            torch.zeros(1, 1, 3, 1),
+            lambda s, a: s,
+            lambda s, r=r: s[:, 0] + r,
+            lambda s, c=c: s[:, 0] + c,
+        ).item()
+        for r, c in ((1.0, 0.5), (0.6, 1.0), (1.0, 1.0))
+    ]
     return {
         "0.A": (f"= {right('discounted_return')(torch.tensor([1.0, 2.0, 4.0]), 0.5):g}.", f"= {3 + 0.5**3 * 8:g}."),
         "0.B": (f"= {episode:g};",),
@@ -195,6 +250,14 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         "13.B": (f"= {100 / 768:.2f}",),
         "14.A": (f"= {std.item():.3f}", f"{2 * torch.special.ndtr(-1 / std).item():.0%}".replace("%", " %")),
         "14.B": ("{:g} and {:g}.".format(*valve.flatten().tolist()), f"ln 10 = {math.log(10):.1f}"),
+        "17.A": (
+            f"= {cold[0]:.3f} and {cold[1]:.3f}, variance {variance[0]:g}.",
+            f"{4 * warm[0]:.0f} / 4 and {4 * warm[1]:.0f} / 4, since the square roots are as 3 to 1,"
+            f" variance {variance[1]:g}.",
+        ),
+        "17.B": (f"= {right('dream_return')(pays, ends).item():g}: the step", f"The sum is {pays.sum():g}:"),
+        "18.A": (f"mean {plan[0]:g}, standard deviation {plan[1]:.1f}.",),
+        "18.B": (f"= {earned[0]:g}, and {earned[1]:.2g}:", f"for {earned[2]:g}."),
     }
 
 

@@ -38,6 +38,9 @@ OTTER = (
     '""" # BEGIN PROMPT\nraise NotImplementedError("Exercise {number}")\n""" # END PROMPT',
 )
 CONFIG = """\
+import os
+
+os.environ["WM_TUTORIAL_PROGRESS"] = "off"  # a notebook that is graded does not add to the grader's own score
 c = get_config()
 c.CourseDirectory.course_id = "world_models"
 # what is left of an exercise when its solution is taken out

@@ -94,7 +94,7 @@ class VectorEnvironments(Environments):
         self.spaces = describe(sample.observation_space, sample.action_space)
         if self.spaces.action_kind == "composite":
             raise InputError(
-                f"vector steps environments whose actions are one Discrete or Box, and these are {sample.action_space}: "
+                f"vector steps environments whose actions are a Discrete or Box, and these are {sample.action_space}: "
                 "leave vector out."
             )
         self.streams: list[Any] = [Stream(sample.unwrapped, sample.action_space) for _ in range(count)]

@@ -65,16 +65,17 @@ def report(chapter: str | None = None) -> None:
 
 
 def told(every: list[Exercise], states: dict[str, str], chapter: str | None) -> str:
-    """The report as text."""
+    """The report as text; who has done nothing yet is told of the chapter alone."""
     lines = []
+    begun = sorted({one.chapter for one in every if states[one.number] != "not tried"})
     if chapter is not None:
         ours = [one for one in every if one.chapter == chapter]
         lines.append(f"Chapter {chapter}: {_counts(ours, states)}")
         width = max(len(one.number) for one in ours)
         lines += [f"  {states[one.number]:9}  {one.number:{width}}  {one.title}" for one in ours]
         lines.append(f"To hand in: save this notebook, and hand in the file {ours[0].file}.")
-    lines.append(f"All chapters: {_counts(every, states)}")
-    begun = sorted({one.chapter for one in every if states[one.number] != "not tried"})
+    if begun or chapter is None:
+        lines.append(f"All chapters: {_counts(every, states)}")
     if chapter is None:
         lines += [f"  {name}: {_counts([one for one in every if one.chapter == name], states)}" for name in begun]
     return "\n".join(lines)

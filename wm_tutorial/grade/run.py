@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -102,6 +103,7 @@ _stable: Stable | None = None  # of this worker
 def _begin(folder: Path) -> None:
     global _stable
     _stable = Stable(folder)
+    Finalize(None, _stable.__exit__, args=(None, None, None), exitpriority=1)  # it ends before its worker does
 
 
 def _work(one: Submission, seed: int, limits: Limits) -> tuple[Graded, Walls]:
