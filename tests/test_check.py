@@ -35,9 +35,8 @@ from wm_tutorial.networks import BlockLinear, UpsampleConv
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
-from wm_tutorial.world_models_2018 import Memory, Mixture, bound, play
+from wm_tutorial.world_models_2018 import Memory, Mixture, rollout, vision
 from wm_tutorial.world_models_2018.controller import look
-from wm_tutorial.world_models_2018.rollout import perceive
 
 Function = Callable[..., Any]
 Capture = pytest.CaptureFixture[str]
@@ -509,24 +508,26 @@ def package_tempered(*given: Any) -> tuple[Tensor, ...]:
 
 def package_tolerant_divergence(mean: Tensor, logvar: Tensor, tolerance: float) -> Tensor:
     blank = torch.zeros(len(mean), 1, 1, 1, dtype=torch.uint8)
-    return bound(Gaussian(mean, logvar), lambda z: Image(z[:, :1, None, None]), blank, tolerance)["divergence"]
+    posterior = Gaussian(mean, logvar)
+    return vision.bound(posterior, lambda z: Image(z[:, :1, None, None]), blank, tolerance)["divergence"]
 
 
 def package_remembered(z: Tensor, action: Tensor, is_first: Tensor, memory_size: int, step: Function) -> Tensor:
-    """What C is shown while the package's M lives through a sequence whose z is known."""
-    memory = Memory(z.shape[-1], action.shape[-1], memory_size, components=1)
+    """What C is shown while the package's M lives through episodes whose pictures are z."""
+    memory = Memory(z.shape[-1], action.shape[-1], memory_size, components=1).to(z.dtype)
     memory.step = lambda both, z, a: torch.cat([step(both.chunk(2, -1)[0], z, a)] * 2, -1)  # type: ignore[method-assign]
-    seen, carried = [], memory.initial(len(z)).to(z)
-    for t in range(z.shape[1]):
-        if t:
-            carried = memory.step(carried, z[:, t - 1], action[:, t - 1])
-        known = SimpleNamespace(encode=lambda obs, t=t: SimpleNamespace(sample=lambda: z[:, t]))
-        nothing = np.zeros(len(z), bool)
-        row = Row(np.zeros((len(z), 1)), np.zeros(len(z)), is_first[:, t].numpy(), nothing, nothing)
-        state = perceive(known, memory, row, carried)  # type: ignore[arg-type]
-        carried = state.memory
-        seen.append(look(state, "z and h")[:, z.shape[-1] :])
-    return torch.stack(seen, 1)
+    nothing = np.zeros(len(z), bool)
+    rows = iter(
+        Row(now.numpy(), nothing.astype(float), first.numpy(), nothing, nothing)
+        for now, first in zip(z.unbind(1), is_first.unbind(1), strict=True)
+    )
+    lives = mock.MagicMock(**{"__len__.return_value": len(z)})
+    lives.begin = lives.step = lambda *asked: next(rows)
+    known = SimpleNamespace(encode=lambda obs: SimpleNamespace(sample=lambda: obs))
+    world = rollout.RealWorld(known, memory, lives, (0,))  # type: ignore[arg-type]
+    states = [world.begin(len(z), 0)]
+    states += [world.step(did)[0] for did in action[:, :-1].unbind(1)]
+    return torch.stack([look(state, "z and h")[:, z.shape[-1] :] for state in states], 1)
 
 
 def package_dream_return(reward: Tensor, done: Tensor) -> Tensor:
@@ -534,7 +535,7 @@ def package_dream_return(reward: Tensor, done: Tensor) -> Tensor:
     steps = iter(zip(reward.unbind(1), done.unbind(1), strict=True))
     nothing = State(reward[:, :0], reward[:, :1])
     world = SimpleNamespace(begin=lambda count, seed: nothing, step=lambda action: (nothing, *next(steps)))
-    return play(world, torch.zeros(len(reward), 2, 2), "z", "discrete", reward.shape[1], 0).to(reward)  # type: ignore[arg-type]
+    return rollout.play(world, torch.zeros(len(reward), 2, 2), "z", "discrete", reward.shape[1], 0).to(reward)  # type: ignore[arg-type]
 
 
 PACKAGE = {
@@ -2442,6 +2443,11 @@ IN_THE_ZOO: dict[str, tuple[str, Function]] = {
         ("candidate_returns", package_candidate_returns),
     ),
     "planned_action_of_last_step": ("cross_entropy", package_cross_entropy),
+    "tolerance_as_a_ceiling": ("tolerant_divergence", package_tolerant_divergence),
+    "mixture_weights_not_normalised": ("mixture_log_prob", package_mixture_log_prob),
+    "temperature_on_the_deviation": ("tempered", package_tempered),
+    **dict.fromkeys(("memory_one_late", "memory_never_emptied"), ("remembered", package_remembered)),
+    "dream_end_ignored": ("dream_return", package_dream_return),
 }  # fmt: skip
 
 # The others lie between the parts, or in parts that no check asks for.
