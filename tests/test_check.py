@@ -630,6 +630,15 @@ def remembered_after(z: Tensor, action: Tensor, is_first: Tensor, size: int, ste
     return torch.stack(states, dim=1)
 
 
+def remembered_and_emptied(z: Tensor, action: Tensor, is_first: Tensor, size: int, step: Function) -> Tensor:
+    """Emptied where it is kept, not where it goes on."""
+    h, states = torch.zeros(len(z), size, dtype=z.dtype), []
+    for t in range(z.shape[1]):
+        h = step(h, z[:, t], action[:, t])
+        states.append(torch.where(is_first[:, t, None], torch.zeros_like(h), h))
+    return torch.stack(states, dim=1)
+
+
 def two_hot_in_a_loop(x: Tensor, bins: Tensor) -> Tensor:
     answer = torch.zeros(len(x), len(bins), dtype=x.dtype)
     for i, number in enumerate(x.tolist()):
@@ -1738,6 +1747,7 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("refit", "std_with_one_less", refit_of_own(lambda best, every: best.std(dim=1))),
     ("refit", "elites_are_worst", refit_of_own(lambda best, every: (best.var(1, correction=0) + 1e-6) ** 0.5, False)),
     ("refit", "spread_without_floor", refit_of_own(lambda best, every: best.std(1, unbiased=False))),
+    ("refit", "floor_beside_the_root", refit_of_own(lambda best, every: best.std(1, correction=0) + 1e-6)),
     ("refit", "elites_of_all", lambda c, r, k: (c.mean(1), (c.var(1, correction=0) + 1e-6).sqrt())),
     ("cross_entropy", "candidates_not_clipped", search_of_own(clip=False)),
     ("cross_entropy", "elites_of_all", search_of_own(fit=lambda c, r, k: refit_sorted(c, r, c.shape[1]))),
@@ -1833,6 +1843,19 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("remembered", "memory_one_early", remembered_after),
     ("remembered", "memory_never_emptied", lambda z, a, f, size, step: remembered_into_zeros(
         z, a, torch.zeros_like(f), size, step)),
+    ("tolerant_divergence", "tolerant_mean_over_numbers", lambda m, v, tau: torch.clamp(
+        (kl.gaussian_kl(m, v, 0 * m, 0 * v) / m.shape[1]), min=tau).mean()),
+    ("mixture_log_prob", "mixture_weights_times_logarithms", lambda w, m, s, z: torch.logsumexp(
+        w.softmax(2) * torch.distributions.Normal(m, s.exp()).log_prob(z[..., None]), 2)),
+    ("tempered", "temperature_moves_the_means", lambda w, m, s, tau: (
+        torch.log_softmax(w / tau, -1), m / tau, s + math.log(tau) / 2)),
+    ("tempered", "temperature_softmax_of_weights", lambda w, m, s, tau: (
+        torch.log_softmax(torch.pow(w.exp(), 1 / tau), 2), m, s + math.log(tau) / 2)),
+    ("remembered", "memory_one_early", remembered_and_emptied),
+    ("remembered", "memory_never_told", lambda z, a, f, size, step: torch.zeros(*z.shape[:2], size).to(z)),
+    ("dream_return", "dream_until_the_second_end", lambda r, d: (r * (d.cumsum(1) < 2)).sum(1)),
+    ("dream_return", "dream_without_an_end_cut", lambda r, d: torch.stack(
+        [rewards[: int(ends.float().argmax()) + 1].sum() for rewards, ends in zip(r, d, strict=True)])),
     ("dream_return", "dream_end_ignored", lambda r, d: r.sum(-1)),
     ("dream_return", "dream_end_for_one_step", lambda r, d: r.masked_fill(d, 0.0).sum(1)),
     ("dream_return", "dream_end_unpaid", lambda r, d: (r * (~d).to(r).cumprod(1)).sum(1)),

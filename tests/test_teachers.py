@@ -17,7 +17,7 @@ from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.part import Function
 
 BOOK = NOTEBOOKS.parent / "book"
-NOTES = "\n".join((BOOK / f"instructor_notes_{part}.md").read_text() for part in (1, 2))
+NOTES = "\n".join((BOOK / f"instructor_notes_{part}.md").read_text() for part in (1, 2, 3))
 BANK = {f"{int(one.chapter)}.{one.letter}": one for one in exam.bank()}
 
 
@@ -53,13 +53,13 @@ def test_every_exercise_of_every_chapter_is_listed_with_its_check() -> None:
 
 
 def taught() -> list[Path]:
-    """The chapters of Parts I and II, for which there are notes and questions; those after them have none yet."""
-    return [path for path in chapters() if path.name < "15"]
+    """The chapters for which there are notes and questions: those of Parts I and II, and the ancestors."""
+    return [path for path in chapters() if path.name < "15" or path.name[:2] in ("17", "18")]
 
 
 def test_the_pages_are_filled_from_the_chapters() -> None:
     told = book_pages.pages({f"book/{page.name}": page.read_text() for page in BOOK.glob("*.md")}, chapters(), None)
-    notes = told["book/instructor_notes_1.md"] + told["book/instructor_notes_2.md"]
+    notes = "".join(told[f"book/instructor_notes_{part}.md"] for part in (1, 2, 3))
     for path in taught():
         assert f"{book_pages.Chapter.read(path).minutes} minutes of study" in notes
         for one in book_teachers.exercises(path):
@@ -120,6 +120,28 @@ def test_the_numbers_of_the_questions_for_the_room() -> None:
     assert f"1.3^20 = {1.3**20:.0f}" in said
     clip = right("clip_by_share")(row(3.0, 4.0), row(0.0, 0.0), 0.3, 0.001)
     assert math.isclose(clip.norm().item(), 0.0003, rel_tol=1e-4) and "0.3 · 0.001 = 0.0003" in said
+    weights = torch.tensor([[[0.75, 0.25]]]).log()
+    cold, hot = (right("tempered")(weights, weights, weights, tau)[0].exp()[0, 0, 1] for tau in (0.5, 2.0))
+    assert f"9 to 1, so {cold:.2f}; roots are √3 to 1, so {hot:.2f}" in said
+    assert f"/ 0.05 = {(1 - 0.95**100) / 0.05:.1f} on average" in said
+    tried, earned = torch.tensor([-0.5, 0.2, 0.8, 0.4]).reshape(1, 4, 1, 1), row(-3.0, 5.0, 1.0, 4.0)
+    mean, deviation = (x.item() for x in right("refit")(tried, earned, 2))
+    assert f"around {mean:.1f}, the mean" in said and f"deviation of {deviation:.1f}." in said
+    assert f"10 + 5 + 2.5 = {planned([10.0, 10.0, 10.0], [0.5, 0.5, 0.5]):g}." in said
+    assert f"or {planned([5.0, 5.0, 5.0], [0.5, 0.5, 0.5]):g}, with" in said
+
+
+def planned(rewards: list[float], continues: list[float]) -> float:
+    """What a plan earns that arrives in states which pay and go on so."""
+    pays, goes_on = torch.tensor([0.0, *rewards]), torch.tensor([1.0, *continues])
+    earned = right("candidate_returns")(
+        torch.zeros(1, 1),  # the state counts the steps
+        torch.zeros(1, 1, len(rewards), 1),
+        lambda state, action: state + 1,
+        lambda state: pays[state[:, 0].long()],
+        lambda state: goes_on[state[:, 0].long()],
+    )
+    return float(earned)
 
 
 # --- The exam bank ----------------------------------------------------------------------------------------------------
@@ -127,7 +149,7 @@ def test_the_numbers_of_the_questions_for_the_room() -> None:
 
 def test_the_bank_has_two_questions_for_each_chapter_and_each_rests_on_sections_that_are_there() -> None:
     assert [one.chapter for one in BANK.values()] == [path.name[:2] for path in taught() for _ in range(2)]
-    assert len(BANK) == 30 and all(3 <= one.points <= 6 for one in BANK.values())
+    assert len(BANK) == 34 and all(3 <= one.points <= 6 for one in BANK.values())
     for name, one in BANK.items():
         places = re.findall(r"\[(\d\d), (.+?)\]\(\.\./notebooks/(.+?)\)", one.rests_on)
         assert places and places[0][0] == one.chapter, name
@@ -161,6 +183,14 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
     stream = row(0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)[0]
     first, last = (torch.tensor([n in rows for n in range(7)]) for rows in ((0, 3), (2,)))
     (episode,) = right("episode_returns")(stream, first, last)
+    nats = (1.0, 2.5, 6.0)  # of one number far away, the others at home
+    far = torch.tensor([[math.sqrt(2 * x), 0.0, 0.0, 0.0] for x in nats])
+    floor = right("tolerant_divergence")(far, torch.zeros(3, 4), 0.5)
+    pair = torch.tensor([[[0.8, 0.2]]]).log()
+    sure, _, narrow = right("tempered")(pair, pair, torch.full((1, 1, 2), math.log(0.3)), 0.25)
+    sure = sure.exp()[0, 0]
+    tried, earned = torch.tensor([-1.0, 0.0, 0.5, 1.0]).reshape(1, 4, 1, 1), row(1.0, 6.0, 7.0, 2.0)
+    kept_two, kept_all = ([x.item() for x in right("refit")(tried, earned, k)] for k in (2, 4))
     steps = torch.tensor([5002, 1003])
     due = right("updates_due")(steps, 1000, 128, 16, 32).tolist()
     return {
@@ -194,6 +224,13 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         "13.A": ("{}, {} and {}.".format(*right("convolution_size")(*sizes).tolist()),),
         "13.B": (f"= {100 / 768:.2f}",),
         "14.A": (f"= {std.item():.3f}", f"{2 * torch.special.ndtr(-1 / std).item():.0%}".replace("%", " %")),
+        "17.A": (f"= {floor.item():g}.", f"= {max(2.0, sum(nats) / 3):.3f},"),
+        "17.B": (f"{sure[0]:.3f} and {sure[1]:.3f};", f"= {narrow.exp()[0, 0, 0]:g}."),
+        "18.A": (
+            "mean {:.2f}, standard deviation {:.2f}. ".format(*kept_two),
+            "mean {:.3f} and standard deviation {:.3f},".format(*kept_all),
+        ),
+        "18.B": (f"= {planned([4.0, 2.0, 8.0], [0.5, 1.0, 0.0]):g}, and {4 + 2 + 8}.",),
         "14.B": ("{:g} and {:g}.".format(*valve.flatten().tolist()), f"ln 10 = {math.log(10):.1f}"),
     }
 

@@ -191,7 +191,9 @@ STAGED: dict[str, Any] = {
 def trained_in_stages(needs: Mapping[str, Any]) -> dict[str, Any]:
     """V, M and C after a little of each, what candidates were worth, and what C does in one life."""
     with tempfile.TemporaryDirectory() as folder:
-        stages = Stages("wm_tutorial/Rockfall-v0", make_settings(**{**STAGED, **needs}), Path(folder), lambda line: None)
+        stages = Stages(
+            "wm_tutorial/Rockfall-v0", make_settings(**{**STAGED, **needs}), Path(folder), lambda line: None
+        )
         agent = stages.run()
         scores = stages._read("controller")["scores"]
         lived = live(agent, "wm_tutorial/Rockfall-v0", 30, seed=0)

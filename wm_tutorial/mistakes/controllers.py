@@ -74,9 +74,7 @@ def _before(x: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
 
 
-def _told_then_emptied(
-    z: Tensor, action: Tensor, is_first: Tensor, memory_size: int, step: Function
-) -> Tensor:
+def _told_then_emptied(z: Tensor, action: Tensor, is_first: Tensor, memory_size: int, step: Function) -> Tensor:
     """The memory after each row, emptied where that row is a first one; what goes on is not emptied."""
     memory, seen = z.new_zeros(len(z), memory_size), []
     for t in range(z.shape[1]):
@@ -85,9 +83,7 @@ def _told_then_emptied(
     return torch.stack(seen, 1)
 
 
-def _emptied_for_the_next(
-    z: Tensor, action: Tensor, is_first: Tensor, memory_size: int, step: Function
-) -> Tensor:
+def _emptied_for_the_next(z: Tensor, action: Tensor, is_first: Tensor, memory_size: int, step: Function) -> Tensor:
     """What a first row has told is emptied again, and that row itself sees the episode before."""
     memory, seen = z.new_zeros(len(z), memory_size), []
     for t in range(z.shape[1]):
