@@ -116,7 +116,7 @@ def test_names_that_do_nothing_are_refused_before_anything_is_trained(tmp_path: 
         experiment("CartPole-v1", tiny(), ["reward_late", "reward_lost"], [0], tmp_path)
     with pytest.raises(InputError, match="does nothing with these options; it needs memory='rssm'"):
         experiment("CartPole-v1", tiny(), [next(n for n, b in zoo.BUGS.items() if "memory" in b.needs)], [0], tmp_path)
-    with pytest.raises(InputError, match=r"one of World Models 2018.*with zoo\.bug\('memory_one_late'\): train_in_stages"):
+    with pytest.raises(InputError, match=r"one of World Models 2018.*zoo\.bug\('memory_one_late'\): train_in_stages"):
         experiment("CartPole-v1", tiny(), ["reward_late", "memory_one_late"], [0], tmp_path)
     with pytest.raises(InputError, match="no runs of the finished code"):
         summarise(tmp_path)
