@@ -35,9 +35,8 @@ from wm_tutorial.networks import BlockLinear, UpsampleConv
 from wm_tutorial.replay import Replay
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
-from wm_tutorial.world_models_2018 import Memory, Mixture, bound, play
+from wm_tutorial.world_models_2018 import Memory, Mixture, rollout, vision
 from wm_tutorial.world_models_2018.controller import look
-from wm_tutorial.world_models_2018.rollout import perceive
 
 Function = Callable[..., Any]
 Capture = pytest.CaptureFixture[str]
@@ -509,24 +508,26 @@ def package_tempered(*given: Any) -> tuple[Tensor, ...]:
 
 def package_tolerant_divergence(mean: Tensor, logvar: Tensor, tolerance: float) -> Tensor:
     blank = torch.zeros(len(mean), 1, 1, 1, dtype=torch.uint8)
-    return bound(Gaussian(mean, logvar), lambda z: Image(z[:, :1, None, None]), blank, tolerance)["divergence"]
+    posterior = Gaussian(mean, logvar)
+    return vision.bound(posterior, lambda z: Image(z[:, :1, None, None]), blank, tolerance)["divergence"]
 
 
 def package_remembered(z: Tensor, action: Tensor, is_first: Tensor, memory_size: int, step: Function) -> Tensor:
-    """What C is shown while the package's M lives through a sequence whose z is known."""
-    memory = Memory(z.shape[-1], action.shape[-1], memory_size, components=1)
+    """What C is shown while the package's M lives through episodes whose pictures are z."""
+    memory = Memory(z.shape[-1], action.shape[-1], memory_size, components=1).to(z.dtype)
     memory.step = lambda both, z, a: torch.cat([step(both.chunk(2, -1)[0], z, a)] * 2, -1)  # type: ignore[method-assign]
-    seen, carried = [], memory.initial(len(z)).to(z)
-    for t in range(z.shape[1]):
-        if t:
-            carried = memory.step(carried, z[:, t - 1], action[:, t - 1])
-        known = SimpleNamespace(encode=lambda obs, t=t: SimpleNamespace(sample=lambda: z[:, t]))
-        nothing = np.zeros(len(z), bool)
-        row = Row(np.zeros((len(z), 1)), np.zeros(len(z)), is_first[:, t].numpy(), nothing, nothing)
-        state = perceive(known, memory, row, carried)  # type: ignore[arg-type]
-        carried = state.memory
-        seen.append(look(state, "z and h")[:, z.shape[-1] :])
-    return torch.stack(seen, 1)
+    nothing = np.zeros(len(z), bool)
+    rows = iter(
+        Row(now.numpy(), nothing.astype(float), first.numpy(), nothing, nothing)
+        for now, first in zip(z.unbind(1), is_first.unbind(1), strict=True)
+    )
+    lives = mock.MagicMock(**{"__len__.return_value": len(z)})
+    lives.begin = lives.step = lambda *asked: next(rows)
+    known = SimpleNamespace(encode=lambda obs: SimpleNamespace(sample=lambda: obs))
+    world = rollout.RealWorld(known, memory, lives, (0,))  # type: ignore[arg-type]
+    states = [world.begin(len(z), 0)]
+    states += [world.step(did)[0] for did in action[:, :-1].unbind(1)]
+    return torch.stack([look(state, "z and h")[:, z.shape[-1] :] for state in states], 1)
 
 
 def package_dream_return(reward: Tensor, done: Tensor) -> Tensor:
@@ -534,7 +535,7 @@ def package_dream_return(reward: Tensor, done: Tensor) -> Tensor:
     steps = iter(zip(reward.unbind(1), done.unbind(1), strict=True))
     nothing = State(reward[:, :0], reward[:, :1])
     world = SimpleNamespace(begin=lambda count, seed: nothing, step=lambda action: (nothing, *next(steps)))
-    return play(world, torch.zeros(len(reward), 2, 2), "z", "discrete", reward.shape[1], 0).to(reward)  # type: ignore[arg-type]
+    return rollout.play(world, torch.zeros(len(reward), 2, 2), "z", "discrete", reward.shape[1], 0).to(reward)  # type: ignore[arg-type]
 
 
 PACKAGE = {
@@ -626,6 +627,15 @@ def remembered_after(z: Tensor, action: Tensor, is_first: Tensor, size: int, ste
     for t in range(z.shape[1]):
         h = step(h * (~is_first[:, t, None]).to(z), z[:, t], action[:, t])
         states.append(h)
+    return torch.stack(states, dim=1)
+
+
+def remembered_and_emptied(z: Tensor, action: Tensor, is_first: Tensor, size: int, step: Function) -> Tensor:
+    """Emptied where it is kept, not where it goes on."""
+    h, states = torch.zeros(len(z), size, dtype=z.dtype), []
+    for t in range(z.shape[1]):
+        h = step(h, z[:, t], action[:, t])
+        states.append(torch.where(is_first[:, t, None], torch.zeros_like(h), h))
     return torch.stack(states, dim=1)
 
 
@@ -1737,6 +1747,7 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("refit", "std_with_one_less", refit_of_own(lambda best, every: best.std(dim=1))),
     ("refit", "elites_are_worst", refit_of_own(lambda best, every: (best.var(1, correction=0) + 1e-6) ** 0.5, False)),
     ("refit", "spread_without_floor", refit_of_own(lambda best, every: best.std(1, unbiased=False))),
+    ("refit", "floor_beside_the_root", refit_of_own(lambda best, every: best.std(1, correction=0) + 1e-6)),
     ("refit", "elites_of_all", lambda c, r, k: (c.mean(1), (c.var(1, correction=0) + 1e-6).sqrt())),
     ("cross_entropy", "candidates_not_clipped", search_of_own(clip=False)),
     ("cross_entropy", "elites_of_all", search_of_own(fit=lambda c, r, k: refit_sorted(c, r, c.shape[1]))),
@@ -1832,6 +1843,19 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("remembered", "memory_one_early", remembered_after),
     ("remembered", "memory_never_emptied", lambda z, a, f, size, step: remembered_into_zeros(
         z, a, torch.zeros_like(f), size, step)),
+    ("tolerant_divergence", "tolerant_mean_over_numbers", lambda m, v, tau: torch.clamp(
+        (kl.gaussian_kl(m, v, 0 * m, 0 * v) / m.shape[1]), min=tau).mean()),
+    ("mixture_log_prob", "mixture_weights_times_logarithms", lambda w, m, s, z: torch.logsumexp(
+        w.softmax(2) * torch.distributions.Normal(m, s.exp()).log_prob(z[..., None]), 2)),
+    ("tempered", "temperature_moves_the_means", lambda w, m, s, tau: (
+        torch.log_softmax(w / tau, -1), m / tau, s + math.log(tau) / 2)),
+    ("tempered", "temperature_softmax_of_weights", lambda w, m, s, tau: (
+        torch.log_softmax(torch.pow(w.exp(), 1 / tau), 2), m, s + math.log(tau) / 2)),
+    ("remembered", "memory_one_early", remembered_and_emptied),
+    ("remembered", "memory_never_told", lambda z, a, f, size, step: torch.zeros(*z.shape[:2], size).to(z)),
+    ("dream_return", "dream_until_the_second_end", lambda r, d: (r * (d.cumsum(1) < 2)).sum(1)),
+    ("dream_return", "dream_without_an_end_cut", lambda r, d: torch.stack(
+        [rewards[: int(ends.float().argmax()) + 1].sum() for rewards, ends in zip(r, d, strict=True)])),
     ("dream_return", "dream_end_ignored", lambda r, d: r.sum(-1)),
     ("dream_return", "dream_end_for_one_step", lambda r, d: r.masked_fill(d, 0.0).sum(1)),
     ("dream_return", "dream_end_unpaid", lambda r, d: (r * (~d).to(r).cumprod(1)).sum(1)),
@@ -2442,6 +2466,11 @@ IN_THE_ZOO: dict[str, tuple[str, Function]] = {
         ("candidate_returns", package_candidate_returns),
     ),
     "planned_action_of_last_step": ("cross_entropy", package_cross_entropy),
+    "tolerance_as_a_ceiling": ("tolerant_divergence", package_tolerant_divergence),
+    "mixture_weights_not_normalised": ("mixture_log_prob", package_mixture_log_prob),
+    "temperature_on_the_deviation": ("tempered", package_tempered),
+    **dict.fromkeys(("memory_one_late", "memory_never_emptied"), ("remembered", package_remembered)),
+    "dream_end_ignored": ("dream_return", package_dream_return),
 }  # fmt: skip
 
 # The others lie between the parts, or in parts that no check asks for.

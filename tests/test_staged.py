@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 from wm_tutorial import train_in_stages
 from wm_tutorial.cli import WorldModels2018, command_line
 from wm_tutorial.data import Row
+from wm_tutorial.envs import Environments
 from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.runs.dream import live
 from wm_tutorial.runs.run import Run
 from wm_tutorial.runs.staged import StagedRun, open_run
-from wm_tutorial.world_models_2018 import STAGES, Agent, Stages, make_settings, play
+from wm_tutorial.world_models_2018 import STAGES, Agent, RealWorld, Stages, make_settings, play
 
 ENV = "wm_tutorial/Rockfall-v0"
 TINY: dict[str, Any] = {
@@ -219,6 +221,22 @@ def test_c_sees_h_of_its_own_row(agent: Agent) -> None:
     assert after.action.argmax() == scores.argmax()
     anew = agent.policy(row(begins), after, greedy=True)
     assert not anew.state.memory.any()  # an episode begins: what was carried is forgotten
+    agent.controller.weight[:, : agent.settings.latent_size] = agent.controller.weight[:, -1:] = 0.0  # h alone decides
+    for _ in range(20):  # one action may be right by chance
+        anew = agent.policy(row(nothing), anew, greedy=True)
+        torch.testing.assert_close(anew.action, agent.controller(anew.state))
+
+
+def test_where_c_is_evolved_in_reality_h_knows_the_action_that_led_there(agent: Agent) -> None:
+    with closing(Environments(ENV, 3, (0,))) as environments:
+        world = RealWorld(agent.vision, agent.memory, environments, (0,))
+        begun = world.begin(3, 0)
+        assert not begun.memory.any()
+        for _ in range(2):
+            action = torch.eye(3)
+            state, _, _ = world.step(action)
+            torch.testing.assert_close(state.memory, agent.memory.step(begun.memory, begun.latent, action).detach())
+            begun = state
 
 
 def test_the_agent_acts_as_every_other_one(agent: Agent, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import importlib
 import itertools
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,10 @@ from wm_tutorial.latents import Gaussian, GaussianLatent
 from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.bug import GUIDE
 from wm_tutorial.parts import any_replaced, places
+from wm_tutorial.runs.dream import live
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import WorldModel
+from wm_tutorial.world_models_2018 import Stages, make_settings
 from wm_tutorial.zoo.published import OPERATORS
 
 FEATURES = 4
@@ -59,6 +62,7 @@ def trajectory() -> Trajectory:
 
 
 NAMES = pytest.mark.parametrize("name", zoo.BUGS)
+OF_THE_ANCESTOR = [name for name, bug in zoo.BUGS.items() if bug.of_the_ancestor]
 
 
 @NAMES
@@ -161,7 +165,7 @@ def without_mistake(preset: str, needs: Mapping[str, Any], knows_something: bool
 RIGHT: dict[Any, dict[str, Any]] = {}
 
 
-@NAMES
+@pytest.mark.parametrize("name", [name for name in zoo.BUGS if name not in OF_THE_ANCESTOR])
 def test_every_bug_changes_what_is_learned_and_nobody_is_told(name: str) -> None:
     """No exception, no shape that does not fit, no number that is none; but in the end other numbers.
 
@@ -175,6 +179,41 @@ def test_every_bug_changes_what_is_learned_and_nobody_is_told(name: str) -> None
                 wrong = trained(preset, needs, knows, source)
             changed |= any(True for _ in differences(wrong, without_mistake(preset, needs, knows, source)))
     assert changed
+
+
+STAGED: dict[str, Any] = {
+    "rows": 400, "envs": 2, "sequence_length": 24, "latent_size": 3, "memory_size": 5, "hidden": 8, "conv_depth": 2,
+    "vision_updates": 4, "vision_batch": 8, "memory_updates": 6, "memory_batch": 4, "generations": 2, "population": 6,
+    "episodes": 2, "limit": 40, "spread": 5.0,
+}  # fmt: skip
+
+
+def trained_in_stages(needs: Mapping[str, Any]) -> dict[str, Any]:
+    """V, M and C after a little of each, what candidates were worth, and what C does in one life."""
+    with tempfile.TemporaryDirectory() as folder:
+        stages = Stages(
+            "wm_tutorial/Rockfall-v0", make_settings(**{**STAGED, **needs}), Path(folder), lambda line: None
+        )
+        agent = stages.run()
+        scores = stages._read("controller")["scores"]
+        lived = live(agent, "wm_tutorial/Rockfall-v0", 30, seed=0)
+    return {"agent": dict(agent.state_dict()), "scores": scores, "actions": lived.previous_action}
+
+
+@pytest.mark.parametrize("name", OF_THE_ANCESTOR)
+def test_every_bug_of_the_ancestor_changes_what_its_stages_come_to_and_nobody_is_told(name: str) -> None:
+    pytest.importorskip("cma")
+    needs = zoo.BUGS[name].needs
+    with zoo.bug(name):
+        wrong = trained_in_stages(needs)
+    assert list(differences(wrong, trained_in_stages(needs)))
+    assert all(tensor.isfinite().all() for tensor in (*wrong["agent"].values(), *wrong["scores"]))
+
+
+def test_there_are_mistakes_of_both_ancestors() -> None:
+    """At least six, which both systems share; those of the planner are let out around `train`."""
+    assert len(OF_THE_ANCESTOR) >= 6
+    assert sum(bug.needs.get("behaviour") == "planner" for bug in zoo.BUGS.values()) >= 6
 
 
 def test_decoder_missing_leaves_the_decoder_without_a_loss(model: WorldModel) -> None:

@@ -116,6 +116,8 @@ def test_names_that_do_nothing_are_refused_before_anything_is_trained(tmp_path: 
         experiment("CartPole-v1", tiny(), ["reward_late", "reward_lost"], [0], tmp_path)
     with pytest.raises(InputError, match="does nothing with these options; it needs memory='rssm'"):
         experiment("CartPole-v1", tiny(), [next(n for n, b in zoo.BUGS.items() if "memory" in b.needs)], [0], tmp_path)
+    with pytest.raises(InputError, match=r"one of World Models 2018.*zoo\.bug\('memory_one_late'\): train_in_stages"):
+        experiment("CartPole-v1", tiny(), ["reward_late", "memory_one_late"], [0], tmp_path)
     with pytest.raises(InputError, match="no runs of the finished code"):
         summarise(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -155,6 +157,7 @@ def test_mistakes_of_the_model_matter_where_a_planner_acts_too(planned: dict[str
     usable = set(usable_bugs(tiny(**PLANS)))
     assert {"reward_late", "kl_reversed", "time_limit_is_death", "acts_without_memory"} <= usable
     assert not usable & set(TO_ACT)
+    assert not any(zoo.BUGS[name].of_the_ancestor for name in usable)
     with zoo.bug("reward_late"):
         assert list(differences(short_run(), planned))
 

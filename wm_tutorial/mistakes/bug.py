@@ -47,7 +47,7 @@ class Bug:
     caught_by  the tests that fail while it is out, each of them by a wrong number: file::test
     replaces   the object and the name in it that the mistake stands in for, and what it puts there; a function of a
                module is replaced in every module of the package that has imported it
-    needs      options without which it does nothing
+    needs      options without which it does nothing, of `Config`, or of `Settings` if it is one `of_the_ancestor`
     keeps      what it remembers while it is out, forgotten afterwards
     forms      the same mistake in a function that a reader writes, by part
     """
@@ -63,6 +63,11 @@ class Bug:
     needs: Mapping[str, Any] = field(default_factory=dict)
     keeps: tuple[MutableMapping[Any, Any], ...] = ()
     forms: Mapping[Part, Mistake] = field(default_factory=dict)
+
+    @property
+    def of_the_ancestor(self) -> bool:
+        """Whether it is made in World Models 2018, which `train_in_stages` trains, and not in what `train` does."""
+        return self.breaks.startswith("world_models_2018.")
 
     @contextmanager
     def out(self) -> Iterator[None]:

@@ -117,6 +117,11 @@ REFIT = Part(
             "a variance is positive nearly always; once it is zero, all further candidates are the same.",
             (_refit(spread=lambda best, all_, mean: best.std(1, correction=0)),),
         ),
+        "floor_beside_the_root": Mistake(
+            "0.000001 is added to the standard deviation; it belongs to the variance, under the root.",
+            "both keep the plan from standing still, and differ where the elites nearly agree.",
+            (_refit(spread=lambda best, all_, mean: best.std(1, correction=0) + 1e-6),),
+        ),
         "one_action_for_all_steps": Mistake(
             "mean and standard deviation run over the steps as well: the plan has the same action in each.",
             "mean() over two axes is one word, and the result is spread over H again.",
@@ -154,6 +159,12 @@ def search_with(
 
 
 right_cross_entropy = search_with()
+
+
+def _clipped_at_the_end(outputs: int, judged: Function) -> Function:
+    """Candidates go where they like; the action is clipped, and the mean with it if two `outputs` are."""
+    search = search_with(drawn=lambda mean, std, noise: mean.unsqueeze(1) + std.unsqueeze(1) * noise, judged=judged)
+    return lambda *given: tuple(x.clamp(-1, 1) if i < outputs else x for i, x in enumerate(search(*given)))
 
 
 def _best(mean: Tensor, candidates: Tensor, returns: Tensor) -> Tensor:
@@ -195,10 +206,8 @@ CROSS_ENTROPY = Part(
         "plan_clipped_at_the_end": Mistake(
             "only the plan that is found is clipped, not the candidates.",
             "one clip before acting keeps the bounds, too; until then the search has looked beyond them.",
-            (lambda score, noise, elites: tuple(
-                x.clamp(-1, 1) if i < 2 else x for i, x in enumerate(search_with(
-                    drawn=lambda mean, std, noise: mean.unsqueeze(1) + std.unsqueeze(1) * noise
-                )(score, noise, elites))),),
+            tuple(_clipped_at_the_end(outputs, judged) for outputs in (1, 2)
+                  for judged in (lambda actions: actions, lambda actions: actions.clamp(-1, 1))),
         ),
         "search_begins_again": Mistake(
             "every iteration draws around 0 with a standard deviation of 1 again: nothing narrows.",

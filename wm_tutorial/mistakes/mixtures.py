@@ -6,8 +6,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wm_tutorial.heads import Image
+from wm_tutorial.latents import Gaussian
+from wm_tutorial.mistakes.bug import Bug, in_the_place_of
 from wm_tutorial.mistakes.inputs import uniform, variations
 from wm_tutorial.mistakes.part import Function, Mistake, Part
+from wm_tutorial.world_models_2018 import vision
+from wm_tutorial.world_models_2018.memory import Mixture
 
 COMPONENTS = 4
 
@@ -49,11 +54,6 @@ TOLERANT_DIVERGENCE = Part(
         {"mean": torch.tensor([[3.0], [1.0]]), "logvar": torch.tensor([[0.5], [-2.0]]), "tolerance": 0.0},
     ),
     mistakes={
-        "tolerance_as_a_ceiling": Mistake(
-            "the tolerance is the most a picture pays, and not the least: beyond it nothing holds the codes together.",
-            "'clip the KL at the tolerance' can be read both ways; free nats are a floor, a maximum.",
-            (lambda m, v, tau: _divergence(m, v).sum(-1).clamp(max=tau * m.shape[-1]).mean(),),
-        ),
         "tolerance_of_one_number": Mistake(
             "the tolerance is compared with the sum over all numbers of z without being multiplied by their count.",
             "it is told for each number, and the divergence is one number for each picture.",
@@ -102,6 +102,15 @@ TOLERANT_DIVERGENCE = Part(
             "KL(N(0, 1) || q) instead of KL(q || N(0, 1)).",
             "the two arguments look alike; samples come from q, so q stands first.",
             (_tolerant(lambda m, v: 0.5 * ((1.0 + m**2) * (-v).exp() - 1.0 + v)),),
+        ),
+        "tolerant_mean_over_numbers": Mistake(
+            "the nats of a picture are averaged over its numbers, and not summed: the more numbers z has, the less a"
+            " picture pays for all of them.",
+            "mean() takes both means at once; the floor for one number looks right beside it.",
+            (
+                lambda m, v, tau: _divergence(m, v).mean(-1).clamp(min=tau).mean(),
+                lambda m, v, tau: _divergence(m, v).mean(-1).clamp(min=tau * m.shape[-1]).mean(),
+            ),
         ),
         "tolerant_sum_over_batch": Mistake(
             "the pictures of the batch are summed up: the larger the batch, the more the divergence weighs.",
@@ -165,12 +174,6 @@ MIXTURE_LOG_PROB = Part(
         },
     ),
     mistakes={
-        "mixture_weights_not_normalised": Mistake(
-            "the logits are taken for logarithms of weights: the weights do not sum to 1, and growing logits alone"
-            " lower the loss without end.",
-            "logsumexp over the sum looks complete; the normalisation is a second logsumexp, over the logits.",
-            (_mixed(lambda logit, p: torch.logsumexp(logit + p, -1)),),
-        ),
         "mixture_weights_not_logarithms": Mistake(
             "weights are added to logarithms of densities; weights multiply densities, so their logarithms are added.",
             "softmax gives the weights, and everything else here is a logarithm already.",
@@ -185,6 +188,11 @@ MIXTURE_LOG_PROB = Part(
             "the weights are normalised over the batch: what one sequence may do depends on the others beside it.",
             "the first axis was taken for that of the components.",
             (_mixed(lambda logit, p: torch.logsumexp(torch.log_softmax(logit, 0) + p, -1)),),
+        ),
+        "mixture_weights_times_logarithms": Mistake(
+            "weights multiply the logarithms of the densities; they multiply densities, so their logarithms are added.",
+            "in the formula a weight stands in front of its density, and the density is a logarithm by then.",
+            (_mixed(lambda logit, p: torch.logsumexp(logit.softmax(-1) * p, -1)),),
         ),
         "mixture_mean_of_logarithms": Mistake(
             "the logarithms are averaged with the weights; the logarithm of the average is wanted.",
@@ -282,11 +290,6 @@ TEMPERED = Part(
         )
     ),
     mistakes={
-        "temperature_on_the_deviation": Mistake(
-            "the standard deviation is multiplied by tau; the variance is to be, so the deviation by its root.",
-            "the authors' code multiplies the noise by sqrt(tau), and the root is easily lost.",
-            (_deviations(lambda s, tau: s + math.log(tau)),),
-        ),
         "temperature_on_the_log_deviation": Mistake(
             "the logarithm of the deviation is multiplied, which makes a power of it.",
             "what is at hand is the logarithm; a factor becomes a summand there.",
@@ -323,6 +326,22 @@ TEMPERED = Part(
             "-2 and -1 are easily confused, and either runs.",
             (_weights(lambda w, tau: torch.log_softmax(w / tau, -2)),),
         ),
+        "temperature_moves_the_means": Mistake(
+            "the means change, too: a cold dream would lie elsewhere.",
+            "all three are handed over, and all three were divided.",
+            (
+                lambda w, m, s, tau: (torch.log_softmax(w / tau, -1), m / tau, s + 0.5 * math.log(tau)),
+                lambda w, m, s, tau: (torch.log_softmax(w / tau, -1), m * tau, s + 0.5 * math.log(tau)),
+            ),
+        ),
+        "temperature_softmax_of_weights": Mistake(
+            "the weights themselves go into the softmax; it takes logarithms, and makes other weights of them.",
+            "the formula has powers of weights, so exp is taken first, and the softmax takes it once more.",
+            (
+                _weights(lambda w, tau: torch.log_softmax(w.exp() ** (1.0 / tau), -1)),
+                _weights(lambda w, tau: torch.log_softmax(w.exp() / tau, -1)),
+            ),
+        ),
         "temperature_weights_not_logarithms": Mistake(
             "weights come back, where logarithms of weights are asked for.",
             "softmax is the nearest function that normalises.",
@@ -331,5 +350,82 @@ TEMPERED = Part(
     },
 )  # fmt: skip
 
+
+# In the package -------------------------------------------------------------------------------------------------------
+
+BOUND, AT = vision.bound, Mixture.at
+
+
+def bound_with_a_ceiling(
+    posterior: Gaussian, decode: Callable[[Tensor], Image], obs: Tensor, tolerance: float
+) -> dict[str, Tensor]:
+    """The divergence of a picture counts up to the tolerance, and no further."""
+    mean, logvar = posterior.mean, posterior.logvar
+    divergence = posterior.kl(Gaussian(torch.zeros_like(mean), torch.zeros_like(logvar)))
+    right = BOUND(posterior, decode, obs, tolerance)
+    return {**right, "divergence": divergence.clamp(max=tolerance * mean.shape[-1]).mean()}
+
+
+def of_logits(mixture: type[Mixture], raw: Tensor, components: int) -> Mixture:
+    """What the network gives, taken for logarithms of weights as it is."""
+    return mixture(*raw.reshape(*raw.shape[:-1], -1, 3, components).unbind(-2))
+
+
+def at_another_deviation(mixture: Mixture, temperature: float) -> Mixture:
+    """Deviations times the temperature."""
+    right = AT(mixture, temperature)
+    return Mixture(right.log_weight, right.mean, mixture.log_std + math.log(temperature))
+
+
+TESTS = "test_world_models_2018.py::"
+
 PARTS = (TOLERANT_DIVERGENCE, MIXTURE_LOG_PROB, TEMPERED)
-BUGS = ()
+BUGS = (
+    Bug(
+        name="tolerance_as_a_ceiling",
+        story="The tolerance is the most that a picture pays for its code, and not the least.",
+        symptom="Codes drift apart without end: pictures come back sharp, and M has to foresee numbers of any size.",
+        innocent="The picture's loss, which even falls; and the divergence, which stays small and still.",
+        source="https://github.com/hardmaru/WorldModelsExperiments/issues/8",
+        breaks="world_models_2018.vision.bound, the divergence of a picture",
+        caught_by=(f"{TESTS}test_nats_below_the_tolerance_cost_nothing_and_those_above_cost_all",
+                   f"{TESTS}test_each_picture_has_a_tolerance_of_its_own"),
+        replaces=in_the_place_of(vision, "bound", bound_with_a_ceiling),
+        forms={TOLERANT_DIVERGENCE: Mistake(
+            "the tolerance is the most a picture pays, and not the least: beyond it nothing holds the codes together.",
+            "'clip the KL at the tolerance' can be read both ways; free nats are a floor, a maximum.",
+            (lambda m, v, tau: _divergence(m, v).sum(-1).clamp(max=tau * m.shape[-1]).mean(),),
+        )},
+    ),
+    Bug(
+        name="mixture_weights_not_normalised",
+        story="The logits of M's mixture are taken for logarithms of weights: they do not sum to 1.",
+        symptom="M's loss falls below what is possible, and where its Gaussians lie matters ever less to it.",
+        innocent="The loss of z, which has never been so low; rewards and ends.",
+        source="https://github.com/tonyduan/mixture-density-network/pull/4",
+        breaks="world_models_2018.memory.Mixture.of, the weights",
+        caught_by=(f"{TESTS}test_the_weights_are_normalised_over_the_components_of_each_number",),
+        replaces=((Mixture, "of", classmethod(of_logits)),),
+        forms={MIXTURE_LOG_PROB: Mistake(
+            "the logits are taken for logarithms of weights: the weights do not sum to 1, and growing logits alone"
+            " lower the loss without end.",
+            "logsumexp over the sum looks complete; the normalisation is a second logsumexp, over the logits.",
+            (_mixed(lambda logit, p: torch.logsumexp(logit + p, -1)),),
+        )},
+    ),
+    Bug(
+        name="temperature_on_the_deviation",
+        story="The standard deviation is multiplied by the temperature, where the variance should be.",
+        symptom="Cold dreams are colder than they say, hot ones hotter: another temperature is best than in the paper.",
+        innocent="Every loss, and the dream at temperature 1.",
+        source="https://github.com/distillpub/post--handwriting/issues/6",
+        breaks="world_models_2018.memory.Mixture.at, the standard deviations",
+        caught_by=(f"{TESTS}test_temperature_multiplies_the_variance_and_sharpens_the_weights",),
+        replaces=in_the_place_of(Mixture, "at", at_another_deviation), needs={"temperature": 0.25},
+        forms={TEMPERED: Mistake(
+            "the standard deviation is multiplied by tau; the variance is to be, so the deviation by its root.",
+            "the authors' code multiplies the noise by sqrt(tau), and the root is easily lost.",
+            (_deviations(lambda s, tau: s + math.log(tau)),),
+        )},
+    ),
+)  # fmt: skip

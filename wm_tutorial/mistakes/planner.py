@@ -48,6 +48,18 @@ def _candidate_returns(
 right_candidate_returns = _candidate_returns()
 
 
+def _of_the_states_left(
+    start: Tensor, actions: Tensor, step: Function, reward: Function, continue_: Function
+) -> Tensor:
+    """Rewards and ends alike are asked of the state in hand before it is left."""
+    state = start.repeat_interleave(actions.shape[1], 0)
+    earned, running = torch.zeros_like(reward(state)), torch.ones_like(reward(state))
+    for action in actions.flatten(0, 1).unbind(1):
+        earned, running = earned + running * reward(state), running * continue_(state)
+        state = step(state, action)
+    return earned.reshape(len(start), -1)
+
+
 def _world(seed: int, dtype: torch.dtype) -> Arguments:
     mover, push, worth, danger = (
         uniform(seed + i, *shape, dtype=dtype) for i, shape in enumerate(((2, 2), (2, 2), (2,), (2,)))
@@ -248,7 +260,7 @@ BUGS = (
         forms={CANDIDATE_RETURNS: Mistake(
             "the reward of the state that is left is counted, that of the start among them; the last one is not.",
             "state and reward come together, and the state in hand is the old one.",
-            (_candidate_returns(paid=lambda left, reached: left),),
+            (_candidate_returns(paid=lambda left, reached: left), _of_the_states_left),
         )},
     ),
     Bug(

@@ -3,6 +3,8 @@
 with zoo.bug("reward_departing"):
     train("CartPole-v1")
 
+Those of World Models 2018, whose `breaks` begins with `world_models_2018`, are let out around `train_in_stages`.
+
 Every entry replaces one small piece of the finished code while the block lasts, and leaves that code untouched.
 Ten of them are the faults of the specification this package started from. `make mutants` shows that the tests catch
 each one, by a wrong number and not by a crash. The mutation operators that were published for reinforcement learning

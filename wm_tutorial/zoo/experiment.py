@@ -80,18 +80,23 @@ def missing_options(name: str, config: Config) -> dict[str, Any]:
     bug = zoo.BUGS[name]
     of_learning_to_act = bug.breaks.startswith(LEARNING_TO_ACT)
     needs = {**bug.needs, **({"behaviour": "actor-critic"} if of_learning_to_act else {})}
-    return {option: value for option, value in needs.items() if kind(getattr(config, option)) != kind(value)}
+    return {option: value for option, value in needs.items() if kind(getattr(config, option, None)) != kind(value)}
 
 
 def usable_bugs(config: Config) -> list[str]:
     """Every mistake that makes a difference with these options."""
-    return [name for name in zoo.BUGS if not missing_options(name, config)]
+    return [name for name, bug in zoo.BUGS.items() if not (bug.of_the_ancestor or missing_options(name, config))]
 
 
 def check_bug(name: str, config: Config) -> None:
     """Raise InputError unless there is such a mistake, and it makes a difference with these options."""
     if name not in zoo.BUGS:
         raise InputError(f"There is no bug {name!r} in the zoo; there are {', '.join(zoo.BUGS)}.")
+    if zoo.BUGS[name].of_the_ancestor:
+        raise InputError(
+            f"The bug {name!r} is one of World Models 2018, which is not trained here. Let it out around that: "
+            f"with zoo.bug({name!r}): train_in_stages(...)."
+        )
     if needed := missing_options(name, config):
         options = ", ".join(f"{option}={value!r}" for option, value in needed.items())
         raise InputError(f"The bug {name!r} does nothing with these options; it needs {options}.")
