@@ -282,7 +282,8 @@ def play_on(world: rollout.World, controllers: Tensor, sees: Any, kind: Any, lim
     return PLAY(SimpleNamespace(begin=world.begin, step=endless), controllers, sees, kind, limit, seed)
 
 
-TESTS, STAGED = "test_world_models_2018.py::", "test_staged.py::"
+TESTS = "test_world_models_2018.py::"
+STAGED = "test_staged.py::"
 OWN_ROW = f"{STAGED}test_c_sees_h_of_its_own_row"
 
 PARTS = (REMEMBERED, DREAM_RETURN)
