@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "wm_tutorial" / "play"))
 import whole  # noqa: E402 (on its own: the package around it needs torch)
 
 CART_POLE = ROOT / "book" / "results" / "cartpole-guide" / "seed-100.safetensors"
-CATCH = ROOT / "book" / "results" / "catch-in-the-dark-v3" / "seed-200.safetensors"
+CATCH = ROOT / "book" / "results" / "history" / "catch-in-the-dark-v3" / "seed-200.safetensors"
 
 
 def pages() -> dict[str, str]:
