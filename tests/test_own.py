@@ -16,6 +16,7 @@ from helpers import CONTINUOUS, randomise
 
 from wm_tutorial import imagination
 from wm_tutorial.agent import Agent
+from wm_tutorial.check import progress
 from wm_tutorial.config import make_config
 from wm_tutorial.course import own
 from wm_tutorial.data import Place, Spaces, State
@@ -288,6 +289,13 @@ def test_finished_parts_compare_bit_for_bit_and_other_right_ones_within_rounding
     assert own.compare({}, "CartPole-v1", GUIDE) == 0.0
     assert own.compare({"replay_sample": same_rows}, "CartPole-v1", GUIDE) == 0.0
     assert 0.0 < own.compare({"lambda_returns": backwards}, "CartPole-v1", GUIDE) < 1e-5
+
+
+def test_what_the_package_does_is_no_progress_of_the_reader() -> None:
+    """Parts of the package that are named like the exercise, such as `symlog`, are judged here, too."""
+    with mock.patch.dict(progress._noted, clear=True):
+        own.compare({}, "CartPole-v1", GUIDE)
+        assert not progress._noted
 
 
 def test_right_functions_that_draw_in_another_order_compare_as_equal() -> None:

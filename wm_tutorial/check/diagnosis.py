@@ -34,13 +34,17 @@ class Difference:
 
 def examine(part: Part, function: Any) -> bool:
     """Print one line if `function` is right, and otherwise what is wrong with it; returns whether it is right."""
-    if callable(function):
-        problem = refusal(function, part.cases[0]) or problem_of(part, function)
-    else:
-        problem = f"this is {kind_of(function)}; hand over the function itself, without calling it."
+    problem = judge(part, function)
     print(f"{part.name}: {problem or f'right, in all {len(part.cases)} cases.'}")
     note(part.name, function, "right" if not problem else "not tried" if problem == STUB else "tried")
     return not problem
+
+
+def judge(part: Part, function: Any) -> str:
+    """What is wrong with `function`, in words, or nothing; the reader's progress is not touched."""
+    if not callable(function):
+        return f"this is {kind_of(function)}; hand over the function itself, without calling it."
+    return refusal(function, part.cases[0]) or problem_of(part, function)
 
 
 def problem_of(part: Part, function: Function) -> str:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from wm_tutorial import actor_critic, imagination, kl, returns, transforms
 from wm_tutorial.actor_critic import ActorCritic
-from wm_tutorial.check.diagnosis import examine
+from wm_tutorial.check.diagnosis import judge
 from wm_tutorial.config import Config
 from wm_tutorial.course import assembly, continuous, pixels, planner
 from wm_tutorial.data import Array, Batch, Row, State, Trajectory, stack
@@ -63,10 +63,10 @@ def parts(**functions: Function) -> Iterator[None]:
         raise InputError(f"{unknown[0]!r} has no place in the agent; these parts have one: {', '.join(PLACES)}.")
     for name in (name for name in PLACES if name in functions):  # a sequence stands over the step that it takes
         function = functions[name]
-        with contextlib.redirect_stdout(io.StringIO()) as said:
-            right = examine(PARTS[name], function)
-        if not right:
-            raise InputError(f"Only what its check accepts can drive the agent. {said.getvalue().strip()}")
+        with contextlib.redirect_stdout(io.StringIO()):
+            problem = judge(PARTS[name], function)
+        if problem:
+            raise InputError(f"Only what its check accepts can drive the agent. {name}: {problem}")
         replacements += PLACES[name](used[name])
     with replaced(*replacements):
         yield
