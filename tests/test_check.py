@@ -2393,7 +2393,7 @@ def alignment_as_learned(obs: Tensor, action: Tensor, *outcomes: Tensor) -> dict
 
     model = SimpleNamespace(
         config=make_config(), encoder=lambda obs: obs, dynamics=SimpleNamespace(observe=observe),
-        decode=lambda feature: SimpleNamespace(loss=lambda obs: torch.zeros_like(feature[..., 0])),
+        decoder_losses=lambda feature, _: {"decoder": torch.zeros_like(feature[..., 0])},
         reward=head("reward", 0.0), continues=head("continue", 1.0),
         continue_target=lambda batch: world_model.WorldModel.continue_target(model, batch),
     )  # fmt: skip

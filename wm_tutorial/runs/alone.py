@@ -11,7 +11,7 @@ from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.runs.asked import whole_number
 from wm_tutorial.runs.doctor.diagnosis import Diagnosis, examine_agent
 from wm_tutorial.runs.dream import dream
-from wm_tutorial.runs.film import Film, film
+from wm_tutorial.runs.film import Filmed, film
 
 
 class AgentAlone:
@@ -44,7 +44,7 @@ class AgentAlone:
 
     def film(
         self, path: str | Path | None = None, episodes: int = 1, greedy: bool = True, seed: int = 0, steps: int = 1000
-    ) -> Film:
+    ) -> Filmed:
         """Film the environment while the agent acts; see `Run.film`."""
         path = self.path / f"film-{seed}.gif" if path is None else path
         return film(self.agent, self.source, path, episodes, greedy, seed, steps)

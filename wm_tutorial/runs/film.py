@@ -20,7 +20,7 @@ HELD = 1.0  # seconds for which the last picture of an episode stays
 
 
 @dataclass(frozen=True)
-class Film:
+class Filmed:
     """A film, and what happens in it.
 
     path     the file
@@ -51,7 +51,7 @@ def film(
     greedy: bool = True,
     seed: int = 0,
     steps: int = 1000,
-) -> Film:
+) -> Filmed:
     """Film whole episodes, one after the other: those that an evaluation of this seed begins with, never of training.
 
     The same call films the same again. With greedy actions an actor-critic does just what it does in `evaluate`.
@@ -80,7 +80,7 @@ def film(
         raise InputError(f"greedy is {greedy!r}; give True for the most likely actions, or False for sampled ones.")
     shooting = _Shooting(agent, source, episodes, greedy, whole_number("seed", seed, 0), steps)
     figures.recording(shooting.frames(), path)
-    return Film(path, tuple(shooting.returns), tuple(shooting.lengths), shooting.cut)
+    return Filmed(path, tuple(shooting.returns), tuple(shooting.lengths), shooting.cut)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from wm_tutorial.evaluation import Evaluation
 from wm_tutorial.runs.asked import check_learns, tell, whole_number
 from wm_tutorial.runs.callbacks import Callbacks
 from wm_tutorial.runs.dream import dream
-from wm_tutorial.runs.film import Film, film
+from wm_tutorial.runs.film import Filmed, film
 from wm_tutorial.runs.folder import check_unused, existing, locked, new_folder
 from wm_tutorial.runs.plan import narrowing
 from wm_tutorial.trainer import Trainer
@@ -90,7 +90,7 @@ class Run:
 
     def film(
         self, path: str | Path | None = None, episodes: int = 1, greedy: bool = True, seed: int = 0, steps: int = 1000
-    ) -> Film:
+    ) -> Filmed:
         """Film the real environment while the agent acts; see `wm_tutorial.runs.film.film`.
 
         path: name.gif or name.mp4; film-SEED.gif in the run folder if None.
