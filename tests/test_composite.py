@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,9 @@ from wm_tutorial.errors import EnvironmentFailure, InputError
 from wm_tutorial.latents import OneHot
 from wm_tutorial.learner import Learner
 from wm_tutorial.play.page import page
+from wm_tutorial.runs.doctor import diagnosis
+from wm_tutorial.runs.doctor.finding import Told
+from wm_tutorial.runs.doctor.symptoms_of_records import entropy_bounds
 from wm_tutorial.runs.dream import dream, open_loop_errors
 from wm_tutorial.spaces import describe, warn_of_large_images
 from wm_tutorial.trainer import Trainer
@@ -563,6 +567,17 @@ def test_agents_of_several_parts_are_evaluated_dream_and_are_measured(trained: T
     assert len(errors.obs) == len(errors.persistence) == 2 and np.isfinite(errors.obs).all()
     with pytest.raises(InputError, match=r"The agent was made for observations .*camera.* No world that can be played"):
         page(agent)
+
+
+def test_the_doctor_looks_at_agents_of_several_parts(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "ENOUGH", 1)
+    found = diagnosis.examine(trained)
+    assert any(line.startswith("the model") for line in found.looked)
+    bounds = entropy_bounds(Told.by_metrics(trained.config, [], trained.agent.spaces))
+    assert bounds is not None and bounds[0] < bounds[1]
+    high = [math.log(n) if kind == "discrete" else n * 0.5 * math.log(2 * math.pi * math.e)
+            for kind, n in trained.agent.spaces.factors]  # fmt: skip
+    assert len(high) > 1 and bounds[1] == pytest.approx(sum(high))
 
 
 def test_a_dream_without_images_shows_every_number_by_its_name() -> None:

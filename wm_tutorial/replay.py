@@ -111,12 +111,16 @@ class Replay:
         if fresh_first:
             fresh = self._fresh(batch, length + 1)
             stream[: len(fresh)], first[: len(fresh)] = fresh % self.streams, fresh // self.streams * (length + 1)
+        return self.sequences(stream, first, length, device)
+
+    def sequences(self, stream: Array, first: Array, length: int, device: str = "cpu") -> tuple[Batch, Place]:
+        """The `length` rows after each of the rows `first` (B,) of the streams (B,); all of them must be held."""
         number = first[:, None] + np.arange(length + 1)  # (B, T + 1)
         taken = {name: self._take(name, stream, number, device) for name in self.columns}
         start = State(taken.pop("memory")[:, 0], taken.pop("latent")[:, 0])
         action = taken.pop("action")
-        sequences = {name: column[:, 1:] for name, column in taken.items()}
-        batch_ = Batch(action=action[:, 1:], previous_action=action[:, :-1], start=start, **sequences)
+        rest = {name: column[:, 1:] for name, column in taken.items()}
+        batch_ = Batch(action=action[:, 1:], previous_action=action[:, :-1], start=start, **rest)
         return batch_, Place(stream, number[:, 1:])
 
     def write_back(self, place: Place, states: State) -> None:

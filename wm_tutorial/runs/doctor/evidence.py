@@ -10,10 +10,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from wm_tutorial.agent import Agent, Carry
-from wm_tutorial.data import Array, Batch, Row, State
+from wm_tutorial.data import Array, Batch, Row
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.replay import Replay
@@ -88,18 +87,6 @@ def held_rows(replay: Replay) -> Array:
     return np.arange(replay.added - min(replay.added, replay.length), replay.added)
 
 
-def sequences(replay: Replay, stream: Array, first: Array, length: int, device: torch.device | str = "cpu") -> Batch:
-    """The `length` rows from each of the rows `first` (B,) of the streams (B,) on; the row before must be held, too."""
-    number = (first[:, None] - 1 + np.arange(length + 1)) % replay.length
-    taken = {name: torch.from_numpy(c[stream[:, None], number]).to(device) for name, c in replay.columns.items()}
-    if replay.classes:
-        taken["obs"] = functional.one_hot(taken["obs"], replay.classes).float()
-    start = State(taken.pop("memory")[:, 0], taken.pop("latent")[:, 0])
-    action = taken.pop("action")
-    rest: dict[str, Tensor] = {name: column[:, 1:] for name, column in taken.items()}
-    return Batch(action=action[:, 1:], previous_action=action[:, :-1], start=start, **rest)
-
-
 # --- What the model knows ---------------------------------------------------------------------------------------------
 
 
@@ -144,7 +131,7 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
     with torch.no_grad(), isolated_random(device, seed):
         stream = rng.integers(replay.streams, size=SEQUENCES)
         first = rng.integers(numbers[1], numbers[-1] - LENGTH + 2, size=SEQUENCES)
-        batch = sequences(replay, stream, first, LENGTH, device)
+        batch = replay.sequences(stream, first - 1, LENGTH, str(device))[0]
         model, gamma = agent.world_model, agent.config.discount if agent.config.discount_in_continue else 1.0
         states, posterior, prior = model.dynamics.observe(
             model.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
@@ -157,7 +144,7 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
         normalised = agent.config.behaviour == "actor-critic" and agent.config.return_normalization
         low, high = agent.behaviour.normalizer.range.tolist() if normalised else (0.0, 0.0)
         return Known(
-            seen=error(model.decode(states.feature).mean, batch.obs),
+            seen=error(model.decode(states.feature).mean, agent.spaces.shown(batch.obs)),
             reward=scalar_error(model.reward(states.feature).mean[later], batch.reward[later]),
             divergence=float(divergence.mean()),
             floor=float((divergence < agent.config.free_nats).float().mean()),
@@ -186,8 +173,8 @@ def _dreamed(agent: Agent, replay: Replay, rng: np.random.Generator) -> tuple[fl
     else:
         return None, None, None
     chosen = rng.choice(len(place), SEQUENCES, replace=len(place) < SEQUENCES)
-    batch = sequences(replay, stream[chosen], order[place[chosen] + 1], rows, agent.device)
-    truth = in_units(batch.obs)
+    batch = replay.sequences(stream[chosen], order[place[chosen]], rows, str(agent.device))[0]
+    truth = in_units(agent.spaces.shown(batch.obs))
     other = batch.previous_action.clone()
     other[:, CONTEXT:] = other[:, CONTEXT:].roll(1, dims=0)
     errors = []
@@ -208,7 +195,7 @@ def _terminal(agent: Agent, replay: Replay, rng: np.random.Generator) -> Tensor:
     if not len(place):
         return torch.zeros(0)
     chosen = rng.permutation(len(place))[:SEQUENCES]
-    batch = sequences(replay, stream[chosen], order[place[chosen]] - LENGTH + 1, LENGTH, agent.device)
+    batch = replay.sequences(stream[chosen], order[place[chosen]] - LENGTH, LENGTH, str(agent.device))[0]
     continues: Tensor = agent.world_model.continues(agent.world_model.observe(batch)[:, -1].feature).mean
     return continues
 
@@ -290,9 +277,9 @@ def lived(agent: Agent, source: EnvSource, simulators: int, longest: int = LONGE
         batch = as_batch(agent, [(row, carry.action) for row, carry in rows])
         acting = torch.stack([carry.state.feature for _, carry in rows], dim=1)
         with torch.no_grad(), isolated_random(agent.device, seed):
-            decode = agent.world_model.decode
-            values["acting"] = error(decode(acting).mean, batch.obs)
-            values["observing"] = error(decode(agent.world_model.observe(batch).feature).mean, batch.obs)
+            decode, shown = agent.world_model.decode, agent.spaces.shown(batch.obs)
+            values["acting"] = error(decode(acting).mean, shown)
+            values["observing"] = error(decode(agent.world_model.observe(batch).feature).mean, shown)
         if agent.config.behaviour == "actor-critic":
             values["promised"], values["paid"] = promises(agent, sampled)
     return Lived(

@@ -60,11 +60,16 @@ def entropy_bounds(told: Told) -> tuple[float, float] | None:
     """The lowest and the highest entropy, in nats, that the policy can have; None if it has none, or is unknown."""
     if told.spaces is None or told.config.behaviour != "actor-critic":
         return None
-    count = told.spaces.action_size
-    if told.spaces.action_kind == "continuous":  # deviations from 0.1 to 1
+    each = [factor_bounds(kind, size, told.config.policy_unimix) for kind, size in told.spaces.factors]
+    return sum(low for low, _ in each), sum(high for _, high in each)
+
+
+def factor_bounds(kind: str, count: int, unimix: float) -> tuple[float, float]:
+    """The lowest and the highest entropy, in nats, of one factor of the policy."""
+    if kind == "continuous":  # deviations from 0.1 to 1
         high = count * 0.5 * math.log(2.0 * math.pi * math.e)
         return high + count * math.log(0.1), high
-    rest = told.config.policy_unimix / count  # of each action that the policy would never take
+    rest = unimix / count  # of each action that the policy would never take
     shares = np.array([1.0 - rest * (count - 1), *[rest] * (count - 1)])
     shares = shares[shares > 0.0]
     return float(-(shares * np.log(shares)).sum()), math.log(count)
