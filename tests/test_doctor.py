@@ -370,7 +370,7 @@ def test_a_replay_of_few_rows_is_asked_about_what_it_holds() -> None:
 def test_sequences_are_rows_in_their_order() -> None:
     replay = scripted_trainer(capacity=24).replay
     numbers = evidence.held_rows(replay)
-    batch, _ = replay.sequences(np.array([0, 1]), numbers[[0, 2]], 6)
+    batch, _ = replay.sequences(np.array([0, 1]), numbers[[0, 2]], 6, "cpu")
     for i, first in enumerate(numbers[[1, 3]]):
         rows = (first + np.arange(6)) % replay.length
         np.testing.assert_array_equal(batch.obs[i], replay.columns["obs"][i, rows])

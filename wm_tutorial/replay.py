@@ -113,7 +113,7 @@ class Replay:
             stream[: len(fresh)], first[: len(fresh)] = fresh % self.streams, fresh // self.streams * (length + 1)
         return self.sequences(stream, first, length, device)
 
-    def sequences(self, stream: Array, first: Array, length: int, device: str = "cpu") -> tuple[Batch, Place]:
+    def sequences(self, stream: Array, first: Array, length: int, device: str) -> tuple[Batch, Place]:
         """The `length` rows after each of the rows `first` (B,) of the streams (B,); all of them must be held."""
         number = first[:, None] + np.arange(length + 1)  # (B, T + 1)
         taken = {name: self._take(name, stream, number, device) for name in self.columns}
