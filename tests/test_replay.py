@@ -88,6 +88,9 @@ class ReplayMachine(RuleBasedStateMachine):
             self.replay.add(*numbered(ids, flags))
             for s, i in enumerate(ids.tolist()):
                 first, last, terminal = flags[:, s].tolist()
+                if first and self.rows[s]:
+                    before = self.rows[s][-1]
+                    before.flags = before.flags[0], True, before.flags[2]
                 self.rows[s].append(Remembered(i, (first, last, terminal), [i, -i], [i, 2 * i, -i]))
 
     @property
@@ -194,6 +197,21 @@ def test_sequences_run_through_short_episodes() -> None:
     assert batch.is_terminal[0].tolist() == terminal[1:]
     assert batch.previous_action[0, :, 0].tolist() == [1, 2, 3, 4, 5, 6]  # of the row before, whatever ended there
     assert batch.start.memory.tolist() == [[1, -1]]
+
+
+def test_an_episode_that_broke_off_is_over_and_not_dead() -> None:
+    """One stream begins anew in row 2 though nothing ended in row 1, the other goes on; the ring has been full once."""
+    replay = replay_of(6, 2)
+    flags = np.zeros((5, 3, 2), bool)
+    flags[2, 0, 0] = flags[4, 0, 1] = True
+    fill(replay, 5, flags)
+    for stream, broken in ((0, False), (1, True)):
+        batch = replay.sequences(np.array([stream]), np.array([2]), 2, "cpu")[0]
+        assert batch.is_last[0].tolist() == [broken, False]
+        assert not batch.is_terminal.any()
+    fill(fresh := replay_of(6, 2), 3, flags)
+    batch = fresh.sequences(np.array([0, 1]), np.array([0, 0]), 2, "cpu")[0]
+    assert batch.is_last.tolist() == [[True, False], [False, False]] and not batch.is_terminal.any()
 
 
 def test_the_same_generator_gives_the_same_sequences_and_another_gives_others() -> None:

@@ -81,6 +81,8 @@ class Replay:
                 raise InputError(f"replay.add got {name} of shape {value.shape}; this replay holds {expected}.")
         if self.classes:
             values["obs"] = values["obs"].argmax(-1)
+        # What began anew without having ended (a run went on, and the environment does not repeat itself) broke off.
+        self.columns["is_last"][:, (self.added - 1) % self.length] |= row.is_first
         for name, value in values.items():
             self.columns[name][:, self.added % self.length] = value
         self.added += 1
