@@ -1,4 +1,4 @@
-"""benchmarks/doctor.py on a tiny budget: what it writes, that it goes on, and what its table counts."""
+"""benchmarks/zoo.py on a tiny budget, and what benchmarks/doctor.py counts in what it leaves."""
 
 import json
 import runpy
@@ -6,104 +6,169 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from scripted import TINY, tree
 
+from wm_tutorial import figures, zoo
 from wm_tutorial.runs.asked import check_learns
 
-BENCHMARK = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "doctor.py"))
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+ZOO = runpy.run_path(str(BENCHMARKS / "zoo.py"))
+DOCTOR = runpy.run_path(str(BENCHMARKS / "doctor.py"))
+
+# --- The doctor, judged -----------------------------------------------------------------------------------------------
 
 
-def record(bug: str, return_: float, *findings: tuple[str, str, bool]) -> dict[str, Any]:
-    told = [[*finding, "seen"] for finding in findings]
-    return {"environment": "CartPole-v1", "bug": bug, "return": return_, "chance": 20.0, "findings": told}
+def record(bug: str, seed: int, return_: float, *findings: tuple[str, str, bool]) -> dict[str, Any]:
+    """A run in which chance earned 20, and later play 70."""
+    return {
+        "environment": "CartPole-v1",
+        "bug": bug,
+        "config": {"seed": seed, "prefill": 100},
+        "episodes": [[40, 15.0], [100, 25.0], [150, 70.0]],
+        "final_returns": [return_ - 5.0, return_ + 5.0],
+        "findings": [[*finding, "seen"] for finding in findings],
+    }
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Three sound runs, one of them with a false alarm, and five with a mistake, of which four suffered."""
+    """Three sound runs, one of them with a false alarm, and seven with a mistake, of which five suffered."""
     model, alarm = ("dream worse than persistence", "world model", False), ("return at chance", "outcome", False)
     hint = ("ends underrated", "world model", True)
     runs = [
-        ("none", 0, 500.0),
-        ("none", 1, 480.0, hint),
-        ("none", 2, 490.0, model),
-        ("action_late", 0, 100.0, model, alarm),  # in the right part
-        ("action_late", 1, 300.0, hint),  # overlooked: a hint is no finding
-        ("value_departing", 0, 200.0, alarm),  # found, and no cause named
-        ("value_departing", 1, 200.0, model),  # found in another part
-        ("reward_late", 0, 470.0, model),  # lost, but less than a quarter
+        ("none", 1500, 500.0),
+        ("none", 1501, 480.0, hint),
+        ("none", 1509, 490.0, model),
+        ("action_late", 1500, 100.0, model, alarm),  # in the right part
+        ("action_late", 1501, 300.0, hint),  # overlooked: a hint is no finding
+        ("action_late", 1503, 300.0, model),  # suffered, and does not count: of the others there are three seeds
+        ("value_departing", 1500, 200.0, alarm),  # found, and no cause named
+        ("value_departing", 1501, 200.0, model),  # found in another part
+        ("reward_late", 1500, 470.0, model),  # lost, but less than a quarter
+        ("continue_late", 1500, 374.0, model),  # lost less than a quarter of what is earned above chance
     ]
     for bug, seed, return_, *findings in runs:
         path = tmp_path / "cartpole" / bug / f"seed-{seed}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record(bug, return_, *findings)))
+        path.write_text(json.dumps(record(bug, seed, return_, *findings)))
     return tmp_path
 
 
 def test_what_is_counted(results: Path) -> None:
-    summary = BENCHMARK["summarise"](results)
+    summary = DOCTOR["summarise"](results)
     counted = {name: (share["count"], share["of"]) for name, share in summary["shares"].items()}
     assert counted == {"found": (3, 4), "right part": (1, 4), "false alarms": (1, 3)}
     assert summary["overlooked"] == ["action_late", "value_departing"]
     assert summary["alarms"] == ["CartPole-v1: dream worse than persistence"]
-    table = BENCHMARK["as_table"](summary)
+    table = DOCTOR["as_table"](summary)
     assert "| 3 of 4 | 75% | 30% to 95% |" in table and "| 1 of 3 | 33% |" in table
 
 
 def test_wilsons_interval() -> None:
-    assert BENCHMARK["wilson"](8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert BENCHMARK["wilson"](0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert BENCHMARK["wilson"](0, 0) == (0.0, 1.0)
+    assert DOCTOR["wilson"](8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert DOCTOR["wilson"](0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert DOCTOR["wilson"](0, 0) == (0.0, 1.0)
 
 
 def test_every_mistake_that_is_let_out_has_a_part() -> None:
-    let_out = {
-        bug
-        for name, world in BENCHMARK["WORLDS"].items()
-        for bug in BENCHMARK["mistakes_in"](name, world.config(seed=0))
-    }
+    let_out = {bug for world in ZOO["WORLDS"].values() for bug in world.mistakes()}
     assert len(let_out) > 80
     for bug in let_out:
-        assert BENCHMARK["parts_of"](bug)
-    assert BENCHMARK["parts_of"]("updates_per_vector_step") == ("training",)
-    assert BENCHMARK["parts_of"]("acts_without_memory") == ("acting",)
-
-
-def test_every_world_can_be_learned_in() -> None:
-    for world in BENCHMARK["WORLDS"].values():
-        gym.spec(world.env)
-        check_learns(world.config(seed=0))
-    assert {*BENCHMARK["MISTAKEN"], BENCHMARK["WITH_MEMORY"]} <= set(BENCHMARK["WORLDS"])
-    assert not set(BENCHMARK["SEEDS"]) & set(BENCHMARK["THRESHOLDS"])
-
-
-def test_each_mistake_is_let_out_where_it_makes_a_difference() -> None:
-    let_out = {name: BENCHMARK["mistakes_in"](name, world.config(0)) for name, world in BENCHMARK["WORLDS"].items()}
-    assert {"reward_late", "value_departing"} <= set(let_out["cartpole"]) & set(let_out["corridor"])
-    assert "acts_without_memory" in let_out["cartpole-v3"] and "reward_late" not in let_out["cartpole-v3"]
-    assert not let_out["pendulum"]
+        assert DOCTOR["parts_of"](bug)
+    assert DOCTOR["parts_of"]("updates_per_vector_step") == ("training",)
+    assert DOCTOR["parts_of"]("acts_without_memory") == ("acting",)
 
 
 def test_the_page_has_a_place_for_the_table_and_no_table_without_runs(tmp_path: Path) -> None:
-    page = BENCHMARK["PAGE"].read_text(encoding="utf-8")
-    assert len(BENCHMARK["BLOCK"].findall(page)) == 1
-    assert BENCHMARK["as_table"](BENCHMARK["summarise"](tmp_path)) == ""
-    BENCHMARK["main"](worlds=(), results=tmp_path)
-    assert not tree(tmp_path) and BENCHMARK["PAGE"].read_text(encoding="utf-8") == page
-    with pytest.raises(SystemExit, match="Thresholds were set on seed 0"):
-        BENCHMARK["main"](seeds=(0,), results=tmp_path)
+    page = DOCTOR["PAGE"].read_text(encoding="utf-8")
+    assert len(DOCTOR["BLOCK"].findall(page)) == 1
+    assert DOCTOR["as_table"](DOCTOR["summarise"](tmp_path)) == ""
+    with pytest.raises(SystemExit, match=r"There are no runs in .*benchmarks/zoo\.py makes them"):
+        DOCTOR["main"](results=tmp_path)
+    assert not tree(tmp_path) and DOCTOR["PAGE"].read_text(encoding="utf-8") == page
 
 
-def test_each_run_is_made_once(tmp_path: Path) -> None:
-    world = {"cartpole": BENCHMARK["World"]("CartPole-v1", TINY)}
-    BENCHMARK["measure"](tmp_path, world, ["cartpole"], [7], ["reward_late"])
-    made = tree(tmp_path)
-    assert {name for name, content in made.items() if content} == {
-        f"cartpole/{bug}/seed-7.json" for bug in ("none", "reward_late")
+# --- The runs ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_world_can_be_learned_in() -> None:
+    for world in ZOO["WORLDS"].values():
+        gym.spec(world.env)
+        check_learns(world.config)
+    assert not {*ZOO["SEEDS"], *ZOO["MORE"]} & set(ZOO["THRESHOLDS"])
+    assert ZOO["SEEDS"] == DOCTOR["SEEDS"] and not set(ZOO["SEEDS"]) & set(ZOO["MORE"])
+
+
+def test_each_mistake_is_let_out_where_it_makes_a_difference() -> None:
+    let_out = {name: world.mistakes() for name, world in ZOO["WORLDS"].items()}
+    assert len(let_out["cartpole"]) > 80 and let_out["cartpole"] == let_out["corridor"]
+    assert set(ZOO["TEACH"]) <= set(let_out["cartpole"]) & set(zoo.BUGS) and len(set(ZOO["TEACH"])) == 12
+    assert {"acts_without_memory", "kl_reversed"} <= set(let_out["cartpole-v3"])
+    assert "reward_late" not in let_out["cartpole-v3"]
+    assert sorted(let_out["position-only"]) == sorted(ZOO["TEACH"]) and not let_out["pendulum"]
+
+
+def test_each_run_is_made_once_and_told_in_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Small(ZOO["World"]):  # type: ignore[misc, name-defined]
+        def mistakes(self) -> list[str]:
+            return ["reward_late", "entropy_sign"]
+
+    worlds = {"cartpole": Small("CartPole-v1", TINY), "corridor": Small("CartPole-v1", TINY)}
+    ZOO["measure"](tmp_path / "runs", worlds, ["cartpole", "corridor"], [1500, 1503])
+    made = tree(tmp_path / "runs")
+    assert {name for name in made if "seed-" in name} == {
+        *(f"{world}/{bug}/seed-1500.json" for world in worlds for bug in ("none", "reward_late", "entropy_sign")),
+        *(f"cartpole/{bug}/seed-1503.json" for bug in ("none", "entropy_sign")),
     }
-    told = json.loads((tmp_path / "cartpole" / "none" / "seed-7.json").read_text())
-    assert told["config"]["seed"] == 7 and told["return"] > 0.0 and "too early" in " ".join(told["missed"])
-    BENCHMARK["measure"](tmp_path, world, ["cartpole"], [7], ["reward_late"])
-    assert tree(tmp_path) == made
-    assert BENCHMARK["summarise"](tmp_path)["shares"]["false alarms"]["of"] == 1
+    told = json.loads((tmp_path / "runs" / "cartpole" / "none" / "seed-1500.json").read_text())
+    assert told["config"]["seed"] == 1500 and "too early" in " ".join(told["missed"])
+    ZOO["measure"](tmp_path / "runs", worlds, ["cartpole", "corridor"], [1500, 1503])
+    assert tree(tmp_path / "runs") == made
+    assert DOCTOR["summarise"](tmp_path / "runs")["shares"]["false alarms"]["of"] == 3
+
+    ZOO["main"](worlds=(), results=tmp_path / "runs")
+    page = (tmp_path / "runs" / "README.md").read_text()
+    assert page.count("\n## ") == 2 and "losses.png" in page
+    one = [np.mean(json.loads(p.read_text())["final_returns"]) for p in sorted(tmp_path.glob("runs/cartpole/none/s*"))]
+    assert f"| none | **{np.mean(one):.4g}**: {one[0]:.4g}, {one[1]:.4g} |" in page
+
+
+def test_seeds_and_worlds_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="thresholds were set on seed 0"):
+        ZOO["main"](seeds=(0,), results=tmp_path)
+    with pytest.raises(SystemExit, match="no world 'pong'; there are cartpole, corridor"):
+        ZOO["main"](worlds=("pong",), results=tmp_path)
+    ZOO["main"](worlds=(), results=tmp_path)
+    assert not tree(tmp_path)
+
+
+def test_losses_stand_beside_those_of_the_finished_code() -> None:
+    def run(decoder: float, reward: float, returns: float) -> dict[str, Any]:
+        early, late = {"decoder": 9.0, "reward": 9.0}, {"decoder": decoder, "reward": reward}
+        return {"losses": [[80, early], [81, late], [100, late]], "config": {"steps": 100}, "final_returns": [returns]}
+
+    world = {"none": [run(2.0, 1.0, 500.0), run(4.0, 1.0, 300.0)], "x": [run(6.0, 0.5, 100.0)]}
+    assert ZOO["beside_the_sound"](world) == {
+        "none": {"return": 400.0, "decoder": 1.0, "reward": 1.0},
+        "x": {"return": 100.0, "decoder": 2.0, "reward": 0.5},
+    }
+
+
+def test_which_losses_look_innocent() -> None:
+    rows = {
+        "none": {"return": 400.0, "decoder": 1.0, "reward": 1.0},
+        "seen": {"return": 100.0, "decoder": 2.0, "reward": 0.0},
+        "unseen": {"return": 100.0, "decoder": 1.2, "reward": 0.9},
+        "harmless": {"return": 390.0, "decoder": 0.9, "reward": 1000.0},
+    }
+    figure = figures.innocent_losses(rows)
+    alt = figures.alt_text(figure)
+    assert "decoder: 2 of 3 look sound, 1 of them have lost a quarter" in alt
+    assert "reward: 1 of 3 look sound, 1 of them have lost a quarter" in alt
+    decoder, reward = figure.axes
+    assert [sorted(line.get_xdata()) for line in decoder.lines[1:]] == [[2.0], [0.9, 1.2]]
+    assert [sorted(line.get_xdata()) for line in reward.lines[1:]] == [[0.01, 100.0], [0.9]]  # at the edge, not lost

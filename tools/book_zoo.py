@@ -16,7 +16,7 @@ import book_play
 
 ROOT = Path(__file__).parent.parent
 MISTAKES = ROOT / "wm_tutorial" / "mistakes"
-RESULTS = ROOT / "book" / "results" / "zoo"
+RESULTS = ROOT / "book" / "results"
 # Names of what was measured of an agent that learned with a mistake, as a sentence has them.
 MEASURED = {
     "return": "return",
@@ -156,16 +156,16 @@ def item(cells: list[str]) -> list[str]:
 def measured() -> dict[str, list[str]]:
     """What is known of agents that learned with a mistake: of every committed experiment a sentence."""
     told: dict[str, list[str]] = {}
-    if (RESULTS / "summary.json").exists():
-        summary = json.loads((RESULTS / "summary.json").read_text())
+    for path in [RESULTS / "zoo" / "summary.json", *sorted((RESULTS / "mistakes").glob("*/summary.json"))]:
+        summary = json.loads(path.read_text())
         sound = summary["bugs"]["none"]
         for name, numbers in summary["bugs"].items():
             both = {words: (numbers[key]["mean"], sound[key]["mean"]) for key, words in MEASURED.items()}
             said = [f"{words} {short(found)} ({short(usual)})" for words, (found, usual) in both.items()]
-            told[name] = [
+            told.setdefault(name, []).append(
                 f"Measured on {summary['environment']}, and in parentheses without a mistake: {', '.join(said)}; "
-                f"means of {len(sound['return']['seeds'])} seeds."
-            ]
+                f"means of {len(numbers['return']['seeds'])} seeds."
+            )
     agents = book_play.story()
     sound_return = next(agent["mean"] for agent in agents.values() if agent["bug"] is None)
     for agent in agents.values():

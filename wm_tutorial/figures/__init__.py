@@ -6,7 +6,14 @@ figures.save(figures.open_loop(dream), "dream.png")
 figures.film(dream, "dream.gif")
 """
 
-from wm_tutorial.figures.curves import imagined_trajectory, losses, mistakes, return_curve, seed_curves
+from wm_tutorial.figures.curves import (
+    imagined_trajectory,
+    innocent_losses,
+    losses,
+    mistakes,
+    return_curve,
+    seed_curves,
+)
 from wm_tutorial.figures.diagram import agent_diagram
 from wm_tutorial.figures.episode import CART_POLE_LIMIT, cart_pole_film
 from wm_tutorial.figures.film import film, still
@@ -52,6 +59,6 @@ __all__ = [
     "BLUE", "CART_POLE_LIMIT", "EYES_CLOSED", "EYES_OPEN", "FAINT", "GREEN", "GREY", "INK", "MODEL", "NIGHT", "ORANGE",
     "PAPER", "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH", "VERMILION", "WIDTH", "Light",
     "Plot", "Sketch", "agent_diagram", "alt_text", "cart_pole_film", "check_recording", "draw_cart_pole",
-    "draw_pendulum", "film", "house_style", "imagined_trajectory", "losses", "mistakes", "narrowing", "open_loop",
-    "recording", "return_curve", "save", "seed_curves", "still", "to_svg", "update_diagram",
+    "draw_pendulum", "film", "house_style", "imagined_trajectory", "innocent_losses", "losses", "mistakes",
+    "narrowing", "open_loop", "recording", "return_curve", "save", "seed_curves", "still", "to_svg", "update_diagram",
 ]  # fmt: skip

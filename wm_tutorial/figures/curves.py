@@ -393,3 +393,39 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
         f"{MISTAKE_NONE}, {first}. " + ". ".join(others) + "."
     )
     return figure
+
+
+INNOCENT = (0.8, 1.25)  # a loss between these multiples of the finished code's alarms nobody
+LARGEST_MULTIPLE = 100.0
+
+
+@styled
+def innocent_losses(rows: Mapping[str, Mapping[str, float]]) -> Plot:
+    """The return of agents that learned with a mistake against each loss of their model: which losses stay innocent.
+
+    rows: mistake -> its mean return, as "return", and losses as multiples of those without a mistake; those come first.
+    A dot is a mistake. In the band a loss looks like that of the finished code.
+    """
+    sound, *others = rows.values()
+    losses = [name for name in sound if name != "return"]
+    figure = Plot(figsize=(WIDTH, 2.9), layout="constrained")
+    every, told = np.atleast_1d(figure.subplots(1, len(losses), sharey=True)), []
+    for axes, name in zip(every, losses, strict=True):
+        multiple = np.clip([row[name] for row in others], 1 / LARGEST_MULTIPLE, LARGEST_MULTIPLE)
+        returns = np.array([row["return"] for row in others])
+        quiet = (multiple > INNOCENT[0]) & (multiple < INNOCENT[1])
+        axes.axvspan(*INNOCENT, color=BLUE, alpha=0.15, lw=0)
+        axes.axhline(sound["return"], color=BLUE, lw=1.2)
+        axes.plot(multiple[~quiet], returns[~quiet], "o", color=GREY, ms=4.5, mec="none", alpha=0.55)
+        axes.plot(multiple[quiet], returns[quiet], "o", color=VERMILION, ms=4.5, mec="none", alpha=0.55)
+        axes.set_xscale("log")
+        axes.set_xlim(0.8 / LARGEST_MULTIPLE, 1.25 * LARGEST_MULTIPLE)
+        axes.set_xticks([0.01, 1, 100], ["0.01", "1", "100"])
+        axes.minorticks_off()
+        axes.set_title(name)
+        below = int((quiet & (returns < 0.75 * sound["return"])).sum())
+        told.append(f"{name}: {int(quiet.sum())} of {len(others)} look sound, {below} of them have lost a quarter")
+    every[0].set_ylabel("return")
+    figure.supxlabel("loss, as a multiple of the finished code's")
+    figure.alt = f"Return against each loss, a dot for each of {len(others)} mistakes. {'; '.join(told)}."
+    return figure

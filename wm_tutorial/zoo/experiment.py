@@ -2,7 +2,7 @@
 
 Every mistake is let out for a whole run and its evaluation, as in the code of somebody who has made it. What is
 measured of the agent afterwards: its losses, how far its model is from what happens after 1 and after 15 steps
-without an observation, and its return.
+without an observation, its return, and what the doctor says of the run.
 """
 
 import dataclasses
@@ -130,9 +130,17 @@ def one_run(env: EnvSource, config: Config, name: str, episodes: int) -> dict[st
         record, run = train_and_record(env, config, episodes)
         with run:
             errors = open_loop_errors(run.agent, env, episodes=100, horizon=HORIZON)
+            diagnosis = run.doctor()
     logged = [r for r in run.records if r["kind"] == "train"]
     losses = [[r["step"], {key: float(f"{value:.5g}") for key, value in r["losses"].items()}] for r in logged]
-    return {"bug": name, **record, "losses": losses, "open_loop_errors": dataclasses.asdict(errors)}
+    return {
+        "bug": name,
+        **record,
+        "losses": losses,
+        "open_loop_errors": dataclasses.asdict(errors),
+        "findings": [[f.name, f.part, f.hint, f.seen] for f in diagnosis.findings],
+        "missed": list(diagnosis.missed),
+    }
 
 
 def summarise(folder: Path) -> dict[str, Any]:
