@@ -405,6 +405,16 @@ def test_results_of_one_world_are_drawn_on_the_same_axes_and_numbers_stand_on_th
     assert book_results.ticks(-1600, 0) == [-1500, -1000, -500, 0] and book_results.ticks(0, 500)[1] == 100
 
 
+def test_who_fell_has_stood_there_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_pages, "RESULTS", tmp_path)
+    (tmp_path / "row").mkdir()
+    courses = [300, 480, 500], [480, 470, 500], [480, 475, 474], [100, 200, 300], [500]
+    for seed, course in enumerate(courses):
+        record = {"evaluations": [[2_500 * (i + 1), mean] for i, mean in enumerate(course)]}
+        (tmp_path / "row" / f"seed-{seed}.json").write_text(json.dumps(record))
+    assert book_pages.fell_from("row", 475.0) == "2 of 5"
+
+
 # --- The bug zoo ------------------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,7 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
         "bibtex": bibtex(url),
         "our-cartpole": "\n".join(map(compared_row, filter(measured, ON_CARTPOLE))),
         "first-475": first_reached("cartpole-v3-20k", 475.0),
+        "fell-from-475": fell_from("cartpole-v3-20k", 475.0),
         "our-pendulum": compared_cell("pendulum-v3"),
         "our-acrobot": compared_cell("acrobot-v3"),
         "play-mistakes": book_play.table(),
@@ -229,6 +230,14 @@ def first_reached(folder: str, mean: float) -> str:
         first.append(round(min(reached), -2) if reached else math.inf)
     ends = sorted({min(first), max(first)})
     return " to ".join(f"{step:,}" if step < math.inf else "more than there were" for step in ends)
+
+
+def fell_from(folder: str, mean: float) -> str:
+    """How many seeds of a result have later stood below a mean return that they had reached, of all: "2 of 10"."""
+    seeds = [json.loads(path.read_text())["evaluations"] for path in sorted((RESULTS / folder).glob("seed-*.json"))]
+    returns = [[found for _, found in evaluations] for evaluations in seeds]
+    fell = [any(max(found[:i]) >= mean > found[i] for i in range(1, len(found))) for found in returns]
+    return f"{sum(fell)} of {len(fell)}"
 
 
 def compared_cell(folder: str) -> str:
