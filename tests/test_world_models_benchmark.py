@@ -56,3 +56,13 @@ def test_the_committed_page_is_that_of_the_committed_data() -> None:
     results = BENCHMARK["RESULTS"]
     if records := BENCHMARK["found"](results):
         assert (results / "README.md").read_text() == BENCHMARK["table"](records)
+
+
+def test_the_readme_tells_what_was_measured() -> None:
+    records = [json.loads(path.read_text())["experiments"] for path in sorted(BENCHMARK["RESULTS"].glob("run-*.json"))]
+    warm, cold = (
+        np.mean([np.mean(record[name]["returns"]) for record in records]) for name in ("dream-1", "dream-0.1")
+    )
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert len(records) == 5 and f"survives {warm:.0f} of 100 steps of the game" in readme
+    assert f"temperature 0.1 it learns to cheat the dream, and survives {cold:.0f}:" in readme
