@@ -367,11 +367,12 @@ def test_every_measured_result_has_a_figure_a_sentence_and_its_folded_command(ga
     assert len(folders) >= len(sections) > 15
     for result in book_results.read((BOOK / "results" / "README.md").read_text()):
         said = sections[book_results.anchor(result.folder)]
-        returns = [json.loads(p.read_text())["final_returns"] for p in (BOOK / "results" / result.folder).glob("seed-*")
-                   if p.suffix == ".json"]  # fmt: skip
+        records = [json.loads(p.read_text()) for p in (BOOK / "results" / result.folder).glob("seed-*.json")]
+        returns = [record["final_returns"] for record in records]
+        drawn = len(records) if min(len(record["evaluations"]) for record in records) > 1 else 0  # there is a curve
         means = [sum(seed) / len(seed) for seed in returns]
         assert f"{len(means)} seeds earn **{sum(means) / len(means):.1f}** on average" in said
-        assert f"the worst of them {min(means):.1f}" in said and said.count('class="seed"') == len(means)
+        assert f"the worst of them {min(means):.1f}" in said and said.count('class="seed"') == drawn
         before, _, folded = said.partition("<details>")
         assert f"--out book/results/{result.folder} " in folded and "wm-tutorial measure" not in before
 
