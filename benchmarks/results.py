@@ -22,8 +22,9 @@ import numpy as np
 import tyro
 
 from wm_tutorial.config import from_plain, make_config, plain
-from wm_tutorial.runs.measure import bootstrap_interval, summarise
+from wm_tutorial.runs.measure import summarise
 from wm_tutorial.runs.normal import MEASURED, learning
+from wm_tutorial.runs.statistics import bootstrap_interval
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "book" / "results"

@@ -35,7 +35,7 @@ from wm_tutorial import worlds
 from wm_tutorial.checkpoint import write_text
 from wm_tutorial.evaluation import evaluate
 from wm_tutorial.randomness import isolated_random
-from wm_tutorial.runs.measure import bootstrap_interval
+from wm_tutorial.runs.statistics import bootstrap_interval
 from wm_tutorial.world_models_2018 import Settings, Stages, make_settings, play
 
 ROOT = Path(__file__).parent.parent

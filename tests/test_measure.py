@@ -13,7 +13,7 @@ from scripted import Seeded, Troupe, tree
 
 from wm_tutorial.config import from_plain, make_config
 from wm_tutorial.errors import InputError, OutputError
-from wm_tutorial.runs.measure import as_table, bootstrap_interval, imagined_returns, measure, summarise
+from wm_tutorial.runs.measure import as_table, imagined_returns, measure, summarise
 from wm_tutorial.runs.run import write_settings
 from wm_tutorial.trainer import Trainer
 
@@ -181,16 +181,3 @@ def test_what_was_believed_comes_from_the_lines_of_losses_that_have_it() -> None
 def test_nothing_measured_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no results"):
         summarise(tmp_path)
-
-
-def test_the_interval_covers_the_mean_as_often_as_it_says_for_many_values() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(200):
-        low, high = bootstrap_interval(list(rng.normal(3.0, 2.0, 30)))
-        covered += low <= 3.0 <= high
-    assert 0.90 < covered / 200 < 0.98  # percentile intervals of 30 values are a little narrow
-
-
-def test_equal_values_have_an_interval_of_no_width() -> None:
-    assert bootstrap_interval([7.0] * 5) == (7.0, 7.0)

@@ -19,8 +19,8 @@ from wm_tutorial.runs.asked import check_learns, path_of, tell, whole_number, wh
 from wm_tutorial.runs.folder import make_folder
 from wm_tutorial.runs.named import called
 from wm_tutorial.runs.run import Run, closed_after_an_error, train
+from wm_tutorial.runs.statistics import bootstrap_interval
 
-BOOTSTRAP_DRAWS = 10_000
 RECORDED = ("environment", "seconds", "evaluations", "final_returns")
 UNTOLD = ("seed", "checkpoint_every")  # options in which the runs of one result may differ
 
@@ -160,13 +160,6 @@ def summarise(folder: Path) -> dict[str, Any]:
     if min(len(steps) for steps, _ in curves.values()) > 1:
         figures.save(figures.seed_curves(curves), folder / "curves.png")
     return summary
-
-
-def bootstrap_interval(values: list[float]) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean; too narrow for fewer than about ten values."""
-    draws = np.random.default_rng(0).choice(values, (BOOTSTRAP_DRAWS, len(values))).mean(axis=1)
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return float(low), float(high)
 
 
 def as_table(summary: dict[str, Any]) -> str:

@@ -21,7 +21,8 @@ from wm_tutorial.errors import InputError
 from wm_tutorial.runs.asked import check_learns, path_of, whole_number, whole_numbers
 from wm_tutorial.runs.dream import open_loop_errors
 from wm_tutorial.runs.folder import make_folder
-from wm_tutorial.runs.measure import bootstrap_interval, check_found, read_record, train_and_record
+from wm_tutorial.runs.measure import check_found, read_record, train_and_record
+from wm_tutorial.runs.statistics import bootstrap_interval
 from wm_tutorial.trainer import Trainer
 
 NONE = "none"  # the finished code, which everything else is compared with
