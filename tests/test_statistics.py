@@ -62,7 +62,7 @@ def test_the_interval_has_the_quantiles_of_all_draws_there_can_be() -> None:
     values = np.array([0.0, 1.0, 5.0])
     every = np.stack(np.meshgrid(values, values, values)).reshape(3, -1).mean(0)
     for level in (0.5, 0.8, 0.95):
-        exact = np.percentile(every, [50 - 50 * level, 50 + 50 * level])
+        exact = np.percentile(every, [50 - 50 * level, 50 + 50 * level], method="inverted_cdf")
         assert bootstrap_interval(values, level=level) == pytest.approx(tuple(exact))
     assert bootstrap_interval(values, np.median, 0.99) == (0.0, 5.0)
 
@@ -83,7 +83,7 @@ def test_seeds_are_matched_by_number_and_only_shared_ones_count() -> None:
         (lambda: interquartile_mean([]), "at least one"),
         (lambda: matched_differences({1: 2.0}, {2: 2.0}), "No seed was measured for both"),
         (lambda: rank_correlation([1, 2, 3], [1, 2]), "no common order"),
-        (lambda: rank_correlation([1], [1]), "2 or more"),
+        (lambda: rank_correlation([1], [1]), "at least 2"),
         (lambda: rank_correlation([1, 1], [1, 2]), "nothing to compare"),
     ],
 )
