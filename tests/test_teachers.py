@@ -218,6 +218,10 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         ).item()
         for r, c in ((1.0, 0.5), (0.6, 1.0), (1.0, 1.0))
     ]
+    ahead = right("matched_differences")(
+        torch.tensor([3, 1, 2]), row(30.0, 11.0, 25.0)[0], torch.tensor([1, 4, 3]), row(10.0, 40.0, 20.0)[0]
+    )
+    middle = right("interquartile_mean")(torch.tensor([[9.0, 1.0, 4.0], [2.0, 30.0, 5.0]])).item()
     return {
         "0.A": (f"= {right('discounted_return')(torch.tensor([1.0, 2.0, 4.0]), 0.5):g}.", f"= {3 + 0.5**3 * 8:g}."),
         "0.B": (f"= {episode:g};",),
@@ -250,6 +254,8 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         "13.B": (f"= {100 / 768:.2f}",),
         "14.A": (f"= {std.item():.3f}", f"{2 * torch.special.ndtr(-1 / std).item():.0%}".replace("%", " %")),
         "14.B": ("{:g} and {:g}.".format(*valve.flatten().tolist()), f"ln 10 = {math.log(10):.1f}"),
+        "16.A": ("11 - 10 = {:g} on seed 1 and 30 - 20 = {:g} on seed 3".format(*ahead.tolist()),),
+        "16.B": (f"/ 4 = {middle:g}.", f"= {51 / 6:g}."),
         "17.A": (
             f"= {cold[0]:.3f} and {cold[1]:.3f}, variance {variance[0]:g}.",
             f"{4 * warm[0]:.0f} / 4 and {4 * warm[1]:.0f} / 4, since the square roots are as 3 to 1,"
