@@ -17,6 +17,7 @@ from wm_tutorial.data import Batch, State
 from wm_tutorial.errors import NonFiniteError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.optim import make_optimizer
+from wm_tutorial.pace import ALONE, Alone
 
 PATIENCE = 2.0  # seconds; an update that takes longer is not rehearsed twice
 
@@ -26,7 +27,10 @@ class Learner:
 
     parts      what is clipped together: world model, and actor and critic unless a planner acts
     optimizer  one group of parameters for each part, with a learning rate of its own
+    company    the processes that learn with this one, each from its share of the batch
     """
+
+    company: Alone = ALONE
 
     def __init__(self, agent: Agent, config: Config) -> None:
         self.agent, self.config = agent, config
@@ -53,9 +57,9 @@ class Learner:
         Raises:
             NonFiniteError: if a loss or gradient is not finite; nothing that this object holds was changed then.
         """
-        losses, metrics, states, range_ = self.losses(batch)
-        gradients = self.backward(losses)
-        numbers = finite({**losses, **gradients, **metrics})
+        losses, metrics, states, range_ = self.losses(batch, self.company)
+        gradients = self.backward(losses, self.company)
+        numbers = self.company.mean(finite({**losses, **gradients, **metrics}))
         for group, lr in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = lr * lr_share
         self.optimizer.step()
@@ -104,7 +108,9 @@ class Learner:
         self.optimizer.zero_grad()
         return took
 
-    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
+    def losses(
+        self, batch: Batch, company: Alone = ALONE
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
         """Explain real sequences, imagine on from them, and judge what was imagined, in the precision asked for.
 
         Nothing is changed.
@@ -113,7 +119,8 @@ class Learner:
             Every named loss (), other metrics (), the states (B, T) inferred on the way, and the range of returns (2,)
             to go on from; None if no policy learned anything.
         """
-        with torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        low = torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        with company.range_of_all(self.agent), low:
             return self._losses(batch)
 
     def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
@@ -133,7 +140,7 @@ class Learner:
         losses = {name: loss.mean() for name, loss in {**model_losses, **behaviour_losses}.items()}
         return losses, metrics, states, range_
 
-    def backward(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    def backward(self, losses: dict[str, Tensor], company: Alone = ALONE) -> dict[str, Tensor]:
         """Compute the gradients of the weighted sum of all losses and clip them part by part; returns their norms.
 
         One backward pass serves all parts: stop-gradients inside the losses keep them apart.
@@ -142,6 +149,7 @@ class Learner:
         scales = self.scales
         weighted = [scales[name.partition("/")[0]] * loss for name, loss in losses.items()]  # decoder/camera: decoder
         torch.stack(weighted).sum().backward()  # type: ignore[no-untyped-call]
+        company.average([p.grad for part in self.parts.values() for p in part.parameters() if p.grad is not None])
         return {
             f"{name} gradient": torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
             for name, part in self.parts.items()
