@@ -57,8 +57,8 @@ class Learner:
         Raises:
             NonFiniteError: if a loss or gradient is not finite; nothing that this object holds was changed then.
         """
-        losses, metrics, states, range_ = self.losses(batch, self.company)
-        gradients = self.backward(losses, self.company)
+        losses, metrics, states, range_ = self.losses(batch)
+        gradients = self.backward(losses)
         numbers = self.company.mean(finite({**losses, **gradients, **metrics}))
         for group, lr in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = lr * lr_share
@@ -98,19 +98,21 @@ class Learner:
 
     def rehearse(self, batch: Batch) -> float:
         """How many seconds an update on such a batch takes here, but for the step itself; nothing is changed by it."""
-        took = math.inf
-        for _ in range(2):  # the first one also warms up, or compiles
-            started = time.perf_counter()
-            self.backward(self.losses(batch)[0])
-            took = min(took, time.perf_counter() - started)
-            if took > PATIENCE and not self.config.compile:
-                break
+        took, company = math.inf, self.company
+        self.company = ALONE  # the others may need longer, or do it once
+        try:
+            for _ in range(2):  # the first one also warms up, or compiles
+                started = time.perf_counter()
+                self.backward(self.losses(batch)[0])
+                took = min(took, time.perf_counter() - started)
+                if took > PATIENCE and not self.config.compile:
+                    break
+        finally:
+            self.company = company
         self.optimizer.zero_grad()
         return took
 
-    def losses(
-        self, batch: Batch, company: Alone = ALONE
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
         """Explain real sequences, imagine on from them, and judge what was imagined, in the precision asked for.
 
         Nothing is changed.
@@ -120,7 +122,7 @@ class Learner:
             to go on from; None if no policy learned anything.
         """
         low = torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16")
-        with company.range_of_all(self.agent), low:
+        with self.company.range_of_all(self.agent), low:
             return self._losses(batch)
 
     def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
@@ -140,7 +142,7 @@ class Learner:
         losses = {name: loss.mean() for name, loss in {**model_losses, **behaviour_losses}.items()}
         return losses, metrics, states, range_
 
-    def backward(self, losses: dict[str, Tensor], company: Alone = ALONE) -> dict[str, Tensor]:
+    def backward(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute the gradients of the weighted sum of all losses and clip them part by part; returns their norms.
 
         One backward pass serves all parts: stop-gradients inside the losses keep them apart.
@@ -149,7 +151,7 @@ class Learner:
         scales = self.scales
         weighted = [scales[name.partition("/")[0]] * loss for name, loss in losses.items()]  # decoder/camera: decoder
         torch.stack(weighted).sum().backward()  # type: ignore[no-untyped-call]
-        company.average([p.grad for part in self.parts.values() for p in part.parameters() if p.grad is not None])
+        self.company.average([p.grad for part in self.parts.values() for p in part.parameters() if p.grad is not None])
         return {
             f"{name} gradient": torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
             for name, part in self.parts.items()

@@ -77,15 +77,17 @@ def in_company() -> Iterator[Alone]:
             machines.meet()
     except (WorldModelError, KeyboardInterrupt) as error:
         machines.part(error)
-        if machines.speaks():
+        speaks = machines.speaks()
+        machines.leave()
+        if speaks:
             raise
         machines.let_speak()
         raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from error
     except BaseException as error:
         machines.part(error)
-        raise
-    finally:
         machines.leave()
+        raise
+    machines.leave()
 
 
 @contextmanager
@@ -119,7 +121,7 @@ class Machines(Alone):
         self.rank, self.size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
         self.generation, self.parts, self.parted, self.enough = 0, [0] * self.size, False, False
         self.calls = 0  # things that the first has done alone
-        self.pending: distributed.Work | None = None
+        self.pending: Any = None  # an exchange that is under way
         hosts = self.rank == 0 and environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         store = TCPStore(environ["MASTER_ADDR"], int(environ["MASTER_PORT"]), is_master=hosts, wait_for_workers=False)
         Machines.connections += 1
@@ -311,8 +313,8 @@ class Machines(Alone):
             self.life.tell_failure(self.rank, type(error).__name__, str(error))
 
     def speaks(self) -> bool:
-        """Whether this is the process that says what has happened: the first that is left."""
-        return all(self.life.gone(q, SILENT) for q in range(self.rank))
+        """Whether this is the process that says what has happened: the first that has not ended without a word."""
+        return not any(self.life.left(q) or not self.life.gone(q, SILENT) for q in range(self.rank))
 
     def let_speak(self) -> None:
         """Wait until whoever speaks has had the time to: torchrun ends all when the first of them ends."""
@@ -322,11 +324,13 @@ class Machines(Alone):
         time.sleep(GRACE)
 
     def leave(self) -> None:
-        """Go. What is still under way with somebody who does not answer is left as it is."""
+        """Go. An exchange that is under way fails once the others go, too; if they do not, it is left as it is."""
         self.life.leave()
-        if self.pending is None:
-            with suppress(RuntimeError, ValueError):
-                distributed.destroy_process_group()
+        deadline = time.monotonic() + SILENT
+        while self.pending and not self.pending.is_completed() and time.monotonic() < deadline:
+            time.sleep(BEAT / 50)
+        if not self.pending or self.pending.is_completed():
+            distributed.destroy_process_group()
 
     # To disk and back ------------------------------------------------------------------------------------------------
 
