@@ -65,7 +65,7 @@ class KilledInTheSecond(Troubled):
 
     def __init__(self) -> None:
         super().__init__()
-        Troubled.trouble, Troubled.after = os.environ.get("TROUBLE", ""), 50
+        Troubled.trouble, Troubled.after = os.environ.get("TROUBLE", ""), 30
 
 
 # --- One update -------------------------------------------------------------------------------------------------------

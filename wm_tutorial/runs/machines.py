@@ -83,9 +83,12 @@ def in_company() -> Iterator[Alone]:
             raise
         machines.let_speak()
         raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from error
-    except BaseException as error:
+    except BaseException as error:  # what nobody foresaw is said where it happened
         machines.part(error)
+        speaks = machines.speaks()
         machines.leave()
+        if not speaks:
+            machines.let_speak()
         raise
     machines.leave()
 
@@ -149,16 +152,20 @@ class Machines(Alone):
                     f"{name} is {value}, which does not divide into {self.size} processes of equal shares. Give a "
                     f"multiple of {self.size}, such as {near}."
                 )
-        if config.device == "cuda":
-            local = int(os.environ["LOCAL_RANK"])
-            if local >= (there := torch.cuda.device_count()):
-                raise InputError(
-                    f"device is 'cuda', and process {local} of this machine finds {there} GPUs. Start no more "
-                    "processes than there are GPUs."
-                )
-            torch.cuda.set_device(local)
+        self._take_gpu(config.device)
         shares = {name: getattr(config, name) // self.size for name in (*SHARED, "capacity")}
         return replace(config, **shares)
+
+    def _take_gpu(self, device: str) -> None:
+        if device != "cuda":
+            return
+        local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= there:
+            raise InputError(
+                f"device is 'cuda', and process {local} of this machine finds {there} GPUs. Start no more processes "
+                "than there are GPUs."
+            )
+        torch.cuda.set_device(local)
 
     def whole(self, config: Config) -> Config:
         """The options of the run."""
@@ -201,7 +208,7 @@ class Machines(Alone):
         if not gradients:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        there = flat if flat.device.type in ("cpu", "cuda") else flat.cpu()
+        there = _on_the_way(flat)
         self._wait(distributed.all_reduce(there, async_op=True))
         sizes = [gradient.numel() for gradient in gradients]
         means = torch.split((there / self.size).to(flat.device), sizes)
@@ -250,9 +257,10 @@ class Machines(Alone):
 
     def _gathered(self, own: Tensor) -> list[Tensor]:
         """A tensor of the same shape from each process, in their order."""
-        gathered = [torch.empty_like(own) for _ in range(self.size)]
-        self._wait(distributed.all_gather(gathered, own, async_op=True))
-        return gathered
+        there = _on_the_way(own)
+        gathered = [torch.empty_like(there) for _ in range(self.size)]
+        self._wait(distributed.all_gather(gathered, there, async_op=True))
+        return [tensor.to(own.device) for tensor in gathered]
 
     def _wait(self, work: Any) -> None:
         """Until an exchange is done. It fails at once if a process ends, and if one tells of a failure."""
@@ -372,8 +380,10 @@ class Machines(Alone):
     def _written_by_those_left(self) -> dict[int, int]:
         """The same, of the processes that are left; the others are missed."""
         self.life.tell(f"written/{self.rank}", str(self.generation))
-        found: dict[int, int] = {0: self.generation} if self.life.lost else {}
-        for q in range(self.size):
+        if self.life.lost:  # nothing can be heard: the first writes, and of the others the file before counts
+            return {0: self.generation}
+        found = {self.rank: self.generation}
+        for q in (q for q in range(self.size) if q != self.rank):
             while (word := self.life.heard(f"written/{q}")) is None and not self.life.gone(q, SILENT):
                 time.sleep(BEAT / 5)
             if word is not None:
@@ -383,6 +393,7 @@ class Machines(Alone):
     def _until_written(self, writer: int) -> None:
         if writer == self.rank:
             self.life.tell("checkpoint", "written")
+            return
         while self.life.heard("checkpoint") is None and not self.life.gone(writer, SILENT):
             time.sleep(BEAT / 5)
 
@@ -402,6 +413,7 @@ class Machines(Alone):
             CheckpointError: if the file of this process cannot be read.
         """
         processes = state.get("processes")
+        self._take_gpu(state["config"].get("device", "cpu") if isinstance(state.get("config"), dict) else "cpu")
         state = super().own(folder, state)
         self.parts = parts_of(processes)
         self.generation = max(self.parts)
@@ -411,6 +423,11 @@ class Machines(Alone):
         if missing := [name for name in OWN if name not in own]:
             raise CheckpointError(f"{path} does not hold the state of a process: {missing[0]} is missing.")
         return {**state, **{name: own[name] for name in OWN}}
+
+
+def _on_the_way(tensor: Tensor) -> Tensor:
+    """A tensor where gloo or nccl can take it from."""
+    return tensor if tensor.device.type in ("cpu", "cuda") else tensor.cpu()
 
 
 def part(folder: Path, rank: int, generation: int) -> Path:
