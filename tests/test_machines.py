@@ -236,14 +236,14 @@ def test_a_process_that_is_killed_ends_the_other_with_one_error_and_what_it_had_
 ) -> None:
     run = tmp_path / "run"
     given = [f"--{name.replace('_', '-')}={value}" for name, value in options().items() if value is not None]
-    command = ["-m", "wm_tutorial", "train", "together:KilledInTheSecond", f"--out={run}", *given]
+    command = ["-m", "wm_tutorial", "train", "together:Killed", f"--out={run}", *given]
     began = time.monotonic()
     done = launched(*command, TROUBLE="kill")
     took = time.monotonic() - began
     assert done.returncode != 0 and took < 200
     said = [line for line in done.stderr.splitlines() if line.startswith("ProcessFailure:")]
     assert len(said) == 1 and "Process 1 of 2" in said[0] and "ended without a word" in said[0], done.stderr
-    way_on = f"torchrun --nproc-per-node 2 -m wm_tutorial resume {run} --env together:KilledInTheSecond"
+    way_on = f"torchrun --nproc-per-node 2 -m wm_tutorial resume {run} --env together:Killed"
     assert way_on in said[0]
     assert done.stdout.count("Replay of") == 1
     checkpoint = torch.load(run / CHECKPOINT, weights_only=True)
@@ -252,7 +252,7 @@ def test_a_process_that_is_killed_ends_the_other_with_one_error_and_what_it_had_
     assert 0 < lost["replay"]["added"] < checkpoint["replay"]["added"]
     assert (run / SETTINGS).exists() and Agent.load(run)
 
-    done = launched("-m", "wm_tutorial", "resume", run, "--env=together:KilledInTheSecond")
+    done = launched("-m", "wm_tutorial", "resume", run, "--env=together:Killed")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Greedy evaluation") == 1
     assert torch.load(run / CHECKPOINT, weights_only=True)["counters"]["steps"] >= STEPS

@@ -1,6 +1,6 @@
 """What two processes do together, started by torchrun: `together.py FOLDER`. Each writes what it saw; tests judge.
 
-The environments here go wrong in the second process when they are told to, by a file in the folder.
+The environments here go wrong in one of them when they are told to.
 """
 
 import os
@@ -28,6 +28,7 @@ from wm_tutorial.runs import machines
 
 RANK = int(os.environ.get("RANK", "0"))
 SIZE = int(os.environ.get("WORLD_SIZE", "1"))
+TROUBLED = int(os.environ.get("TROUBLED", "1"))  # which process meets the trouble
 LENGTH = 5  # rows of a sequence
 STEPS = 90
 
@@ -42,7 +43,7 @@ SPACES = Spaces("vector", (3,), "discrete", 2, (0.0,), (1.0,))
 
 
 class Troubled(Seeded):
-    """In the second process, does once what `trouble` says, after so many steps of all its environments."""
+    """In the process TROUBLED, does once what `trouble` says, after so many steps of all its environments."""
 
     trouble = ""
     after = 25
@@ -50,7 +51,7 @@ class Troubled(Seeded):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         Troubled.taken += 1
-        if RANK == 1 and Troubled.trouble and Troubled.taken == Troubled.after:
+        if RANK == TROUBLED and Troubled.trouble and Troubled.taken == Troubled.after:
             trouble, Troubled.trouble = Troubled.trouble, ""
             if trouble == "raise":
                 raise ValueError("the simulator is out of tea")
@@ -60,8 +61,8 @@ class Troubled(Seeded):
         return super().step(action)
 
 
-class KilledInTheSecond(Troubled):
-    """For the command line: the second process is killed in the middle of the run."""
+class Killed(Troubled):
+    """For the command line: the process TROUBLED is killed in the middle of the run."""
 
     def __init__(self) -> None:
         super().__init__()
