@@ -44,8 +44,9 @@ from wm_tutorial.config import Config, make_config
 from wm_tutorial.data import Batch, State
 from wm_tutorial.learner import Learner
 from wm_tutorial.optim import LaProp, clip_by_share, laprop_direction
+from wm_tutorial.process import devices
 from wm_tutorial.runs.bench import Noise, make_trainer, silent, time_in_turn
-from wm_tutorial.trainer import Trainer, devices
+from wm_tutorial.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "book" / "results" / "bench"

@@ -23,7 +23,7 @@ FLOORS = (
     {"imagination"},
     {"actor_critic", "planner"},
     {"agent"},
-    {"replay", "optim", "spaces", "envs", "vector"},
+    {"replay", "optim", "spaces", "envs", "vector", "pace"},
     {"learner"},
     {"evaluation"},
     {"trainer", "world_models_2018"},

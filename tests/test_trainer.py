@@ -49,7 +49,8 @@ from wm_tutorial.data import Batch, Place, Row
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import EnvironmentFailure, InputError, NonFiniteError, OutputError
 from wm_tutorial.evaluation import Evaluation, evaluate
-from wm_tutorial.trainer import Pace, Trainer
+from wm_tutorial.pace import Pace
+from wm_tutorial.trainer import Trainer
 
 
 def continuous() -> Seeded:

@@ -21,7 +21,7 @@ GROUPS = {
     "Every number that can be turned, and how a step is taken": ["config", "presets", "lineage", "optim", "learner"],
     "The loop, around Gymnasium environments": ["spaces", "envs", "vector", "trainer", "evaluation", "checkpoint"],
     "The ancestor in stages: V, M and C": ["world_models_2018"],
-    "What a run shares with its process": ["randomness", "process", "ambient"],
+    "What a run shares with its process": ["randomness", "process", "ambient", "pace"],
     "Another part in the place of one of these": ["parts", "errors"],
     "What a person does and looks at": ["worlds", "runs", "figures", "cli"],
     "What a learner needs": ["course", "check", "zoo", "mistakes"],

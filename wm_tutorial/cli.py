@@ -35,6 +35,7 @@ from wm_tutorial.runs.callbacks import Callback
 from wm_tutorial.runs.consult import consult
 from wm_tutorial.runs.doctor.diagnosis import LOOKS_WRONG
 from wm_tutorial.runs.dream import EpisodesTooShort
+from wm_tutorial.runs.machines import one_speaks, rank, together
 from wm_tutorial.runs.measure import as_table, measure
 from wm_tutorial.runs.named import named
 from wm_tutorial.runs.run import Run, resume, train
@@ -55,6 +56,8 @@ ENV, RUN, DIR = (tyro.conf.arg(metavar=name) for name in ("ENV", "RUN", "DIR"))
 
 def announce(run: Run) -> None:
     """Say how good a finished run is, draw it with the same number on its page, and say where it lies."""
+    if rank():
+        return  # the first of several processes does
     tell("Evaluating 100 new episodes.")
     evaluation = run.evaluate(100)
     tell(f"Greedy evaluation: {evaluation}")
@@ -500,6 +503,8 @@ def check_words(words: Sequence[str]) -> None:
         return
     if (kind := kinds.get(words[0])) is None:
         raise InputError(f"there is no such command; {hint(words[0], list(kinds))}")
+    if together() and kind not in (Train, Resume):
+        raise InputError("several processes can train and resume; start this command without torchrun.")
     names = [field.name for field in dataclasses.fields(kind)]
     for group, options in (("config", Config), ("settings", Settings)):
         names += [field.name for field in dataclasses.fields(options)] if group in names else []
@@ -525,7 +530,9 @@ def main() -> None:
     """Entry point of the command line; expected errors are printed as one message."""
     prepare_output()
     try:
-        command_line(sys.argv[1:])()
+        with one_speaks():
+            asked = command_line(sys.argv[1:])
+        asked()
         if sys.stdout is not None:
             sys.stdout.flush()
     except WorldModelError as error:

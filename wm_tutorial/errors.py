@@ -34,6 +34,10 @@ class NonFiniteError(WorldModelError, ArithmeticError):
     """A loss became infinite or not a number, or an imagined return not a number."""
 
 
+class ProcessFailure(WorldModelError, RuntimeError):
+    """Another of the processes that learn together has failed, or ended without a word."""
+
+
 class CheckpointError(WorldModelError, ValueError):
     """A checkpoint that cannot be read, or that belongs to something else."""
 

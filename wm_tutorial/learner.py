@@ -17,6 +17,7 @@ from wm_tutorial.data import Batch, State
 from wm_tutorial.errors import NonFiniteError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.optim import make_optimizer
+from wm_tutorial.pace import ALONE, Alone
 
 PATIENCE = 2.0  # seconds; an update that takes longer is not rehearsed twice
 
@@ -26,7 +27,10 @@ class Learner:
 
     parts      what is clipped together: world model, and actor and critic unless a planner acts
     optimizer  one group of parameters for each part, with a learning rate of its own
+    company    the processes that learn with this one, each from its share of the batch
     """
+
+    company: Alone = ALONE
 
     def __init__(self, agent: Agent, config: Config) -> None:
         self.agent, self.config = agent, config
@@ -55,7 +59,7 @@ class Learner:
         """
         losses, metrics, states, range_ = self.losses(batch)
         gradients = self.backward(losses)
-        numbers = finite({**losses, **gradients, **metrics})
+        numbers = self.company.mean(finite({**losses, **gradients, **metrics}))
         for group, lr in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = lr * lr_share
         self.optimizer.step()
@@ -94,13 +98,17 @@ class Learner:
 
     def rehearse(self, batch: Batch) -> float:
         """How many seconds an update on such a batch takes here, but for the step itself; nothing is changed by it."""
-        took = math.inf
-        for _ in range(2):  # the first one also warms up, or compiles
-            started = time.perf_counter()
-            self.backward(self.losses(batch)[0])
-            took = min(took, time.perf_counter() - started)
-            if took > PATIENCE and not self.config.compile:
-                break
+        took, company = math.inf, self.company
+        self.company = ALONE  # the others may need longer, or do it once
+        try:
+            for _ in range(2):  # the first one also warms up, or compiles
+                started = time.perf_counter()
+                self.backward(self.losses(batch)[0])
+                took = min(took, time.perf_counter() - started)
+                if took > PATIENCE and not self.config.compile:
+                    break
+        finally:
+            self.company = company
         self.optimizer.zero_grad()
         return took
 
@@ -113,7 +121,8 @@ class Learner:
             Every named loss (), other metrics (), the states (B, T) inferred on the way, and the range of returns (2,)
             to go on from; None if no policy learned anything.
         """
-        with torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        low = torch.autocast(self.config.device, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        with self.company.range_of_all(self.agent), low:
             return self._losses(batch)
 
     def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], State, Tensor | None]:
@@ -142,6 +151,7 @@ class Learner:
         scales = self.scales
         weighted = [scales[name.partition("/")[0]] * loss for name, loss in losses.items()]  # decoder/camera: decoder
         torch.stack(weighted).sum().backward()  # type: ignore[no-untyped-call]
+        self.company.average([p.grad for part in self.parts.values() for p in part.parameters() if p.grad is not None])
         return {
             f"{name} gradient": torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip)
             for name, part in self.parts.items()

@@ -26,6 +26,12 @@ def cpu_threads(count: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def devices() -> list[str]:
+    """Where networks can live on this machine."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name, found in there.items() if found]
+
+
 class AtOnce(KeyboardInterrupt):
     """A second Ctrl-C: stop in the middle of whatever is done."""
 

@@ -11,7 +11,7 @@ from gymnasium import spaces as gym_spaces
 
 from wm_tutorial.composite import CompositeSpaces, Keys, Part
 from wm_tutorial.data import Spaces
-from wm_tutorial.errors import InputError
+from wm_tutorial.errors import CheckpointError, InputError
 
 # Sizes that tell images from other arrays: a picture has at least so many pixels a side, and at most so many channels.
 SMALLEST_SIDE, MOST_CHANNELS = 8, 16
@@ -33,6 +33,17 @@ def describe(obs_space: gym.Space[Any], action_space: gym.Space[Any]) -> Spaces:
         observed = [_observed(path, space) for path, space in _leaves(obs_space)]
         return CompositeSpaces.of(observed, [_done(path, space) for path, space in _leaves(action_space)])
     return Spaces(**_describe_observations(obs_space), **_describe_actions(action_space))
+
+
+def check_actions(space: gym.Space[Any], actions: Any) -> None:
+    """Raise CheckpointError unless a file holds a list of actions of this space, as plain numbers."""
+    for action in actions if isinstance(actions, list) else [None]:
+        numbers = action if isinstance(action, list) else [action]  # not nested: that could be of any size
+        flat = {type(number) for number in numbers} <= {int, float}
+        if not flat or not np.array_equal(taken := np.asarray(action, space.dtype), np.asarray(action)):
+            raise CheckpointError(f"{action!s:.200} is no action of this environment")
+        if not space.contains(taken):
+            raise CheckpointError(f"{action!s:.200} is no action of this environment")
 
 
 def warn_of_large_images(spaces: Spaces) -> None:

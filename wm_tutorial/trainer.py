@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,14 @@ from wm_tutorial.errors import (
     NonFiniteError,
     OutputError,
     WorldModelError,
-    command,
 )
 from wm_tutorial.evaluation import Evaluation, evaluate
 from wm_tutorial.learner import Learner
-from wm_tutorial.process import AtOnce, Request, alone, cpu_threads, interruptible
+from wm_tutorial.pace import ALONE, Alone, Pace
+from wm_tutorial.process import AtOnce, Request, alone, cpu_threads, devices, interruptible
 from wm_tutorial.randomness import Randomness
 from wm_tutorial.replay import Replay
-from wm_tutorial.spaces import warn_of_large_images
+from wm_tutorial.spaces import check_actions, warn_of_large_images
 from wm_tutorial.vector import VectorEnvironments, VectorSource, environments
 
 
@@ -48,10 +48,16 @@ class Trainer:
         config: all options.
         folder: where metrics and checkpoints go; None keeps everything in memory.
         vector: what steps the environments in which experience is collected; see `vector.environments`.
+        company: the processes that learn with this one; `config` is then the share of each.
     """
 
     def __init__(
-        self, source: EnvSource, config: Config, folder: Path | None = None, vector: VectorSource | None = None
+        self,
+        source: EnvSource,
+        config: Config,
+        folder: Path | None = None,
+        vector: VectorSource | None = None,
+        company: Alone = ALONE,
     ) -> None:
         if config.device not in (there := devices()):
             raise InputError(
@@ -60,12 +66,16 @@ class Trainer:
             )
         self.source, self.config = builtin(source), config
         self.folder = None if folder is None else user_path(folder)
+        self.company, seed = company, company.seed(config.seed)
         self.random = Randomness(config.seed, config.device)
-        self.environments = environments(source, config.envs, (COLLECT, config.seed), vector)
+        self.environments = environments(source, config.envs, (COLLECT, seed), vector)
         warn_of_large_images(self.environments.spaces)
         with self.random.active():
             self.agent = Agent(self.environments.spaces, config).to(config.device)
+        if seed != config.seed:  # born alike, each process goes on by its own chance
+            self.random = Randomness(seed, config.device)
         self.learner = Learner(self.agent, config)
+        self.learner.company = company
         dynamics = self.agent.world_model.dynamics
         self.replay = Replay(
             config.capacity, config.envs, self.environments.spaces, dynamics.memory_size, dynamics.latent_size
@@ -98,12 +108,13 @@ class Trainer:
                 carry = replace(carry, action=random.to(carry.action.device))
             action = carry.action.numpy(force=True)
             row = self.environments.step(self.row, action)
+            running = self.running + np.where(row.is_first, 0.0, [row.reward, np.ones(len(row.reward))])
+            left, ended, returns, lengths = self.company.everyone(np.stack([self.row.is_last, row.is_last, *running]))
         self.replay.add(self.row, action, carry.state)  # only now: a row without a successor is not experience
-        self.steps += int((~self.row.is_last).sum())
-        self.row, self.carry = row, carry
-        self.running += np.where(row.is_first, 0.0, [row.reward, np.ones(len(row.reward))])
-        for i in np.flatnonzero(row.is_last):
-            self.record("episode", **{"return": float(self.running[0, i]), "length": int(self.running[1, i])})
+        self.steps += int((left == 0.0).sum())
+        self.row, self.carry, self.running = row, carry, running
+        for i in np.flatnonzero(ended):
+            self.record("episode", **{"return": float(returns[i]), "length": int(lengths[i])})
         self.running[:, row.is_last] = 0.0
 
     @contextmanager
@@ -161,7 +172,7 @@ class Trainer:
     @property
     def updates_due(self) -> int:
         """How many updates should have been made by now: none before the prefill is over."""
-        enough = len(self.replay) // self.config.envs > self.config.sequence_length
+        enough = self.company.all_have(len(self.replay) // self.config.envs > self.config.sequence_length)
         return int(max(0, self.steps - self.config.prefill) * self.config.updates_per_step) if enough else 0
 
     # The run ---------------------------------------------------------------------------------------------------------
@@ -181,11 +192,13 @@ class Trainer:
         """
         self.stopped = False
         with alone(), cpu_threads(self.config.threads), interruptible() as request, self._progress() as bar:
-            if self.folder:  # what a stopped run wrote after its checkpoint will happen again
+            if self.folder and self.company.rank == 0:  # what a stopped run wrote after its checkpoint happens again
                 write_metrics(self.folder, self.records)
             try:
                 with self._saved():
                     try:
+                        if self.company.size > 1 and not self.steps:
+                            self.save()  # what dies with a process is taken from a file, at the worst from this one
                         self._tell("on_start")
                         self._go_on(request, bar)
                     finally:
@@ -198,18 +211,19 @@ class Trainer:
     def _go_on(self, request: Request, bar: "tqdm[Any]") -> None:
         """Iterate to the end of the budget; what a run was stopped in the middle of comes first."""
         pace = Pace(update=self._rehearsed())
-        if sys.stderr and (left := pace.left(self.steps, self.config)):
+        if left := pace.left(self.steps, self.config):
             time_left = f"about {tqdm.format_interval(left)} of learning to go, evaluations not counted."
-            bar.write(f"One update takes {pace.update:.2g} s on this machine: {time_left}", file=sys.stderr)
+            self._say(f"One update takes {pace.update:.2g} s on this machine: {time_left}")
         while True:
             started, learned = time.perf_counter(), self.updates
-            while self.updates < self.updates_due and not (request.asked or self.stopped):
+            while self.updates < self.updates_due and not any(self._asked(request)):
                 numbers = self.train_step()
                 self._add_up(numbers)
                 self._tell("on_update", numbers)
             pace.learning += time.perf_counter() - started
             self.seconds += time.perf_counter() - started
-            request.check()
+            if self._asked(request)[0]:
+                raise KeyboardInterrupt("Stopped.")
             if not self.stopped:
                 self._at_intervals(request, bar, pace)
             if self.steps >= self.config.steps or self.stopped:
@@ -228,8 +242,17 @@ class Trainer:
         self.save()
         finished = self.attended == self.steps >= self.config.steps
         bar.set_description_str("done" if finished else "stopped")
-        if not finished and sys.stderr:
-            bar.write(f"A callback has stopped the run. {self._way_on_from_here}", file=sys.stderr)
+        if not finished:
+            self._say(f"A callback has stopped the run. {self._way_on_from_here}")
+
+    def _asked(self, request: Request) -> tuple[bool, bool]:
+        """Whether a signal asks for the end, and whether a callback does."""
+        asked, self.stopped = self.company.any(request.asked, self.stopped)
+        return asked, self.stopped
+
+    def _say(self, text: str) -> None:
+        if sys.stderr and self.company.rank == 0:
+            tqdm.write(text, file=sys.stderr)
 
     def _tell(self, event: str, *what: Any) -> None:
         self.stopped |= self.callbacks(self, event, *what)
@@ -265,15 +288,14 @@ class Trainer:
         """Inside, the run goes on; whatever ends it early, what was learned is saved, and the error says where."""
         try:
             yield
-        except (AtOnce, OutputError):
-            raise  # in the middle of something; or whoever could not write has said where it put things instead
         except BaseException as error:
+            self.company.part(error)
+            if isinstance(error, AtOnce | OutputError):
+                raise  # in the middle of something; or whoever could not write has said where it put things instead
             self.save()
             if isinstance(error, WorldModelError | KeyboardInterrupt):
                 raise type(error)(f"{error} {self._way_on_from_here}".strip()) from error
-            tqdm.write(
-                self._way_on_from_here, file=sys.stderr
-            )  # before whatever nobody foresaw: it must not cost what was learned
+            self._say(self._way_on_from_here)  # before whatever nobody foresaw: it must not cost what was learned
             raise
 
     @property
@@ -295,7 +317,7 @@ class Trainer:
         if name is None:
             return f"wm_tutorial.resume({self.folder.as_posix() if self.folder else None!r}, env=...)"
         # a file never says what is to be imported: the user does, again
-        return command("resume", self.folder, *(["--env", name] if ":" in name else []))
+        return self.company.command("resume", self.folder, *(["--env", name] if ":" in name else []))
 
     def evaluate(self, episodes: int, greedy: bool = True, seed: int | None = None) -> Evaluation:
         """Evaluate on environments and seeds that training never sees.
@@ -321,7 +343,9 @@ class Trainer:
             self.running = np.where(self.row.is_first | self.row.is_last, 0.0, self.running)
 
     def record(self, kind: str, **values: Any) -> None:
-        """Keep one line of metrics, and append it to metrics.jsonl."""
+        """Keep one line of metrics, and append it to metrics.jsonl: a matter of the first process."""
+        if self.company.rank:
+            return
         self.records.append({"kind": kind, "step": self.steps, **values})
         if self.folder:
             line = json.dumps(self.records[-1], allow_nan=False) + "\n"
@@ -329,13 +353,14 @@ class Trainer:
                 with (self.folder / METRICS).open("a") as file:
                     file.write(line)
             except OSError as error:
+                self.company.part(error)
                 self.save()
                 raise OutputError(
                     f"Could not write {self.folder / METRICS}: {error}. The checkpoint beside it is saved; free space "
                     f"there and go on with: {self.way_on}"
                 ) from error
 
-    def _at_intervals(self, request: Request, bar: "tqdm[Any]", pace: "Pace") -> None:
+    def _at_intervals(self, request: Request, bar: "tqdm[Any]", pace: Pace) -> None:
         """Log, evaluate and save whenever a multiple of the interval was passed since the last time.
 
         A run that is stopped during its evaluation does it again when it goes on.
@@ -351,20 +376,22 @@ class Trainer:
             losses = {name: total / self.summed for name, total in self.sums.items()}
             self.record("train", updates=self.updates, seconds=round(self.seconds, 3), losses=losses)
             self.sums, self.summed = {}, 0
-        evaluation = None
-        if due(config.eval_every) or over:
+        evaluates, evaluation = due(config.eval_every) or over, None
+        if evaluates:
             bar.set_description_str("evaluating")
             started = time.perf_counter()
             with request.at_any_moment():
-                evaluation = self.evaluate(config.eval_episodes)
+                evaluation = self.company.first(lambda: self.evaluate(config.eval_episodes))
             pace.evaluations, pace.evaluating = pace.evaluations + 1, pace.evaluating + time.perf_counter() - started
+        if evaluation:
             self.record("evaluation", mean=evaluation.mean, std=evaluation.std, returns=list(evaluation.returns))
         save = due(config.checkpoint_every)
         self.attended = self.steps
         if save:
             self.save()
-        if evaluation:  # last, so that a run which ends here goes on behind it
+        if evaluates:  # last, so that a run which ends here goes on behind it
             self._tell("on_evaluation", evaluation)
+            self._asked(request)
 
     def _add_up(self, numbers: dict[str, float]) -> None:
         self.sums = {name: self.sums.get(name, 0.0) + x for name, x in numbers.items()}
@@ -379,13 +406,13 @@ class Trainer:
             mininterval=0.5,
             dynamic_ncols=True,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
-            disable=sys.stderr is None,  # closed by whoever called
+            disable=sys.stderr is None or self.company.rank > 0,  # closed by whoever called; only one speaks
         )
 
     def _phase(self) -> str:
         return "random steps" if self.steps < self.config.prefill else "learning"
 
-    def _headline(self, pace: "Pace") -> str:
+    def _headline(self, pace: Pace) -> str:
         """What the progress bar shows beside the time passed: the time left, once it is known, and the last returns."""
         left = pace.left(self.steps, self.config)
         returns = [r["return"] for r in self.records[-100:] if r["kind"] == "episode"][-10:]
@@ -401,8 +428,10 @@ class Trainer:
             OutputError: if the folder cannot be written; the file is then put elsewhere and the error says where.
         """
         if self.folder:
-            checkpoint.write_or_rescue(self.folder / CHECKPOINT, self.state_dict())
-            self.agent.save(self.folder / AGENT)
+            with self.company.saving(self.folder, self.state_dict()) as state:
+                if state is not None:  # another process writes it
+                    checkpoint.write_or_rescue(self.folder / CHECKPOINT, state)
+                    self.agent.save(self.folder / AGENT)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on as if never stopped."""
@@ -468,18 +497,16 @@ class Trainer:
         episodes = [{**saved, "actions": []} for saved in state["environments"]]
         check_form(episodes, [{"episode": 0, "actions": []} for _ in range(self.config.envs)], "environments")
         for stream, saved in zip(self.environments.streams, state["environments"], strict=True):
-            space = stream.action_space
-            for action in saved["actions"] if isinstance(saved["actions"], list) else [None]:
-                numbers = action if isinstance(action, list) else [action]  # not nested: that could be of any size
-                flat = {type(number) for number in numbers} <= {int, float}
-                if not flat or not np.array_equal(taken := np.asarray(action, space.dtype), np.asarray(action)):
-                    raise CheckpointError(f"{action!s:.200} is no action of this environment")
-                if not space.contains(taken):
-                    raise CheckpointError(f"{action!s:.200} is no action of this environment")
+            check_actions(stream.action_space, saved["actions"])
 
     @classmethod
     def load(
-        cls, folder: Path, source: EnvSource | None = None, vector: VectorSource | None = None, **changes: Any
+        cls,
+        folder: Path,
+        source: EnvSource | None = None,
+        vector: VectorSource | None = None,
+        company: Alone = ALONE,
+        **changes: Any,
     ) -> "Trainer":
         """Go on with the run in `folder`, exactly as if it had never stopped.
 
@@ -490,6 +517,7 @@ class Trainer:
             source: the environment, needed if the run was started with a callable, or with an id for which Gymnasium
                 imports a module: nothing that a file names is imported.
             vector: as for `Trainer`; it is not remembered.
+            company: as for `Trainer`; as many processes go on as there were, or one looks at it (`pace.Looking`).
             changes: options to change, such as a larger `steps`; those in `config.CHANGEABLE`.
 
         Raises:
@@ -497,7 +525,7 @@ class Trainer:
             InputError: if `source` is needed, does not fit, or the changes cannot be made.
         """
         folder = user_path(folder)
-        state = checkpoint.read(path := folder / CHECKPOINT)
+        state = company.own(folder, checkpoint.read(path := folder / CHECKPOINT))
         spaces, stored = described(path, state, state.get("agent"))
         config = change(stored, changes)
         if "device" not in changes and config.device not in devices():
@@ -514,7 +542,7 @@ class Trainer:
                     f"steps is {config.steps}, and the run in {folder} has made {done} already: give more, or leave it "
                     "out."
                 )
-            trainer = cls(source, config, folder, vector)
+            trainer = cls(source, config, folder, vector, company)
             check_spaces(spaces, trainer.agent.spaces)
             trainer.load_state_dict(state)
         except (InputError, EnvironmentFailure):
@@ -525,33 +553,3 @@ class Trainer:
             ) from error
         trainer.records = [record for record in read_metrics(folder) if record["step"] <= trainer.steps]
         return trainer
-
-
-def devices() -> list[str]:
-    """Where networks can live on this machine."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    return [name for name, found in there.items() if found]
-
-
-@dataclass
-class Pace:
-    """How long things took since the run was begun or resumed: steps on which it learned, and evaluations.
-
-    update  seconds of one update, tried before the start; all there is to judge by as long as nothing was learned
-    """
-
-    steps: int = 0
-    learning: float = 0.0
-    evaluations: int = 0
-    evaluating: float = 0.0
-    update: float | None = None
-
-    def left(self, step: int, config: Config) -> float | None:
-        """Seconds to go from `step` on; None if nothing is known yet. Random steps are too quick to judge by."""
-        if not self.steps:
-            updates = max(0, config.steps - max(step, config.prefill)) * config.updates_per_step
-            return None if self.update is None else self.update * updates
-        every = config.eval_every
-        evaluations = config.steps // every - step // every + (config.steps % every > 0) if every else 1
-        each = self.evaluating / self.evaluations if self.evaluations else 0.0
-        return (config.steps - step) * self.learning / self.steps + evaluations * each

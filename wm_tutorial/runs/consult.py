@@ -13,7 +13,7 @@ from wm_tutorial.runs.doctor.diagnosis import Diagnosis, examine_records
 from wm_tutorial.runs.folder import settings_of
 from wm_tutorial.runs.staged import open_run
 
-BESIDE_THE_OPTIONS = {"environment", "wm_tutorial", "torch"}  # what config.json tells, too
+BESIDE_THE_OPTIONS = {"environment", "wm_tutorial", "torch", "processes"}  # what config.json tells, too
 
 
 def consult(path: str | Path, env: EnvSource | None = None) -> Diagnosis:

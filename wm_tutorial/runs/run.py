@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +17,13 @@ from wm_tutorial.config import Config, make_config, plain
 from wm_tutorial.data import Dream, Narrowing
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.evaluation import Evaluation
+from wm_tutorial.pace import Looking
 from wm_tutorial.runs.asked import check_learns, tell, whole_number
 from wm_tutorial.runs.callbacks import Callbacks
 from wm_tutorial.runs.dream import dream
 from wm_tutorial.runs.film import Filmed, film
 from wm_tutorial.runs.folder import check_unused, existing, locked, new_folder
+from wm_tutorial.runs.machines import in_company
 from wm_tutorial.runs.plan import narrowing
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.vector import VectorSource
@@ -61,7 +63,7 @@ class Run:
     def load(cls, path: str | Path, env: EnvSource | None = None) -> "Run":
         """Open a run folder; `env` is needed only if the run was started with a callable."""
         folder = existing(path)
-        return cls(Trainer.load(folder, env), folder)
+        return cls(Trainer.load(folder, env, company=Looking()), folder)
 
     def close(self) -> None:
         """Close the environments it was trained in. What was learned stays usable; what acts opens its own."""
@@ -169,18 +171,21 @@ def train(
         EnvironmentFailure, CallbackFailure, NonFiniteError, KeyboardInterrupt: after saving what was learned; see
             `resume`.
     """
-    told = Callbacks(callbacks)
     options |= {"size": size, "seed": seed} | ({} if steps is None else {"steps": steps})
-    config = make_config(preset, **options)
-    check_learns(config)
-    with closed_after_an_error(Trainer(env, config, vector=vector)) as trainer:
+    with ExitStack() as stack:
+        company = stack.enter_context(in_company())
+        told = Callbacks(callbacks)
+        config = make_config(preset, **options)
+        check_learns(config)
+        trainer = Trainer(env, company.share(config), vector=vector, company=company)
+        stack.enter_context(closed_after_an_error(trainer))
         parts = [trainer.environment_name, config.preset, config.size, f"seed{config.seed}"]
-        folder = new_folder(out, "-".join(part for part in parts if part))
-        with locked(folder):
+        name = "-".join(part for part in parts if part)
+        folder = Path(company.word_of_first(lambda: str(new_folder(out, name))))
+        if company.rank == 0:
+            stack.enter_context(locked(folder))
             check_unused(folder)  # another run may have ended there since
-            trainer.folder, trainer.callbacks = folder, told
-            write_settings(trainer)
-            return finish(trainer, draw)
+        return finish(trainer, folder, told, draw)
 
 
 def resume(
@@ -207,14 +212,17 @@ def resume(
         InputError: if another run is at work in that folder, or an option cannot be used.
         CheckpointError: if there is no checkpoint that can be read.
     """
-    told = Callbacks(callbacks)
-    folder = existing(path)
-    if not (folder / CHECKPOINT).exists():
-        checkpoint.read(folder / CHECKPOINT)  # which says so
-    with locked(folder), closed_after_an_error(Trainer.load(folder, env, vector, **changes)) as trainer:
-        trainer.callbacks = told
-        write_settings(trainer)
-        return finish(trainer, draw)
+    with ExitStack() as stack:
+        company = stack.enter_context(in_company())
+        told = Callbacks(callbacks)
+        folder = existing(path)
+        if not (folder / CHECKPOINT).exists():
+            checkpoint.read(folder / CHECKPOINT)  # which says so
+        if company.rank == 0:
+            stack.enter_context(locked(folder))
+        trainer = Trainer.load(folder, env, vector, company, **changes)
+        stack.enter_context(closed_after_an_error(trainer))
+        return finish(trainer, folder, told, draw)
 
 
 @contextmanager
@@ -227,15 +235,18 @@ def closed_after_an_error(trainer: Trainer) -> Iterator[Trainer]:
         raise
 
 
-def finish(trainer: Trainer, draw: bool = True) -> Run:
-    """Run to the end and draw the figures."""
-    assert trainer.folder is not None
-    tell(trainer.replay)
+def finish(trainer: Trainer, folder: Path, callbacks: Callbacks, draw: bool = True) -> Run:
+    """Run to the end and draw the figures; of several processes, the first has the callbacks, and draws."""
+    trainer.folder, speaks = folder, trainer.company.rank == 0
+    if speaks:
+        trainer.callbacks = callbacks
+        write_settings(trainer)
+        tell(trainer.replay)
     trainer.run()
     if trainer.config.envs == 1:  # there may be no second simulator: whoever looks at the agent opens one of their own
         trainer.environments.close()
-    run = Run(trainer, trainer.folder)
-    if draw:
+    run = Run(trainer, folder)
+    if draw and speaks:
         run.report()
     return run
 
@@ -247,6 +258,7 @@ def write_settings(trainer: Trainer) -> None:
         "environment": trainer.environment_name,
         "wm_tutorial": version("wm_tutorial"),
         "torch": torch.__version__,
-        **plain(trainer.config),
+        **({"processes": size} if (size := trainer.company.size) > 1 else {}),
+        **plain(trainer.company.whole(trainer.config)),
     }
     checkpoint.write_text(trainer.folder / SETTINGS, json.dumps(settings, indent=2, allow_nan=False) + "\n")
