@@ -30,6 +30,7 @@ import book
 from wm_tutorial import zoo
 from wm_tutorial.config import Config, section_options
 from wm_tutorial.data import Spaces
+from wm_tutorial.figures import style, svg
 from wm_tutorial.world_model import WorldModel
 
 ROOT = Path(__file__).parent.parent
@@ -487,6 +488,17 @@ def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Pat
 
 def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:
     assert book_pages.zoo_size() == str(len(zoo.BUGS))
+
+
+# --- Films ------------------------------------------------------------------------------------------------------------
+
+
+def test_films_in_the_dark_have_the_colours_of_the_figures() -> None:
+    script = (BOOK / "_static" / "film.js").read_text().partition("const PAGE")[0]
+    partners = dict(re.findall(r'"(#\w{6})": "(#\w{6})"', script))
+    by_day = {color: dark for color, dark in (svg.SKY | style.DARK).items() if color != dark}
+    assert partners == by_day
+    assert list(partners)[:5] == list(style.DARK)[:5]  # those of lines; what follows is paper, ink, and skies
 
 
 # --- What is mended after the build -----------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ NEEDED = {
     r"<script>window\.MathJax.*?</script>|<script[^>]*mathjax/[^>]*></script>": r'class="[^"]*\bmath\b',
     r"<script[^>]*(?:clipboard\.min|copybutton)\.js[^>]*></script>": r'class="highlight"',
     r"<link[^>]*/mystnb\.[^>]*>": r'class="[^"]*\bcell\b',
+    r"<script[^>]*film\.js[^>]*></script>": r'<img [^>]*src="[^"]*(?:data:image/gif|\.gif")|alt="Film',
     r"<script[^>]*design-tabs\.js[^>]*></script>": r'class="[^"]*\bsd-tab',
     r"<script[^>]*sphinx_highlight\.js[^>]*></script>": r"$^",  # marks words that the search of Sphinx was asked for
 }
