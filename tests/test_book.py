@@ -507,6 +507,8 @@ BUILT = (
     """<head><title>The KL &#8212; Course</title>
 <script defer src="_static/scripts/fontawesome.js"></script>
 <script defer="defer" src="_static/mathjax/tex-chtml.js"></script>
+<script src="../_static/togglebutton.js?v=1"></script><script src="../_static/doctools.js"></script>
+<script src="../_static/film.js"></script><script src="../_static/play.js"></script>
 <script src="searchindex.js"></script></head><article class="bd-article"><p>Short.</p>
 <p>A <em>divergence</em> &amp; what it costs to expect one thing where another one comes. """
     + "It goes on. " * 20
@@ -523,6 +525,14 @@ def test_a_page_loads_what_it_needs_and_says_what_it_is_about() -> None:
     formula = book_finish.mended(BUILT + '<span class="math notranslate">x</span>', "kl.html", "https://a.org")
     assert "mathjax" in formula and 'property="og:url" content="https://a.org/kl.html"' in formula
     assert 'content="https://a.org/_static/cover.png"' in formula
+    assert (
+        '<script defer src="../_static/togglebutton.js?v=1">' in plain and '<script src="../_static/doctools' in plain
+    )
+    assert "film.js" not in plain and "play.js" not in plain
+    assert f'as="font" type="font/woff2" crossorigin="anonymous" href="../_static/fonts/{book_finish.FONT}"' in plain
+    assert (BOOK / "_static" / "fonts" / book_finish.FONT).exists()
+    played = book_finish.mended(f'{BUILT}<iframe class="play"><img src="data:image/gif;base64,R0">', "a.html", None)
+    assert '<script defer src="../_static/film.js">' in played and '<script src="../_static/play.js">' in played
     search = book_finish.mended(BUILT, "search.html", None)
     assert search.count("searchindex.js") == 1 and "_static/search.js" in search
 
