@@ -27,7 +27,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 import book
-from wm_tutorial import zoo
+from wm_tutorial import figures, zoo
 from wm_tutorial.config import Config, section_options
 from wm_tutorial.data import Spaces
 from wm_tutorial.figures import style, svg
@@ -484,6 +484,13 @@ def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Pat
         assert shown[:3] == [round(sum(means) / len(means)), len(means), round(min(means))] and folder in told
         config = json.loads(next((BOOK / "results" / folder).glob("seed-*.json")).read_text())["config"]
         assert int(steps.replace(",", "")) == config["steps"]
+
+
+def test_the_figure_of_the_mistakes_is_drawn_for_both_modes_and_is_of_the_committed_numbers(gathered: Path) -> None:
+    (shown,) = re.findall(r"!\[[^\]]+\]\((results/zoo/[^)]+)\)", (gathered / "results.md").read_text())
+    drawn = figures.mistakes(json.loads((BOOK / "results" / "zoo" / "summary.json").read_text()))
+    assert (gathered / shown).read_text() == figures.to_svg(drawn) + "\n"
+    assert "@media(prefers-color-scheme:dark)" in (gathered / shown).read_text()
 
 
 def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:
