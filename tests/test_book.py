@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import book_api
 import book_check
@@ -18,6 +19,7 @@ import book_pages
 import book_pdf
 import book_results
 import book_search
+import book_two
 import book_zoo
 import navigate
 import pytest
@@ -495,6 +497,28 @@ def test_the_figure_of_the_mistakes_is_drawn_for_both_modes_and_is_of_the_commit
 
 def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:
     assert book_pages.zoo_size() == str(len(zoo.BUGS))
+
+
+# --- The next version ------------------------------------------------------------------------------------------------
+
+
+def test_version_2_of_jupyter_book_is_given_the_same_pages_in_the_same_order(gathered: Path) -> None:
+    contents, config = (yaml.safe_load((gathered / name).read_text()) for name in ("_toc.yml", "_config.yml"))
+    made = book_two.project(contents, config, gathered)["project"]
+
+    def files(entries: list[dict[str, Any]]) -> list[str]:
+        return [
+            name for e in entries for name in [*([e["file"]] if "file" in e else []), *files(e.get("children", []))]
+        ]
+
+    def listed(entries: list[dict[str, Any]]) -> list[str]:
+        return [name for e in entries for name in [e["file"], *listed(e.get("sections", []))]]
+
+    found = files(made["toc"])
+    chapters_of = [entry for part in contents["parts"] for entry in part["chapters"]]
+    assert [name.rpartition(".")[0] for name in found] == [contents["root"], *listed(chapters_of)]
+    assert all((gathered / name).is_file() for name in [*found, *made["bibliography"]])
+    assert made["title"] == config["title"]
 
 
 # --- Films ------------------------------------------------------------------------------------------------------------

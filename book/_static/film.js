@@ -278,16 +278,15 @@
     run(!still.matches);
   }
 
-  /* Films are unpacked as they come near. One that cannot be stays an image. */
+  /* Films are unpacked as they come near, and all of them before a page is printed. One that cannot be stays an image. */
   document.addEventListener("DOMContentLoaded", () => {
-    const moves = (image) => /^data:image\/gif|\.gif$/.test(image.src) || /^data:image\/svg/.test(image.src) && /^Film/.test(image.alt);
+    const moves = ({ src, alt }) => /^data:image\/gif|\.gif$/.test(src) || (/^data:image\/svg/.test(src) && /^Film/.test(alt));
+    const waiting = new Set([...document.querySelectorAll("article img")].filter(moves));
+    const play = (image) => waiting.delete(image) && replace(image).catch(() => image.classList.add("not-played"));
     const near = new IntersectionObserver((entries) => {
-      for (const { isIntersecting, target } of entries)
-        if (isIntersecting) {
-          near.unobserve(target);
-          replace(target).catch(() => target.classList.add("not-played"));
-        }
+      for (const { isIntersecting, target } of entries) if (isIntersecting) play(target);
     }, { rootMargin: "400px" });
-    for (const image of document.querySelectorAll("article img")) if (moves(image)) near.observe(image);
+    for (const image of waiting) near.observe(image);
+    window.wmFilms = () => Promise.all([...waiting].map(play)); // tools/book_pdf.py
   });
 })();
