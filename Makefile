@@ -19,7 +19,7 @@ extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help train check test hooks mutants lab notebooks student solutions grade nbgrader otter graders report slides \
-    book links pdf browser results bench lock chromium locked locked-book clean
+    book book-two links pdf browser results bench lock chromium locked locked-book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,13 @@ slides: $(BOOK_STAMP) ## Write build/slides: a deck for each chapter, from its n
 book: $(BOOK_STAMP) ## Build the website from the notebooks as they are: book/_build/html/index.html
 	$(BOOK)/bin/python tools/book.py
 
+# The theme is fetched from the network; an environment of its own, since each version wants other libraries.
+book-two: $(BOOK_STAMP) ## Build the same pages with Jupyter Book 2, to see whether they still can be: book/_build/two
+	$(call environment,$(BOOK)-two)
+	$(BOOK)-two/bin/python -m pip install --disable-pip-version-check -q jupyter-book==2.1.7
+	$(BOOK)/bin/python tools/book_two.py
+	cd book/_build/two && ../../../$(BOOK)-two/bin/jupyter-book build --html --strict
+
 links: book ## Ask every external address of the website whether it answers
 	$(BOOK)/bin/python tools/book.py --links
 
@@ -120,7 +127,7 @@ bench: $(STAMP) ## Measure what a gradient update costs
 	OMP_NUM_THREADS=1 $(BIN)/wm-tutorial bench --preset dreamer_v3 --size size1m $(ARGS)
 
 clean: ## Remove the virtual environment, caches and built packages (runs/ stays)
-	rm -rf $(VENV) $(BOOK) book/_build build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BOOK) $(BOOK)-two book/_build build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is newer than both files as long as the environment holds what they ask for.

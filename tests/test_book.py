@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import book_api
 import book_check
@@ -18,6 +19,7 @@ import book_pages
 import book_pdf
 import book_results
 import book_search
+import book_two
 import book_zoo
 import navigate
 import pytest
@@ -27,9 +29,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 import book
-from wm_tutorial import zoo
+from wm_tutorial import figures, zoo
 from wm_tutorial.config import Config, section_options
 from wm_tutorial.data import Spaces
+from wm_tutorial.figures import style, svg
 from wm_tutorial.world_model import WorldModel
 
 ROOT = Path(__file__).parent.parent
@@ -485,8 +488,48 @@ def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Pat
         assert int(steps.replace(",", "")) == config["steps"]
 
 
+def test_the_figure_of_the_mistakes_is_drawn_for_both_modes_and_is_of_the_committed_numbers(gathered: Path) -> None:
+    (shown,) = re.findall(r"!\[[^\]]+\]\((results/zoo/[^)]+)\)", (gathered / "results.md").read_text())
+    drawn = figures.mistakes(json.loads((BOOK / "results" / "zoo" / "summary.json").read_text()))
+    assert (gathered / shown).read_text() == figures.to_svg(drawn) + "\n"
+    assert "@media(prefers-color-scheme:dark)" in (gathered / shown).read_text()
+
+
 def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:
     assert book_pages.zoo_size() == str(len(zoo.BUGS))
+
+
+# --- The next version ------------------------------------------------------------------------------------------------
+
+
+def test_version_2_of_jupyter_book_is_given_the_same_pages_in_the_same_order(gathered: Path) -> None:
+    contents, config = (yaml.safe_load((gathered / name).read_text()) for name in ("_toc.yml", "_config.yml"))
+    made = book_two.project(contents, config, gathered)["project"]
+
+    def files(entries: list[dict[str, Any]]) -> list[str]:
+        return [
+            name for e in entries for name in [*([e["file"]] if "file" in e else []), *files(e.get("children", []))]
+        ]
+
+    def listed(entries: list[dict[str, Any]]) -> list[str]:
+        return [name for e in entries for name in [e["file"], *listed(e.get("sections", []))]]
+
+    found = files(made["toc"])
+    chapters_of = [entry for part in contents["parts"] for entry in part["chapters"]]
+    assert [name.rpartition(".")[0] for name in found] == [contents["root"], *listed(chapters_of)]
+    assert all((gathered / name).is_file() for name in [*found, *made["bibliography"]])
+    assert made["title"] == config["title"]
+
+
+# --- Films ------------------------------------------------------------------------------------------------------------
+
+
+def test_films_in_the_dark_have_the_colours_of_the_figures() -> None:
+    script = (BOOK / "_static" / "film.js").read_text().partition("const PAGE")[0]
+    partners = dict(re.findall(r'"(#\w{6})": "(#\w{6})"', script))
+    by_day = {color: dark for color, dark in (svg.SKY | style.DARK).items() if color != dark}
+    assert partners == by_day
+    assert list(partners)[:5] == list(style.DARK)[:5]  # those of lines; what follows is paper, ink, and skies
 
 
 # --- What is mended after the build -----------------------------------------------------------------------------------
@@ -495,6 +538,8 @@ BUILT = (
     """<head><title>The KL &#8212; Course</title>
 <script defer src="_static/scripts/fontawesome.js"></script>
 <script defer="defer" src="_static/mathjax/tex-chtml.js"></script>
+<script src="../_static/togglebutton.js?v=1"></script><script src="../_static/doctools.js"></script>
+<script src="../_static/film.js"></script><script src="../_static/play.js"></script>
 <script src="searchindex.js"></script></head><article class="bd-article"><p>Short.</p>
 <p>A <em>divergence</em> &amp; what it costs to expect one thing where another one comes. """
     + "It goes on. " * 20
@@ -511,6 +556,14 @@ def test_a_page_loads_what_it_needs_and_says_what_it_is_about() -> None:
     formula = book_finish.mended(BUILT + '<span class="math notranslate">x</span>', "kl.html", "https://a.org")
     assert "mathjax" in formula and 'property="og:url" content="https://a.org/kl.html"' in formula
     assert 'content="https://a.org/_static/cover.png"' in formula
+    assert (
+        '<script defer src="../_static/togglebutton.js?v=1">' in plain and '<script src="../_static/doctools' in plain
+    )
+    assert "film.js" not in plain and "play.js" not in plain
+    assert f'as="font" type="font/woff2" crossorigin="anonymous" href="../_static/fonts/{book_finish.FONT}"' in plain
+    assert (BOOK / "_static" / "fonts" / book_finish.FONT).exists()
+    played = book_finish.mended(f'{BUILT}<iframe class="play"><img src="data:image/gif;base64,R0">', "a.html", None)
+    assert '<script defer src="../_static/film.js">' in played and '<script src="../_static/play.js">' in played
     search = book_finish.mended(BUILT, "search.html", None)
     assert search.count("searchindex.js") == 1 and "_static/search.js" in search
 

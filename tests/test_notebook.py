@@ -217,3 +217,13 @@ def test_an_agent_to_play_with_is_whole_in_its_cell() -> None:
     assert attributes["srcdoc"] == page(agent)
     assert attributes["title"]
     assert "browser" in shown.as_text
+
+
+def test_without_scripts_an_agent_to_play_with_is_a_film() -> None:
+    agent = Agent(Spaces("vector", (4,), "discrete", 2, (0.0,), (1.0,)), make_config("guide"))
+    ((_, attributes),) = Read(notebook.play(agent, DREAM).as_html).tags
+    still = attributes["srcdoc"].partition("<noscript>")[2].partition("</noscript>")[0]
+    shown = Read(notebook.show_film(DREAM, "caption").as_html).tags
+    (image,) = (given for tag, given in Read(still).tags if tag == "img")
+    assert (image["src"], image["alt"]) == next((given["src"], given["alt"]) for tag, given in shown if tag == "img")
+    assert "main { display: none; }" in still

@@ -64,6 +64,7 @@ def test_the_summary_is_of_what_was_found(folder: Path) -> None:
     table = as_table(summary)
     assert table.count("\n") == 4 and f"| none | {summary['bugs']['none']['loss']['mean']:.3g} |" in table
     assert (folder / "figure.png").exists()
+    assert (folder / "figure.svg").read_text() == figures.to_svg(figures.mistakes(summary)) + "\n"
     alt = figures.alt_text(figures.mistakes(summary))
     assert "reset_missing" in alt and "CartPole-v1" in alt
 

@@ -199,6 +199,7 @@ def gather(source: Path = SOURCE) -> None:
     (source / "_static" / "play").mkdir()
     for name, text in book_play.pages().items():
         (source / "_static" / "play" / name).write_text(text)
+    shutil.copy(BOOK / "images" / book_play.FILM[0], source / "_static" / "play")
     shutil.copy(BOOK / "references.bib", source)
     chapters = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     texts = {f"book/{path.name}": path.read_text() for path in sorted(BOOK.glob("*.md"))}

@@ -15,6 +15,8 @@ import book_search
 ROOT = Path(__file__).parent.parent
 DESCRIPTION = 160  # characters that a search engine shows
 
+FONT = "atkinson-hyperlegible-next.woff2"  # of what is read first: no other is waited for
+
 # What is taken out, whatever the page.
 UNUSED = re.compile(
     "|".join(
@@ -44,9 +46,15 @@ NEEDED = {
     r"<script>window\.MathJax.*?</script>|<script[^>]*mathjax/[^>]*></script>": r'class="[^"]*\bmath\b',
     r"<script[^>]*(?:clipboard\.min|copybutton)\.js[^>]*></script>": r'class="highlight"',
     r"<link[^>]*/mystnb\.[^>]*>": r'class="[^"]*\bcell\b',
+    r"<script[^>]*/play\.js[^>]*></script>": r'<iframe class="play"',
+    r"<script[^>]*/zoo\.js[^>]*></script>": r'<table class="[^"]*\bzoo\b',
+    r"<script[^>]*film\.js[^>]*></script>": r'<img [^>]*src="[^"]*(?:data:image/gif|\.gif")|alt="Film',
     r"<script[^>]*design-tabs\.js[^>]*></script>": r'class="[^"]*\bsd-tab',
     r"<script[^>]*sphinx_highlight\.js[^>]*></script>": r"$^",  # marks words that the search of Sphinx was asked for
 }
+# Scripts that can wait until the page is there; others say what these need, or listen to a frame from its first word.
+CAN_WAIT = "clipboard.min copybutton sphinx-book-theme togglebutton design-tabs film progress zoo"
+WAITS = re.compile(rf'<script (?=src="[^"]*/(?:{CAN_WAIT.replace(".", "[.]").replace(" ", "|")})[.]js)')
 # Letters of the icon font, one rule for each of a thousand.
 ICONS = re.compile(r"(?:\.fa-[\w-]+:before,)*\.fa-[\w-]+:before\{content:\"[^\"]*\"\}")
 SEARCH = re.compile(r'<script[^>]*src="[^"]*(?:searchtools|language_data|searchindex|search)\.js[^"]*"[^>]*></script>')
@@ -91,7 +99,7 @@ def mended(page: str, name: str, site: str | None) -> str:
     for script, sign in NEEDED.items():
         if not re.search(sign, page):
             page = re.sub(script, "", page, flags=re.DOTALL)
-    page = SEARCH.sub("", page)
+    page = WAITS.sub("<script defer ", SEARCH.sub("", page))
     if name == "search.html":
         page = page.replace("</head>", f"{SEARCHES}</head>")
     for told, better in TOLD.items():
@@ -110,7 +118,9 @@ def head(page: str, name: str, site: str | None) -> str:
     said |= {"og:description": description} if description else {}
     root = f"{site}/" if site else "../" * name.count("/")
     said |= {"og:image": f"{root}_static/cover.png"} | ({"og:url": f"{site}/{name}"} if site else {})
-    lines = [f'<meta property="{key}" content="{html.escape(text)}" />' for key, text in said.items()]
+    font = f"{'../' * name.count('/')}_static/fonts/{FONT}"
+    lines = [f'<link rel="preload" as="font" type="font/woff2" crossorigin="anonymous" href="{font}" />']
+    lines += [f'<meta property="{key}" content="{html.escape(text)}" />' for key, text in said.items()]
     lines += [f'<meta name="description" content="{html.escape(description)}" />'] if description else []
     return "\n    " + "\n    ".join(lines)
 

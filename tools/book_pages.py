@@ -259,6 +259,7 @@ def mistakes(commands: str) -> str:
         return ""
     said = (ROOT / "README.md").read_text().split("What does such a mistake do to the agent?")[1].split("\n## ")[0]
     said = re.sub(r"\s+Data and\s+command:.*", "", said, flags=re.DOTALL).replace("](book/results/", "](results/")
+    said = said.replace("figure.png", "figure.svg")  # sharp, and as dark as the page
     summary = summary_of("zoo")
     columns = {
         "loss of the model": "loss",

@@ -20,8 +20,9 @@ STYLE = """<style>
   body { min-height: 0; }
   article { max-width: 100%; }
   article + article { break-before: page; }
-  .headerlink, .copybtn, .zoo-filter, .letters { display: none; }
-</style>"""
+  .headerlink, .copybtn, .film-bar, .zoo-filter, .letters { display: none; }
+</style>
+<script src="_static/film.js"></script>"""  # films stand at their end
 
 
 def listed(folder: Path) -> list[str]:
@@ -34,6 +35,7 @@ def whole(folder: Path, pages: list[str]) -> str:
     """The articles of these pages in one page, with the head of one that sets formulas."""
     with_formulas = next((name for name in pages if "mathjax/" in (folder / name).read_text()), pages[0])
     head = (folder / with_formulas).read_text().partition("</head>")[0]
+    head = re.sub(r"<script[^>]*film\.js[^>]*></script>", "", head)
     head = re.sub(r'\b(href|src)="(?:\.\./)*(_static/[^"]+)"', r'\1="\2"', head)
     articles = (article(folder, name, set(pages)) for name in pages)
     return f'{head}{STYLE}</head><body data-theme="light"><main>{"".join(articles)}</main></body></html>'
@@ -85,6 +87,7 @@ def print_pdf(pages: list[str], out: Path, folder: Path = HTML) -> None:
             page.set_default_timeout(600_000)
             page.goto(page_of_all.as_uri(), wait_until="load")
             page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise : null")
+            page.evaluate("() => wmFilms()")
             page.pdf(path=out, format="A4", margin=MARGINS, print_background=True, outline=True, tagged=True)
             browser.close()
     finally:

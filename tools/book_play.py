@@ -11,6 +11,7 @@ AGENTS = ROOT / "wm_tutorial" / "course" / "agents"
 sys.path.insert(0, str(ROOT / "wm_tutorial" / "play"))
 import whole  # noqa: E402 (on its own: the package around it needs torch)
 
+FILM = ("dream.gif", "Film of CartPole: reality on the left, the agent's dream of it on the right.")  # without scripts
 CART_POLE = ROOT / "book" / "results" / "cartpole-guide" / "seed-100.safetensors"
 CATCH = ROOT / "book" / "results" / "history" / "catch-in-the-dark-v3" / "seed-200.safetensors"
 
@@ -28,7 +29,7 @@ def pages() -> dict[str, str]:
         held = {agent: path.read_bytes() for agent, path in agents.items()}
         world = whole.world_of(whole.told_in(next(iter(held.values())))["spaces"])
         assert world is not None, name
-        made[name] = whole.whole_page(held, world)
+        made[name] = whole.whole_page(held, world, film=FILM if world == "CartPole-v1" else None)
     return made
 
 

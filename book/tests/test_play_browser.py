@@ -172,3 +172,12 @@ def test_a_page_works_from_a_folder_without_a_server(browser: Any, address: str,
     assert json.dumps(alone.evaluate(NOW)["open"]) == "true"
     assert not complaints
     context.close()
+
+
+def test_without_scripts_there_is_a_film(browser: Any, address: str) -> None:  # noqa: F811
+    plain = Visit(browser, address, java_script_enabled=False)
+    plain.page.goto(f"{address}/_static/play/cartpole.html")
+    film = plain.page.locator("noscript img")
+    assert film.is_visible() and film.bounding_box()["height"] > 300
+    assert not plain.page.locator("main").is_visible() and not plain.complaints
+    plain.context.close()

@@ -106,10 +106,16 @@ def show(figure: Figure, caption: str, alt: str | None = None) -> Shown:
 
 def show_film(dream: Dream, caption: str, fps: float = 10.0) -> Shown:
     """The film of a dream with its caption, as the last expression of a cell."""
+    gif, alt = _film(dream, fps)
+    return _captioned(gif, "gif", caption, alt)
+
+
+def _film(dream: Dream, fps: float) -> tuple[bytes, str]:
+    """The film of a dream as a GIF, and its alternative text."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dream.gif"
         alt = figures.film(dream, path, fps)
-        return _captioned(path.read_bytes(), "gif", caption, alt)
+        return path.read_bytes(), alt
 
 
 def show_gif(gif: bytes, caption: str, alt: str) -> Shown:
@@ -122,16 +128,20 @@ def show_svg(svg: str, caption: str, alt: str) -> Shown:
     return _captioned(svg.encode(), "svg+xml", caption, alt)
 
 
-def play(agent: Agent | Run) -> Shown:
+def play(agent: Agent | Run, dream: Dream | None = None) -> Shown:
     """An agent's dream beside reality, to be played with, as the last expression of a cell.
 
-    The page lies in the notebook, with all that it needs; where scripts are not run, it says so. An agent in a world of
-    pictures takes some hundred kilobytes, one of CartPole about 150.
+    dream  one of the agent, whose film is shown where scripts are off; without it a sentence says that they are
+
+    The page lies in the notebook, with all that it needs. An agent in a world of pictures takes some hundred kilobytes,
+    one of CartPole about 150; a film as much again.
 
     Raises:
         InputError: if its world cannot be played in a browser.
     """
-    text = page(agent.agent if isinstance(agent, Run) else agent)
+    film = None if dream is None else _film(dream, 10.0)
+    still = film and (f"data:image/gif;base64,{base64.b64encode(film[0]).decode()}", film[1])
+    text = page(agent.agent if isinstance(agent, Run) else agent, film=still)
     height = 590 if 'class="wm wm-picture"' in text else 480
     return Shown(
         f'<iframe srcdoc="{html.escape(text)}" style="width: 100%; max-width: 880px; height: {height}px; border: 0" '

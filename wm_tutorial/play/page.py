@@ -25,12 +25,13 @@ def weights(agent: Agent, half: bool = True) -> bytes:
     return slim(_file(agent), half)
 
 
-def page(agents: Agent | Mapping[str, Agent], half: bool = True) -> str:
+def page(agents: Agent | Mapping[str, Agent], half: bool = True, film: tuple[str, str] | None = None) -> str:
     """A page in which an agent's dream can be played, whole: it needs no other file and no network.
 
     Args:
         agents: one, or several of one world by what the page calls them, to choose from.
         half: see `weights`.
+        film: address and alternative text of a film, for readers without scripts.
 
     Raises:
         InputError: if there is no agent, or one of a world that cannot be played.
@@ -40,7 +41,7 @@ def page(agents: Agent | Mapping[str, Agent], half: bool = True) -> str:
     if len(worlds) != 1:
         raise InputError(f"These agents play in {' and '.join(sorted(worlds)) or 'no world'}; give agents of one.")
     (world,) = worlds
-    return whole_page({name: _file(agent) for name, agent in named.items()}, world, half)
+    return whole_page({name: _file(agent) for name, agent in named.items()}, world, half, film)
 
 
 def export(run: str | Path, out: str | Path, half: bool = True) -> Path:

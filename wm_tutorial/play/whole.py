@@ -84,8 +84,11 @@ def _told_of_a_part(told: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name != "sha256"} | {"format": "wm_tutorial player"}
 
 
-def whole_page(files: Mapping[str, bytes], world: str, half: bool = True) -> str:
-    """A page that needs no other file and no network: agents (as `Agent.save` writes them) by name, in one world."""
+def whole_page(files: Mapping[str, bytes], world: str, half: bool = True, film: tuple[str, str] | None = None) -> str:
+    """A page that needs no other file and no network: agents (as `Agent.save` writes them) by name, in one world.
+
+    film  address and alternative text of a film that is shown where scripts are off
+    """
     held = {name: base64.b64encode(slim(file, half)).decode() for name, file in files.items()}
     chooser = ""
     if len(held) > 1:
@@ -102,7 +105,20 @@ def whole_page(files: Mapping[str, bytes], world: str, half: bool = True) -> str
         moves=moves,
         chooser=chooser,
         help=html.escape(PLAYABLE[world].help),
+        still=_without_scripts(film),
         scripts="\n".join((HERE / f"{name}.js").read_text() for name in ("model", "worlds", "player")),
         files=json.dumps(held, allow_nan=False).replace("</", "<\\/"),
         world=json.dumps(world, allow_nan=False),
+    )
+
+
+def _without_scripts(film: tuple[str, str] | None) -> str:
+    """What stands in the place of the player where scripts are off."""
+    if film is None:
+        return "This page is played with JavaScript."
+    address, alt = map(html.escape, film)
+    return (
+        "<style>main { display: none; }</style>"
+        f'<img src="{address}" alt="{alt}" style="max-width: 100%; width: 700px">'
+        "<p>A film of the dream. With JavaScript it can be played.</p>"
     )

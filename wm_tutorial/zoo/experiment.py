@@ -48,7 +48,7 @@ def experiment(
         episodes: of the final evaluation.
 
     Returns:
-        The summary, also written to summary.json, and drawn in figure.png.
+        The summary, also written to summary.json, and drawn in figure.png and figure.svg.
 
     Raises:
         InputError: before anything is trained, for a name that is not in the zoo, a mistake that does nothing with
@@ -181,7 +181,9 @@ def summarise(folder: Path) -> dict[str, Any]:
         },
     }
     checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    figures.save(figures.mistakes(summary), folder / "figure.png")
+    drawn = figures.mistakes(summary)
+    checkpoint.write_text(folder / "figure.svg", figures.to_svg(drawn) + "\n")  # for pages, light and dark
+    figures.save(drawn, folder / "figure.png")
     return summary
 
 

@@ -1,0 +1,69 @@
+"""How the website looks, and how soon: one typeface, headings in an order that can be seen, one colour of links."""
+
+from typing import Any
+
+import pytest
+from test_browser import ALL, CHAPTERS, DESK, Visit, address, browser, pytestmark, visit  # noqa: F401 (fixtures)
+
+TYPEFACE = "Atkinson Hyperlegible Next"
+SLOWER = 4  # times, as on a phone
+PAINTED = 1.5  # seconds until the largest thing that is seen at first
+TRIES = 6  # a machine that does something else is slow for another reason: the quickest of these counts
+LARGEST = """() => { window.painted = 0; new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) window.painted = entry.startTime / 1000;
+}).observe({ type: 'largest-contentful-paint', buffered: true }); }"""
+# Of every link that is neither a button nor a card nor a term of the glossary: its colour.
+LINKS = """() => [...document.querySelectorAll('article a')]
+    .filter(a => a.offsetHeight && a.textContent.trim())
+    .filter(a => !a.matches('.headerlink, .sd-btn, .sd-card-title a, [href*="#term-"], .only-light, .only-dark'))
+    .map(a => getComputedStyle(a.querySelector('code, span') ?? a).color)"""
+
+
+@pytest.mark.parametrize("name", ["index", *CHAPTERS[4:5], "zoo"])
+def test_words_are_set_in_the_typeface_that_comes_with_the_book(visit: Visit, name: str) -> None:  # noqa: F811
+    page = visit.open(name if name in ALL else f"notebooks/{name}")
+    loaded = "() => document.fonts.ready.then(all => [...all].filter(f => f.status === 'loaded').map(f => f.family))"
+    assert any(TYPEFACE in family for family in page.evaluate(loaded))
+    for part in ("article p", "article h1", ".bd-sidebar-primary a", "footer p"):
+        assert TYPEFACE in page.locator(part).first.evaluate("e => getComputedStyle(e).fontFamily").partition(",")[0]
+    assert not visit.complaints  # among them requests that leave the site
+
+
+@pytest.mark.skipif(len(CHAPTERS) < 5, reason="the chapter is not there yet")
+def test_the_order_of_headings_can_be_seen(visit: Visit) -> None:  # noqa: F811
+    page = visit.open(f"notebooks/{CHAPTERS[4]}")
+    page.set_viewport_size(DESK)
+    size = "e => parseFloat(getComputedStyle(e).fontSize)"
+    sizes = [page.locator(f"article {level}").first.evaluate(size) for level in ("h1", "h2", "h3")]
+    text = page.locator("article p").first.evaluate(size)
+    assert all(larger > 1.15 * smaller for larger, smaller in zip(sizes, [*sizes[1:], text], strict=True))
+    weight = "e => Number(getComputedStyle(e).fontWeight)"
+    weights = [page.locator(f"article {level}").first.evaluate(weight) for level in ("h1", "h2", "h3")]
+    assert weights == sorted(weights, reverse=True) and weights[-1] >= 600
+
+
+@pytest.mark.parametrize("name", ["index", *CHAPTERS[4:5], "zoo", "bibliography", "api/kl"])
+def test_links_have_one_colour(visit: Visit, name: str) -> None:  # noqa: F811
+    page = visit.open(name if name in ALL else f"notebooks/{name}")
+    for mode in ("light", "dark"):
+        page.evaluate(f"() => {{ document.documentElement.dataset.theme = '{mode}'; }}")
+        page.wait_for_timeout(300)
+        found = page.evaluate(LINKS)
+        assert found and len(set(found)) == 1, (mode, set(found))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_largest_paint_is_soon_on_a_slow_machine(browser: Any, address: str, name: str) -> None:  # noqa: F811
+    took = []
+    for _ in range(TRIES):
+        slow = Visit(browser, address)
+        session = slow.context.new_cdp_session(slow.page)
+        session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+        slow.page.add_init_script(f"({LARGEST})()")
+        slow.page.goto(f"{address}/{name}.html", wait_until="domcontentloaded")
+        slow.page.wait_for_timeout(500)
+        took.append(slow.page.evaluate("() => window.painted"))
+        slow.context.close()
+        if 0 < took[-1] < PAINTED:
+            return
+    raise AssertionError(f"{name}: {took} s")
