@@ -441,7 +441,7 @@ def test_commands_of_ipython_do_nothing_and_lines_keep_their_numbers() -> None:
 
 def test_names_of_functions_inside_are_told_from_those_around() -> None:
     source = "def f(a):\n    b = a + c\n    return [b for d in e if g(d)]\n"
-    assert names_in(source) == ({"f"}, {"c", "e", "g"})
+    assert names_in(source) == ({"f"}, set(), {"c", "e", "g"})
 
 
 def test_a_folded_solution_is_known_by_what_it_does_and_not_by_its_name() -> None:

@@ -370,7 +370,7 @@ class Grade:
     """Grade what a class has handed in: points, a page for each student, and what the class misunderstood."""
 
     submissions: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SUBMISSIONS")]
-    """A folder of notebooks, of students' folders or zip files, or a course of nbgrader."""
+    """A folder of notebooks, of students' folders or zip files, the same as one zip, or a course of nbgrader."""
     out: Annotated[Path, DIR]
     """Where points and pages go; what is graded there already is not run again."""
     settings: Path | None = None

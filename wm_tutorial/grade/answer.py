@@ -4,6 +4,8 @@ Everything here lies within reach of the student's code. That does no harm: only
 compares with its own.
 """
 
+import __future__
+
 import importlib
 import inspect
 import linecache
@@ -59,12 +61,15 @@ class Submission:
         for dotted in asked.header["finished"]:
             forbid(dotted)
         space: dict[str, Any] = {"__name__": "__main__"}
+        future = 0
         for name, text in asked.header["files"].items():
             linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
             self.files.add(name)
         for statement in asked.header["statements"]:
             padded = "\n" * (statement["line"] - 1) + statement["source"]
-            exec(compile(padded, statement["file"], "exec", dont_inherit=True), space)
+            compiled = compile(padded, statement["file"], "exec", future, dont_inherit=True)
+            future |= compiled.co_flags & __future__.annotations.compiler_flag  # holds from then on, as in a notebook
+            exec(compiled, space)
         function = space.get(asked.header["name"])
         if not callable(function):
             return Message({"loaded": False, "value": describe(function, [])})

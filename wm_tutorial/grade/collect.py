@@ -1,8 +1,10 @@
 """What was handed in: a folder of notebooks, of students' folders or zip files, or the `submitted` tree of nbgrader."""
 
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,8 @@ from wm_tutorial.grade.exercises import Cell, Chapter, text_of
 
 LARGEST = 32 * 2**20  # bytes of a notebook; pictures in its outputs are most of it
 MEMBERS = 2000  # files of a zip that are looked at
+ALTOGETHER = 4 * LARGEST  # bytes that are unpacked of one zip
+BROKEN = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 IGNORED = {".ipynb_checkpoints", "__MACOSX", "__pycache__", ".git", ".venv"}
 
 
@@ -44,21 +48,27 @@ class _Found:
     when: float
     size: int
     read: bytes
+    problem: str = ""
 
 
 def collect(folder: Path, chapters: Sequence[Chapter]) -> list[Submission]:
     """Every notebook with its student and chapter, at most one of each; what belongs to no chapter comes last.
 
+    A zip in the place of the folder is taken for the folder in it, as some platforms deliver a whole class.
+
     Raises:
         InputError: if the folder is none, or holds no notebook.
     """
-    if not folder.is_dir():
+    if folder.suffix == ".zip" and folder.is_file():
+        found = list(_unzipped(folder, ""))
+    elif folder.is_dir():
+        if (submitted := folder / "submitted").is_dir():  # the root of a course of nbgrader
+            folder = submitted
+        found = [one for file in sorted(folder.rglob("*")) for one in _files(file, folder)]
+    else:
         raise InputError(
             f"{folder} is no folder. Give the one with what was handed in: notebooks, students' folders, or zip files."
         )
-    if (submitted := folder / "submitted").is_dir():  # the root of a course of nbgrader
-        folder = submitted
-    found = [one for file in sorted(folder.rglob("*")) for one in _files(file, folder)]
     notebooks = [_submission(one, chapters) for one in found if one.path.suffix == ".ipynb"]
     if not notebooks:
         raise InputError(f"{folder} holds no notebook (*.ipynb), neither in its folders nor in its zip files.")
@@ -76,31 +86,62 @@ def _files(file: Path, folder: Path) -> Iterator[_Found]:
     path = PurePosixPath(file.relative_to(folder).as_posix())
     if IGNORED & set(path.parts) or not file.is_file() or file.is_symlink():
         return
-    stat = file.stat()
     if path.suffix == ".zip":
         student = path.parts[0] if len(path.parts) > 1 else path.stem
         yield from _unzipped(file, student)
     elif path.suffix in (".ipynb", ".py"):
-        content = file.read_bytes() if path.suffix == ".ipynb" and stat.st_size <= LARGEST else b""
-        yield _Found(path, stat.st_mtime, stat.st_size, content)
+        try:
+            stat = file.stat()
+            content = file.read_bytes() if path.suffix == ".ipynb" and stat.st_size <= LARGEST else b""
+        except OSError as error:
+            yield _Found(path, 0.0, 0, b"", f"{path} cannot be read: {error.strerror}")
+        else:
+            yield _Found(path, stat.st_mtime, stat.st_size, content)
 
 
 def _unzipped(file: Path, student: str) -> Iterator[_Found]:
     """Nothing is written; a file that is larger than it says is cut off."""
+    left = ALTOGETHER
     try:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist()[:MEMBERS]:
-                inside = PurePosixPath(member.filename.replace("\\", "/"))
-                if IGNORED & set(inside.parts) or inside.suffix not in (".ipynb", ".py"):
+                inside = _inside(student, member.filename)
+                if IGNORED & set(inside.parts) or inside.suffix not in (".ipynb", ".py") or member.is_dir():
                     continue
-                content = b""
+                content, problem = b"", ""
                 if inside.suffix == ".ipynb" and member.file_size <= LARGEST:
-                    with archive.open(member) as stream:
-                        content = stream.read(LARGEST)
-                when = datetime(*member.date_time).timestamp()
-                yield _Found(student / inside, when, member.file_size, content)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError):
-        yield _Found(PurePosixPath(student, file.name + ".ipynb"), 0.0, 0, b"")  # reported as one that cannot be read
+                    if member.file_size <= left:
+                        content, problem = _unpacked(archive, member, inside)
+                    else:
+                        problem = f"{inside} was not unpacked: the zip holds more than {ALTOGETHER // 2**20} MB"
+                left -= len(content)
+                yield _Found(inside, _when(member), member.file_size, content, problem)
+    except BROKEN as error:
+        place = PurePosixPath(student or file.stem, file.name + ".ipynb")
+        yield _Found(place, 0.0, 0, b"", f"the zip file cannot be read: {error}")
+
+
+def _inside(student: str, name: str) -> PurePosixPath:
+    """A path in a zip, which may say what it likes, below the student."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return PurePosixPath(student, *parts)
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, inside: PurePosixPath) -> tuple[bytes, str]:
+    """A file of a zip, or what is wrong with it: the others may be whole."""
+    try:
+        with archive.open(member) as stream:
+            return stream.read(LARGEST), ""
+    except BROKEN as error:
+        return b"", f"{inside} cannot be unpacked: {error}"
+
+
+def _when(member: zipfile.ZipInfo) -> float:
+    """When it was written last; some programs write a zero for the month."""
+    try:
+        return datetime(*member.date_time).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0
 
 
 def _submission(found: _Found, chapters: Sequence[Chapter]) -> Submission:
@@ -112,6 +153,8 @@ def _submission(found: _Found, chapters: Sequence[Chapter]) -> Submission:
         submission.student = path.stem.replace(name, "").strip(" _-.") or path.stem
     if found.size > LARGEST:
         submission.notes.append(f"{path} is larger than {LARGEST // 2**20} MB and was not read")
+    if found.problem:
+        submission.notes.append(found.problem)
     return submission
 
 
@@ -141,6 +184,7 @@ def _one_of_each(notebooks: list[Submission]) -> list[Submission]:
     kept = []
     for same in groups.values():
         *others, last = sorted(same, key=lambda one: (bool(one.text), one.when, one.file))
+        last.notes += [note for other in others for note in other.notes]
         if others:
             last.notes.append(f"graded {last.file}, the latest of {len(same)}; not {others[-1].file}")
         kept.append(last)

@@ -5,13 +5,22 @@ import builtins
 import json
 import re
 import symtable
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from wm_tutorial.grade.exercises import Cell, Chapter, Exercise, shape_of, tagged, text_of
 
-MAGIC = re.compile(r"^(\s*)(?:[%!?].*|[^#'\"\n]*\?\??)$", re.MULTILINE)  # %matplotlib, !pip, ?help, help?
+MAGIC = re.compile(  # %matplotlib, !pip, ?help, t = %timeit -o f(x), help?
+    r"^([^\S\n]*)(?:[%!?].*|[\w, ]+=[^\S\n]*[%!].*|[^#'\"\n]*\?\??)$", re.MULTILINE
+)
 CELL_MAGIC = re.compile(r"%%(time|timeit|capture)\b")  # around a cell that is Python all the same
+INDENTED = re.compile(r"(?:[^\S\n]*\n)*([^\S\n]+)(?=\S)")  # a cell that does not begin at the left
+MAYBE = (ast.If, ast.Try, ast.While, ast.For, ast.Match)  # statements that bind a name or do not
+
+CELLS, CHARACTERS, STATEMENTS = 5000, 1_000_000, 5000  # of one notebook: more is no work of a student
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,8 @@ class Statement:
     file   the cell's name in tracebacks
     line   its first line in the cell, from 1
     binds  the names it gives a value
-    uses   the names of the notebook it needs, by then or when its functions are called
+    now    the names of the notebook it needs when it is run
+    later  those that its functions need when they are called
     own    whether the student wrote the cell
     """
 
@@ -32,8 +42,14 @@ class Statement:
     source: str
     node: ast.stmt
     binds: frozenset[str]
-    uses: frozenset[str]
+    now: frozenset[str]
+    later: frozenset[str]
     own: bool
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The names of the notebook it needs, at whatever time."""
+        return self.now | self.later
 
     @property
     def stub(self) -> bool:
@@ -60,10 +76,14 @@ class Notebook:
 
     @classmethod
     def read(cls, text: str, chapter: Chapter) -> "Notebook":
-        """Take a notebook apart; raises ValueError if the file is none."""
+        """Take a notebook apart; raises ValueError if the file is none, or larger than anybody writes one."""
         whole = json.loads(text)
         if not isinstance(whole, dict) or not isinstance(whole.get("cells"), list):
             raise ValueError("it has no cells")
+        if (count := len(whole["cells"])) > CELLS:
+            raise ValueError(f"it has {count} cells; a notebook may have {CELLS}")
+        if sum(len(text_of(cell)) for cell in whole["cells"] if isinstance(cell, dict)) > CHARACTERS:
+            raise ValueError(f"its cells hold more than {CHARACTERS} characters")
         return cls.of_cells([pair for pair in enumerate(whole["cells"]) if isinstance(pair[1], dict)], chapter)
 
     @classmethod
@@ -82,13 +102,15 @@ class Notebook:
             solution = tagged(cell, "solution") or source in folded
             try:
                 parts = list(statements(cell, place, source not in chapter.given and not solution))
-            except (SyntaxError, ValueError, RecursionError) as error:
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 line = getattr(error, "lineno", 0) or 0
-                notebook.broken[place] = f"line {line}: {getattr(error, 'msg', error)}"
+                notebook.broken[place] = f"line {line}: {getattr(error, 'msg', error) or 'too deep for Python'}"
                 continue
             if solution:
                 notebook.solutions |= {name for one in parts for name in one.binds if not _is_import(one.node)}
             notebook.statements += parts
+        if len(notebook.statements) > STATEMENTS:
+            raise ValueError(f"it has more than {STATEMENTS} statements")
         return notebook
 
     def text(self, file: str) -> str:
@@ -148,40 +170,62 @@ class Notebook:
     # --- What it depends on -------------------------------------------------------------------------------------------
 
     def needed(self, answer: Statement, exercise: Exercise) -> list[Statement]:
-        """The answer, and the statements it depends on, in the order of the notebook."""
+        """The answer, and the statements it depends on, in the order of the notebook.
+
+        A statement takes the values that names have when it is run; a function, those they have when it is called: at
+        the check, and wherever a statement on the way calls it.
+        """
         checked = self.checked(exercise)
         limit = max(answer.place, checked if checked < 10**9 else answer.place)
-        taken: dict[int, Statement] = {id(answer): answer}
-        wanted, known = [(name, answer) for name in answer.uses], set(answer.binds)
-        while wanted:
-            name, user = wanted.pop()
-            if name in known and name not in user.binds:
-                continue
-            known.add(name)
-            for one in self._binders(name, limit, user):
-                if id(one) not in taken:
-                    taken[id(one)] = one
-                    wanted += [(other, one) for other in one.uses]
-        kept = {name for one in taken.values() for name in one.uses} | answer.binds
+        end = sum(one.place <= limit for one in self.statements)
         order = {id(one): number for number, one in enumerate(self.statements)}
-        return [_narrowed(one, kept) for one in sorted(taken.values(), key=lambda one: order[id(one)])]
+        todo, taken = [(order[id(answer)], end)], set()
+        while todo:
+            number, called = pair = todo.pop()
+            if pair in taken:
+                continue
+            taken.add(pair)
+            one = self.statements[number]
+            for name in one.now:
+                for other in self._binders(name, number, number):
+                    todo += [(other, number), (other, called)]
+            for name in one.later:
+                todo += [(other, called) for other in self._binders(name, called, -1)]
+        numbers = {number for number, _ in taken}
+        numbers |= {number for number, one in enumerate(self.statements) if one.own and _of_the_future(one.node)}
+        kept = {name for number in numbers for name in self.statements[number].uses} | answer.binds
+        return [_narrowed(self.statements[number], kept) for number in sorted(numbers)]
 
-    def _binders(self, name: str, limit: int, user: Statement) -> list[Statement]:
-        """The statement that gives `name` its value at the check, and those of the student that change it."""
-        binding = [one for one in self.statements if name in one.binds and one is not user]
+    def _binders(self, name: str, before: int, but: int) -> list[int]:
+        """The statements that give `name` the value it has before a statement, by number; not the statement `but`."""
+        binding = [number for number in self._binding[name] if number != but]
         if not binding:
-            if hasattr(builtins, name):
-                return []
-            return [one for one in self.statements if "*" in one.binds]
-        written = [one for one in binding if not one.stub] or binding
-        last = ([one for one in written if one.place <= limit] or written[:1])[-1]
-        changes = [
-            one
-            for one in self.statements
-            if one.own and not _is_import(last.node) and _changes(one.node) == name and one.place <= limit
-        ]
-        earlier = self._binders(name, limit, last) if name in last.uses and not _is_definition(last.node) else []
-        return [*earlier, last, *changes]
+            return [] if hasattr(builtins, name) else self._binding["*"]
+        written = [number for number in binding if not self.statements[number].stub] or binding
+        known = bisect_left(written, before)
+        found = [written[max(known - 1, 0)]]
+        while isinstance(self.statements[found[-1]].node, MAYBE) and len(found) < known:
+            found.append(written[known - 1 - len(found)])
+        if _is_import(self.statements[found[-1]].node):
+            return found  # a student's torch.set_printoptions() is not part of an answer
+        return found + [number for number in self._changing[name] if found[-1] < number < before and number != but]
+
+    @cached_property
+    def _binding(self) -> dict[str, list[int]]:
+        """The numbers of the statements that bind a name."""
+        return self._numbers(lambda one: one.binds)
+
+    @cached_property
+    def _changing(self) -> dict[str, list[int]]:
+        """The numbers of the student's statements that change the value of a name in place."""
+        return self._numbers(lambda one: _changes(one.node) if one.own else frozenset())
+
+    def _numbers(self, names: Callable[[Statement], frozenset[str]]) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, one in enumerate(self.statements):
+            for name in names(one):
+                found[name].append(number)
+        return found
 
 
 def name_of(place: int) -> str:
@@ -193,55 +237,92 @@ def plain(source: str) -> str:
     """A cell as Python alone: what only IPython understands does nothing, and lines keep their numbers."""
     if source.startswith("%%") and not CELL_MAGIC.match(source):
         return ""
+    if (first := INDENTED.match(source)) and (indent := first[1]):  # IPython takes it away, too
+        source = re.sub(f"^{indent}", "", source, flags=re.MULTILINE)
+    lines = source.split("\n")
+    for _ in range(20):  # a line that begins with % may as well go on with a sum: only those are changed that must be
+        try:
+            ast.parse("\n".join(lines))
+        except SyntaxError as error:
+            number = (error.lineno or 0) - 1
+            if not 0 <= number < len(lines) or not MAGIC.match(lines[number]):
+                break
+            lines[number] = MAGIC.sub(r"\1pass", lines[number])
+        except (ValueError, RecursionError, MemoryError):
+            break
+        else:
+            return "\n".join(lines)
     return MAGIC.sub(r"\1pass", source)
 
 
 def statements(cell: Cell, place: int, own: bool) -> Iterator[Statement]:
     """The statements of a cell; raises SyntaxError if it is not Python."""
     source = plain(text_of(cell))
+    lines = source.splitlines()
     for node in ast.parse(source).body:
         first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
-        text = "\n".join(source.splitlines()[first - 1 : node.end_lineno])
-        if node.col_offset or (node.end_col_offset or 0) < len(text.splitlines()[-1].encode()):
+        mine = lines[first - 1 : node.end_lineno]
+        text = "\n".join(mine)
+        if node.col_offset or (node.end_col_offset or 0) < len(mine[-1].encode()):
             text = ast.unparse(node)  # several on a line
-        binds, uses = names_in(text)
-        yield Statement(place, name_of(place), first, text, node, binds, uses, own)
+        yield Statement(place, name_of(place), first, text, node, *names_in(text), own)
 
 
-def names_in(source: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Names that a statement binds, and names that it and its functions take from around it."""
+def names_in(source: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Names that a statement binds, that it takes from around it, and that its functions do when they are called."""
     table = symtable.symtable(source, "<cell>", "exec")
     binds = {one.get_name() for one in table.get_symbols() if one.is_assigned() or one.is_imported()}
-    uses = {one.get_name() for one in table.get_symbols() if one.is_referenced()}
-    inside = list(table.get_children())
+    now = {one.get_name() for one in table.get_symbols() if one.is_referenced()}
+    added = [node.target for node in ast.walk(ast.parse(source)) if isinstance(node, ast.AugAssign)]
+    grown = {target.id for target in added if isinstance(target, ast.Name)}  # x += 1 needs the x of before
+    now |= grown & binds
+    later: set[str] = set()
+    inside = [(scope, _runs_at_once(scope)) for scope in table.get_children()]
     while inside:
-        scope = inside.pop()
-        uses |= {one.get_name() for one in scope.get_symbols() if one.is_global() and one.is_referenced()}
-        inside += scope.get_children()
+        scope, at_once = inside.pop()
+        symbols = [one for one in scope.get_symbols() if one.is_global()]
+        found = {one.get_name() for one in symbols if one.is_referenced() or one.get_name() in grown}
+        now, later = (now | found, later) if at_once else (now, later | found)
+        inside += [(child, at_once and _runs_at_once(child)) for child in scope.get_children()]
     if re.search(r"^from \S+ import \*", source):
         binds.add("*")
-    return frozenset(binds), frozenset(uses)
+    return frozenset(binds), frozenset(now), frozenset(later)
+
+
+def _runs_at_once(scope: symtable.SymbolTable) -> bool:
+    """The body of a class, and what stands in [x for x in y], are run with the statement; functions are not."""
+    return scope.get_type() == "class" or scope.get_name() in ("listcomp", "setcomp", "dictcomp", "genexpr")
 
 
 def _is_import(node: ast.stmt) -> bool:
     return isinstance(node, ast.Import | ast.ImportFrom)
 
 
-def _is_definition(node: ast.stmt) -> bool:
-    return isinstance(node, ast.FunctionDef | ast.ClassDef)
+def _of_the_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
-def _changes(node: ast.stmt) -> str:
-    """The name whose value a statement changes in place: x[0] = .., x.a = .., x.append(..)."""
-    target: ast.expr | None = None
+def _changes(node: ast.AST) -> frozenset[str]:
+    """The names whose values a statement changes in place: x[0] = .., x.a += .., del x[0], x.append(..)."""
+    targets: list[ast.expr] = []
     match node:
-        case ast.Assign(targets=[ast.Subscript() | ast.Attribute() as target]):
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
+            return frozenset()
+        case ast.Assign(targets=targets) | ast.Delete(targets=targets):
             pass
-        case ast.Expr(value=ast.Call(func=ast.Attribute() as target)):
-            pass
-    while isinstance(target, ast.Subscript | ast.Attribute):
-        target = target.value
-    return target.id if isinstance(target, ast.Name) else ""
+        case ast.AugAssign(target=target) | ast.AnnAssign(target=target) | ast.Expr(value=ast.Call(func=target)):
+            targets = [target]
+    names = set()
+    for one in targets:
+        inner = one
+        while isinstance(inner, ast.Subscript | ast.Attribute):
+            inner = inner.value
+        if isinstance(inner, ast.Name) and inner is not one:
+            names.add(inner.id)
+    for child in ast.iter_child_nodes(node):  # also in a loop
+        if isinstance(child, ast.stmt | ast.ExceptHandler):
+            names |= _changes(child)
+    return frozenset(names)
 
 
 def _narrowed(one: Statement, kept: set[str]) -> Statement:
@@ -255,7 +336,7 @@ def _narrowed(one: Statement, kept: set[str]) -> Statement:
     else:
         fewer = ast.Import(aliases)
     binds = frozenset((alias.asname or alias.name).partition(".")[0] for alias in aliases)
-    return Statement(one.place, one.file, one.line, ast.unparse(fewer), fewer, binds, one.uses, one.own)
+    return Statement(one.place, one.file, one.line, ast.unparse(fewer), fewer, binds, one.now, one.later, one.own)
 
 
 def folded(answer: Statement, exercise: Exercise) -> bool:

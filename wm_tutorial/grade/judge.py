@@ -21,6 +21,7 @@ FORMAT = 1  # of the results; another one is graded anew
 DRAWS = 3  # of hidden variants, of which two must fail: one that fails by a last digit alone is no mistake
 State: TypeAlias = Literal["right", "wrong", "unsolved", "not counted", "missing", "unreadable"]
 TOLD = re.compile(r"^\s*(given|expected|got) .*$\n?", re.MULTILINE)  # numbers of a hidden variant
+LONGEST = 120  # characters of a file's name that a student gives
 KNOWN = re.compile(r"Known mistake (\w+):")
 
 
@@ -60,7 +61,7 @@ class Graded:
 
     def as_json(self) -> str:
         """For the folder of results."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"  # in ASCII: a student may write anything
 
     @classmethod
     def of_json(cls, text: str) -> "Graded":
@@ -79,8 +80,9 @@ def key_of(submission: Submission, seed: int, limits: Limits) -> str:
 
 def file_name(student: str) -> str:
     """A student's name as that of a file, on any system; two students never share one."""
-    plain = re.sub(r"[^\w.@ +-]", "_", student).strip(". ")
-    return plain if plain == student else f"{plain}-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
+    plain = re.sub(r"[^\w.@ +-]", "_", student)[:LONGEST].strip(". ")
+    digest = hashlib.sha256(student.encode(errors="surrogatepass")).hexdigest()
+    return plain if plain == student and len(plain.encode()) <= LONGEST else f"{plain[: LONGEST // 4]}-{digest[:8]}"
 
 
 def judge(submission: Submission, stable: Stable, seed: int, limits: Limits) -> Graded:
@@ -92,7 +94,7 @@ def judge(submission: Submission, stable: Stable, seed: int, limits: Limits) -> 
     try:
         notebook = Notebook.read(submission.text, chapter)
     except (ValueError, RecursionError) as error:
-        graded.verdicts = all_of(chapter, "unreadable", f"the file is no notebook: {error}")
+        graded.verdicts = all_of(chapter, "unreadable", f"the file is no notebook to be graded: {error}.")
         return graded
     graded.flags = honesty.flags(notebook, submission.brought)
     graded.verdicts = [_judged(exercise, notebook, stable, seed, limits) for exercise in chapter.exercises]

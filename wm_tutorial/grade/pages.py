@@ -1,6 +1,7 @@
 """The look of the pages: plain HTML that needs nothing else, in which whatever students wrote is text."""
 
 import html
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 STYLE = """
@@ -23,7 +24,12 @@ def page(title: str, *parts: str) -> str:
 
 def text(told: object) -> str:
     """As it is, for people."""
-    return html.escape(str(told))
+    return html.escape(readable(str(told)))
+
+
+def readable(told: str) -> str:
+    """The same, with a mark in the place of what no page can show: halves of characters, bells, turned directions."""
+    return "".join(one if one in "\n\t" or unicodedata.category(one)[0] != "C" else "\ufffd" for one in told)
 
 
 class Written(str):

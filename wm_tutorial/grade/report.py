@@ -80,7 +80,8 @@ def gradebook(students: dict[str, dict[str, Graded]], counted: Sequence[Chapter]
 
 def _as_text(student: str) -> str:
     """A name that a spreadsheet does not take for a formula."""
-    return f"'{student}" if student[:1] in "=+-@\t\r" else student
+    shown = pages.readable(student)
+    return f"'{shown}" if shown.lstrip().startswith(("=", "+", "-", "@")) or student.startswith(("\t", "\r")) else shown
 
 
 # --- For a student ----------------------------------------------------------------------------------------------------
@@ -137,7 +138,8 @@ def class_page(
     if flags := _flags(students):
         parts += ["<h2>To look at</h2>", pages.table(("student", "where", "what"), flags)]
     if strangers:
-        parts += ["<h2>Not graded</h2>", pages.items(f"{one.file}: no chapter of the course" for one in strangers)]
+        why = [f"{one.file}: {'; '.join(one.notes) or 'no chapter of the course'}" for one in strangers]
+        parts += ["<h2>Not graded</h2>", pages.items(why)]
     parts += ["<h2>Points</h2>", _points_table(students, counted, settings, names)]
     told = str(walls) if walls else "Everything had been graded before; nothing was run."
     return pages.page("The class", *parts, "<h2>How it was run</h2>", pages.paragraph(told))

@@ -179,6 +179,8 @@ def describe(value: Any, tensors: list[Tensor]) -> Header:
                 native = native.astype(np.float64 if native.dtype.kind == "f" else np.int64)
             tensors.append(torch.from_numpy(native))
             return {"array" if isinstance(value, np.ndarray) else "scalar": len(tensors) - 1}
+        case int() if abs(value) >= 2**1024:  # no number of any tensor, and too long for JSON
+            return {"other": "int", "repr": "a number of more than 300 digits"}
         case None | bool() | int():
             return {"plain": value}
         case float():
@@ -189,7 +191,7 @@ def describe(value: Any, tensors: list[Tensor]) -> Header:
         case dict():
             pairs = list(value.items())[:ITEMS]
             return {"dict": {str(name)[:TEXT]: describe(one, tensors) for name, one in pairs}}
-    return {"other": type(value).__name__, "repr": repr(value)[:TEXT]}
+    return {"other": type(value).__name__[:TEXT], "repr": repr(value)[:TEXT]}
 
 
 def rebuild(told: Any, tensors: Sequence[Tensor]) -> Any:

@@ -93,7 +93,7 @@ SYMEXP = Part(
         "symexp_sign_lost": Mistake(
             "the sign of x does not come back: -1 and 1 become the same.",
             "exp(|x|) - 1 is remembered, the sign(x) in front of it is not.",
-            (lambda x: torch.expm1(x.abs()),),
+            (lambda x: torch.expm1(x.abs()), lambda x: x.abs().exp() - 1),
         ),
         "symexp_one_missing": Mistake(
             "exp|x| in place of exp|x| - 1: nothing near 0 can be reached.",
@@ -103,7 +103,12 @@ SYMEXP = Part(
         "symexp_abs_missing": Mistake(
             "exp is taken of x and not of |x|: no number below -1 can be reached.",
             "it works on the positive numbers people try first.",
-            (lambda x: torch.expm1(x), lambda x: x.sign() * torch.expm1(x)),
+            (
+                lambda x: torch.expm1(x),
+                lambda x: x.sign() * torch.expm1(x),
+                lambda x: x.exp() - 1,
+                lambda x: x.sign() * (x.exp() - 1),
+            ),
         ),
         "symexp_tiny_lost": Mistake(
             "tiny numbers are lost: in 32 bits exp(1e-8) is 1, and exp(1e-8) - 1 is 0.",
