@@ -10,7 +10,10 @@ Instruments.open_loop = (panel, data) => {
   };
   const lines = panel.plot("One number in reality and in the dream, row by row.", 180, true);
   panel.slider("context", { label: "context: rows seen", min: contexts[0], max: last, step: 1, value: data.context, kind: "blue" });
-  panel.slider("horizon", { label: "horizon: rows dreamed", min: 1, max: T - contexts[0], step: 1, value: data.horizon, kind: "vermilion" });
+  panel.slider("horizon", {
+    label: "horizon: rows dreamed", min: 1, max: T - contexts[0], step: 1, value: data.horizon, kind: "vermilion",
+    show: (h) => Math.min(h, T - panel.values.context),
+  });
   panel.slider("row", { label: "row of the film", min: 0, max: T - 1, step: 1, value: data.context });
   const options = data.names.map((name, i) => [String(i), name]);
   panel.choice("entry", { label: "drawn:", options, value: String(data.entry) });
@@ -30,6 +33,7 @@ Instruments.open_loop = (panel, data) => {
     const { context, row } = panel.values, entry = Number(panel.values.entry), { real, names, scale } = data;
     const horizon = Math.min(panel.values.horizon, T - context), dream = data.dreams[context].slice(0, horizon);
     const future = real.slice(context, context + horizon), held = future.map(() => real[context - 1]);
+    panel.note("horizon", panel.values.horizon); // there may be fewer rows behind a longer context
     const error = Maths.apart(dream, future, scale), persistence = Maths.apart(held, future, scale);
     const final = Maths.apart(dream.slice(-1), future.slice(-1), scale);
     const at = Math.min(row, context + horizon - 1), open = at < context;

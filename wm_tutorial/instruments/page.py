@@ -65,8 +65,7 @@ def _written(name: str, data: Mapping[str, Any]) -> str:
         ) from error
     if len(text) > LARGEST:
         raise InputError(
-            f"The data of the instrument {name} take {len(text):,} characters, more than {LARGEST:,}: give "
-            "fewer."
+            f"The data of the instrument {name} take {len(text):,} characters, more than {LARGEST:,}: give fewer."
         )
     return text.replace("</", "<\\/")
 

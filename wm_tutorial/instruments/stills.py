@@ -8,8 +8,22 @@ import torch
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from wm_tutorial.errors import InputError
-from wm_tutorial.figures.style import BLUE, GREEN, GREY, INK, MODEL, ORANGE, PERSISTENCE, PURPLE, SEEN, TRUTH, WIDTH
-from wm_tutorial.figures.style import VERMILION, Plot, styled
+from wm_tutorial.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    MODEL,
+    ORANGE,
+    PERSISTENCE,
+    PURPLE,
+    SEEN,
+    TRUTH,
+    VERMILION,
+    WIDTH,
+    Plot,
+    styled,
+)
 from wm_tutorial.kl import gaussian_kl
 from wm_tutorial.returns import lambda_returns
 
