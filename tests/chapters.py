@@ -37,7 +37,7 @@ BOUNDS = {
 COLUMNS = 88  # what a box of code holds on the website; notebooks/ruff.toml has the same number
 SLOW = {"08": 360, "12": 360, "13": 360}  # CPU seconds; whole agents learn in chapters 08 and 12, from pictures in 13
 
-DRAWS = ("notebook.figure", "notebook.show", "notebook.table", "check.report")  # none of them leaves anything to check
+DRAWS = ("notebook.figure", "notebook.show", "notebook.table", "notebook.instrument", "check.report")  # none of them leaves anything to check
 PREDICT = "Predict, then run"
 OPENS = re.compile(r"<details><summary>What happened</summary>\n\n.+?\n\n</details>", re.DOTALL)
 

@@ -28,6 +28,7 @@ FLOORS = (
     {"evaluation"},
     {"trainer", "world_models_2018"},
     {"worlds", "figures", "play"},
+    {"instruments"},
     {"runs"},
     {"mistakes"},
     {"course", "check", "zoo"},
@@ -35,7 +36,7 @@ FLOORS = (
     {"cli"},
     {"wm_tutorial", "__main__"},  # `from wm_tutorial import train`, `python -m wm_tutorial`
 )
-WINGS = {"worlds", "figures", "play", "runs", "course", "mistakes", "check", "zoo", "grade"}
+WINGS = {"worlds", "figures", "play", "instruments", "runs", "course", "mistakes", "check", "zoo", "grade"}
 ABOVE_THE_TRAINER = WINGS | {"cli", "wm_tutorial", "__main__"}
 
 # Wings that stand alone: the rooms that they may know, themselves aside.

@@ -13,7 +13,7 @@ import html
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,7 +25,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from wm_tutorial import figures
+from wm_tutorial import figures, instruments
 from wm_tutorial.agent import Agent
 from wm_tutorial.data import Dream
 from wm_tutorial.errors import InputError
@@ -41,6 +41,12 @@ FOLLOW = (
     ":is([data-theme=dark],[data-jp-theme-light=false],.vscode-dark,[theme=dark]) .wm-figure img{color-scheme:dark}"
     "</style>"
 )
+# An instrument is seen once it runs (`instruments/kit.js` says so), and its picture until then and on paper.
+LIVE = (
+    "<style>@media screen{.wm-instrument.wm-live iframe{display:block!important}"
+    ".wm-instrument.wm-live figure{display:none!important}}</style>"
+)
+HIDDEN = "display: none; width: 100%; max-width: 760px; border: 0"
 CAPTION = "margin-top: 0.4em; font-size: 0.9em"
 
 
@@ -147,6 +153,25 @@ def play(agent: Agent | Run, dream: Dream | None = None) -> Shown:
         f'<iframe srcdoc="{html.escape(text)}" style="width: 100%; max-width: 880px; height: {height}px; border: 0" '
         'title="Reality and the agent\'s dream"></iframe>',
         "An agent's dream beside reality, to be played with in a browser.",
+    )
+
+
+def instrument(name: str, data: Mapping[str, Any] | None = None) -> Shown:
+    """An instrument of `wm_tutorial.instruments`, to be moved by hand, as the last expression of a cell.
+
+    The page lies in the notebook with all that it needs. Before it stands its opening as a figure, which it replaces
+    where scripts are run; what is printed or read on a page without scripts shows the figure.
+
+    Raises:
+        InputError: if there is no such instrument, or its data cannot be written down or are too many.
+    """
+    text, opening = instruments.page(name, data), instruments.still(name, data)
+    title = instruments.INSTRUMENTS[name]
+    picture = show(opening, caption=f"{title}: how it opens. In Jupyter and on the website it can be moved.")
+    return Shown(
+        f'{LIVE}<div class="wm-instrument">{picture.as_html}'
+        f'<iframe srcdoc="{html.escape(text)}" title="{html.escape(title)}" style="{HIDDEN}"></iframe></div>',
+        picture.as_text,
     )
 
 
