@@ -1,4 +1,4 @@
-"""Run by the Python of an environment that `make engines` has made, for tests/test_engines.py: what an engine returns.
+"""Run by the Pythons of the environments that `make engines` has made, for tests/test_engines.py and test_jobs.py.
 
 .venv-envpool/bin/python tests/real_engines.py rows envpool out.npz
 .venv-puffer/bin/python tests/real_engines.py learn puffer-Serial folder
@@ -6,16 +6,20 @@
 
 import dataclasses
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scripted import TINY
 
 from wm_tutorial import resume, train
+from wm_tutorial.runs import jobs
 from wm_tutorial.runs.engines import EnvPool, Puffer
+from wm_tutorial.runs.jobs import Job
 from wm_tutorial.vector import environments
 
 ENVS, SEED, EPISODES, SHORT = 8, 5, 200, 10
@@ -54,6 +58,23 @@ def learn(engine: Any, folder: Path) -> dict[str, Any]:
     with resume(folder, draw=False, vector=engine, steps=120) as resumed:
         told |= {"episodes": [[r["length"], r["return"]] for r in ended], "steps": resumed.trainer.steps}
     return told
+
+
+def threads() -> int:
+    return torch.get_num_threads()
+
+
+def mixed() -> list[Job]:
+    """Two that succeed, one that cannot be pickled by its name, three that fail in different ways."""
+    number = 3
+    return [
+        Job("length", partial(len, "abc")),
+        Job("closure", lambda: number + 1),
+        Job("threads", threads),
+        Job("wrong", partial(int, "x")),
+        Job("refused", partial(jobs.check_engine, "cloud", 1)),
+        Job("dies", partial(os._exit, 7)),
+    ]
 
 
 if __name__ == "__main__":

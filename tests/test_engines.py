@@ -7,6 +7,7 @@ WM_TUTORIAL_ENVPOOL and WM_TUTORIAL_PUFFER say; each name is that of a Python.
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from functools import cache
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from real_engines import ENGINES, ENVS, EPISODES, SEED, SHORT
 
+from wm_tutorial import cli
 from wm_tutorial.envs import Environments
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs.engines import EnvPool, Puffer, called_engine
@@ -190,3 +192,43 @@ def test_results_say_what_has_stepped_the_environments() -> None:
 
     told = [called_engine(one) for one in (None, "processes", EnvPool("Pong-v5"), Puffer("Pong-v5"), own)]
     assert told == [None, "processes", "envpool", "puffer", "own"]
+
+
+# --- What they are worth ----------------------------------------------------------------------------------------------
+
+BENCHMARK = runpy.run_path(str(ROOT / "benchmarks" / "engines.py"))
+MEASURED = json.loads((ROOT / "book" / "results" / "bench" / "engines.json").read_text())
+
+
+def test_a_ratio_to_the_first_source_is_taken_within_one_round() -> None:
+    """A slow moment of the machine meets both, and leaves the ratio as it is."""
+    rounds = [
+        {"first": {"rows": 100.0, "wall": wall, "cpu": 0.5}, "second": {"rows": 300.0, "wall": wall, "cpu": 3.0}}
+        for wall in (1.0, 10.0, 2.0)
+    ]
+    told = BENCHMARK["summary"](rounds)
+    assert told["first"] == {"rows_per_second": 50.0, "ratio": [1.0, 1.0, 1.0], "cpu_ms_per_row": 5.0}
+    assert told["second"] == {"rows_per_second": 150.0, "ratio": [3.0, 3.0, 3.0], "cpu_ms_per_row": 10.0}
+
+
+def test_the_tables_of_the_page_are_what_was_measured() -> None:
+    page = (ROOT / "book" / "engines.md").read_text()
+    for world in BENCHMARK["WORLDS"]:
+        assert f"\n{BENCHMARK['table'](MEASURED, world)}\n" in page
+        assert list(MEASURED["worlds"][world]) == [str(count) for count in BENCHMARK["COUNTS"]]
+        assert len(MEASURED["worlds"][world]["4"]) == 6 if world == "quick" else 5
+    assert MEASURED["seconds"] < 480
+
+
+def test_the_options_of_a_sweep_and_the_commands_of_the_page_are_understood() -> None:
+    page = (ROOT / "book" / "engines.md").read_text()
+    commands = re.findall(r"^(?:srun )?wm-tutorial (.+)$", page, re.MULTILINE)
+    assert len(commands) == 3
+    for words in commands:
+        assert isinstance(cli.command_line(words.replace("$SLURM_ARRAY_TASK_ID", "7").split()), cli.Measure)
+    code = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    assert len(code) == 3
+    for block in code:
+        compile(block, "engines.md", "exec")
+        for line in re.findall(r"^from wm_tutorial.+ import .+$", block, re.MULTILINE):
+            exec(line, {})
