@@ -201,7 +201,7 @@ PLANNING: dict[str, Experiment] = {
 # The row cartpole-guide with its experience collected in another engine; nothing else differs but the seeds.
 ENGINES: dict[str, Experiment] = {
     "cartpole-envpool": Experiment(
-        "CartPole-v1", "--eval-episodes 100 --envs-in envpool", "500, as in Gymnasium", OF_ENGINES, ".venv-envpool"
+        "CartPole-v1", "--eval-episodes 100 --envs-in envpool", "as cartpole-guide", OF_ENGINES, ".venv-envpool"
     )
 }
 ALL = EXPERIMENTS | HISTORY | REWARDS | ABLATIONS | PLANNING | ENGINES

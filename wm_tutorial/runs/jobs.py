@@ -78,6 +78,7 @@ def outcomes(jobs: Iterable[Job], engine: str = "local", count: int = 1) -> Iter
 
     Raises:
         InputError: for an engine or a number that cannot be used.
+        JobsFailed: if Ray does not start.
         KeyboardInterrupt: once all are ended, if it was asked for.
     """
     count = check_engine(engine, count)
@@ -286,10 +287,18 @@ def _on_ray(jobs: Iterable[Job], count: int) -> Iterator[Outcome]:
     ray, waiting = _ray(), deque(jobs)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told what is computed here
     ours = not ray.is_initialized()
-    if ours and os.environ.get("RAY_ADDRESS"):
-        ray.init()
-    elif ours:
-        ray.init(address="local", num_cpus=count, include_dashboard=False)
+    there = os.environ.get("RAY_ADDRESS")
+    try:
+        if ours and there:
+            ray.init()
+        elif ours:
+            ray.init(address="local", num_cpus=count, include_dashboard=False)
+    except Exception as error:
+        what = f"find the cluster of RAY_ADDRESS={there!r}" if there else "start on this machine"
+        raise JobsFailed(
+            f"Ray did not {what}: {type(error).__name__}: {error} Its own logs are in /tmp/ray/session_latest/logs. On "
+            "a machine that is very busy its parts may come too late: try again, or take the engine 'local'."
+        ) from error
     work = ray.remote(num_cpus=1, max_retries=0)(_on_worker)
     busy: dict[Any, Job] = {}
     with interruptible() as request:
