@@ -18,8 +18,8 @@ BOOK_PIP := $(BOOK)/bin/python -m pip install --disable-pip-version-check
 extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test hooks mutants lab notebooks student solutions grade nbgrader otter graders report slides \
-    book book-two links pdf browser results bench lock chromium locked locked-book clean
+.PHONY: help train check test hooks mutants lab notebooks student solutions grade nbgrader otter graders engines report \
+    slides book book-two links pdf browser results bench lock chromium locked locked-book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,16 @@ graders: ## Install nbgrader and otter, each into an environment of its own, for
 	.venv-nbgrader/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[notebooks,nbgrader]"
 	$(call environment,.venv-otter)
 	.venv-otter/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[notebooks,otter]"
+
+# torch once more for each; pufferlib-core asks for an older one, so it comes without what it asks for, psutil aside.
+engines: ## Install Ray, EnvPool and PufferLib, each into an environment of its own, for the tests that use them
+	$(call environment,.venv-ray)
+	.venv-ray/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[ray]"
+	$(call environment,.venv-envpool)
+	.venv-envpool/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[envpool]"
+	$(call environment,.venv-puffer)
+	.venv-puffer/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e . psutil
+	.venv-puffer/bin/python -m pip install --disable-pip-version-check -q --no-deps -c constraints.txt pufferlib-core
 
 report: $(STAMP) ## Put the cell that tells the score below the quiz of every chapter
 	$(BIN)/python tools/report_cells.py $(ARGS)

@@ -41,6 +41,7 @@ TEN = tuple(range(1100, 1110))
 MATCHED = (1200, 1201, 1202, 1203, 1204)
 OF_PRESETS = (1400, 1401, 1402, 1403, 1404)
 OF_PLANS = (1300, 1301, 1302, 1303, 1304)
+OF_ENGINES = (1500, 1501, 1502, 1503, 1504)
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ class Experiment:
     options  of `wm-tutorial measure`
     target   what it must show
     seeds    fresh ones
+    venv     the virtual environment that has its engine, from `make engines`; of whoever asks, if empty
     """
 
     env: str
     options: str
     target: str
     seeds: tuple[int, ...] = SEEDS
+    venv: str = ""
 
     def command(self, name: str, seeds: tuple[int, ...]) -> list[str]:
         """The words of the command that measures `seeds`."""
@@ -196,7 +199,13 @@ PLANNING: dict[str, Experiment] = {
     ),
     "planet-cartpole": Experiment("CartPole-v1", PLANET, "475 in 10,000", OF_PLANS),
 }
-ALL = EXPERIMENTS | HISTORY | REWARDS | ABLATIONS | PLANNING
+# The row cartpole-guide with its experience collected in another engine; nothing else differs but the seeds.
+ENGINES: dict[str, Experiment] = {
+    "cartpole-envpool": Experiment(
+        "CartPole-v1", "--eval-episodes 100 --envs-in envpool", "as cartpole-guide", OF_ENGINES, ".venv-envpool"
+    )
+}
+ALL = EXPERIMENTS | HISTORY | REWARDS | ABLATIONS | PLANNING | ENGINES
 ZOO = (
     f"wm-tutorial zoo CartPole-v1 --out book/results/zoo {NANO} --steps 6000 "
     f"--critic-lr 0.001 {PACE} {BEFORE} --discount-in-continue True --seeds 100 101 102 "
@@ -208,10 +217,14 @@ def measure(name: str, jobs: int) -> None:
     """Train the seeds of an experiment that are missing, `jobs` at a time."""
     experiment = ALL[name]
     missing = [seed for seed in experiment.seeds if not (RESULTS / name / f"seed-{seed}.json").exists()]
+    programs = ROOT / experiment.venv / "bin" if experiment.venv else Path(sys.executable).parent
+    if missing and not programs.exists():
+        print(f"{name}: not measured, since there is no {experiment.venv}; `make engines` makes it")
+        return
 
     def train(seed: int) -> None:
         program, *words = experiment.command(name, (seed,))
-        subprocess.run([Path(sys.executable).parent / program, *words], cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([programs / program, *words], cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
         print(f"{name}, seed {seed}: measured", flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -349,6 +362,7 @@ def texts() -> dict[Path, str]:
             rewards="\n".join(map(paid_row, (USUAL, *REWARDS))),
             ablations=ablations(),
             planning="\n".join(map(planned_row, PLANNING)),
+            engines="\n".join([HEAD, *(row(name) for name in done if name in ENGINES)]),
             commands=commands,
             zoo=ZOO,
         ),
@@ -405,6 +419,11 @@ those of the evaluation, 50 environments side by side.
 | planning | return | worst seed | target | the search | ms an action | seeds, CPU min |
 |---|---|---|---|---|---|---|
 {planning}
+
+The agent of `cartpole-guide`, which learns from what EnvPool's CartPole returns instead of Gymnasium's, and is
+evaluated in Gymnasium's:
+
+{engines}
 
 The mean is over seeds, of 100 greedy episodes each; below it stands its 95 % interval, a percentile bootstrap over
 seeds, too narrow for as few as five. CPU minutes are of one run on one core, and depend on the machine and on what else

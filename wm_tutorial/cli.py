@@ -35,12 +35,14 @@ from wm_tutorial.runs.callbacks import Callback
 from wm_tutorial.runs.consult import consult
 from wm_tutorial.runs.doctor.diagnosis import LOOKS_WRONG
 from wm_tutorial.runs.dream import EpisodesTooShort
+from wm_tutorial.runs.engines import EnvPool
 from wm_tutorial.runs.machines import one_speaks, rank, together
 from wm_tutorial.runs.measure import as_table, measure
 from wm_tutorial.runs.named import named
 from wm_tutorial.runs.run import Run, resume, train
 from wm_tutorial.runs.staged import open_run, train_in_stages
 from wm_tutorial.runs.tensorboard import TensorBoard
+from wm_tutorial.vector import VectorSource
 from wm_tutorial.world_models_2018 import STAGES, Settings, Stage
 from wm_tutorial.zoo.experiment import as_table as as_table_of_bugs
 from wm_tutorial.zoo.experiment import experiment, usable_bugs
@@ -69,9 +71,9 @@ def watchers(tensorboard: bool) -> list[Callback]:
     return [TensorBoard()] if tensorboard else []
 
 
-def engine(envs_in: str) -> str | None:
+def engine(envs_in: str, env: str = "") -> VectorSource | None:
     """What steps the environments, as `train` takes it."""
-    return "processes" if envs_in == "processes" else None
+    return EnvPool(env) if envs_in == "envpool" else "processes" if envs_in == "processes" else None
 
 
 def named_or_own(env: str | None) -> EnvSource | None:
@@ -89,13 +91,14 @@ class Train:
     """The run folder; a new one below runs/ if left out."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write the metrics for TensorBoard, too, into `tensorboard` in the run folder."""
-    envs_in: Literal["one-process", "processes"] = "one-process"
-    """Where the environments live in which experience is collected; a process for each is worth it if they are slow."""
+    envs_in: Literal["one-process", "processes", "envpool"] = "one-process"
+    """Where the environments live in which experience is collected; a process for each is worth it if they are slow,
+    and EnvPool (`pip install "wm_tutorial[envpool]"`) has many of its own that are quick."""
     config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, draw."""
-        told: dict[str, Any] = {"callbacks": watchers(self.tensorboard), "vector": engine(self.envs_in)}
+        told: dict[str, Any] = {"callbacks": watchers(self.tensorboard), "vector": engine(self.envs_in, self.env)}
         with train(named(self.env), out=self.out, draw=False, **told, **dataclasses.asdict(self.config)) as run:
             announce(run)
 
@@ -267,12 +270,19 @@ class Measure:
     """One run each."""
     episodes: int = 100
     """Episodes of each final evaluation."""
+    engine: Literal["local", "ray"] = "local"
+    """What the runs are made on: this machine, or Ray (`pip install "wm_tutorial[ray]"`)."""
+    jobs: int = 1
+    """How many runs side by side, each on one core, in a process of its own if there are several."""
+    envs_in: Literal["one-process", "processes", "envpool"] = "one-process"
+    """Where the environments live in which experience is collected, as for `train`."""
     config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
         """Train, evaluate, summarise."""
         folder = path_of(self.out)
-        print(as_table(measure(named(self.env), self.config, self.seeds, folder, self.episodes)))
+        where: dict[str, Any] = {"engine": self.engine, "jobs": self.jobs, "vector": engine(self.envs_in, self.env)}
+        print(as_table(measure(named(self.env), self.config, self.seeds, folder, self.episodes, **where)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,6 +301,10 @@ class Zoo:
     """One run each."""
     episodes: int = 100
     """Episodes of each final evaluation."""
+    engine: Literal["local", "ray"] = "local"
+    """What the runs are made on: this machine, or Ray (`pip install "wm_tutorial[ray]"`)."""
+    jobs: int = 1
+    """How many runs side by side, each on one core, in a process of its own if there are several."""
     config: Options = dataclasses.field(default_factory=Config)
 
     def __call__(self) -> None:
@@ -301,7 +315,9 @@ class Zoo:
                 print(textwrap.fill(bug.story, 98, initial_indent="  ", subsequent_indent="  "))
             return
         bugs, folder = usable_bugs(self.config) if self.bugs == ("all",) else self.bugs, path_of(self.out)
-        print(as_table_of_bugs(experiment(named(self.env), self.config, bugs, self.seeds, folder, self.episodes)))
+        where: dict[str, Any] = {"engine": self.engine, "jobs": self.jobs}
+        told = experiment(named(self.env), self.config, bugs, self.seeds, folder, self.episodes, **where)
+        print(as_table_of_bugs(told))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,5 +42,9 @@ class CheckpointError(WorldModelError, ValueError):
     """A checkpoint that cannot be read, or that belongs to something else."""
 
 
+class JobsFailed(WorldModelError, RuntimeError):
+    """Of several runs, some failed; the others are kept."""
+
+
 class OutputError(WorldModelError, OSError):
     """A folder or file that cannot be written."""

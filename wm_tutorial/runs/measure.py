@@ -5,10 +5,13 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from wm_tutorial import checkpoint, figures
@@ -16,42 +19,97 @@ from wm_tutorial.config import Config, from_plain, plain
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError, command
 from wm_tutorial.runs.asked import check_learns, path_of, tell, whole_number, whole_numbers
+from wm_tutorial.runs.engines import PACKAGES, called_engine
 from wm_tutorial.runs.folder import make_folder
+from wm_tutorial.runs.jobs import Job, all_of, check_engine, raise_failures
 from wm_tutorial.runs.named import called
 from wm_tutorial.runs.run import Run, closed_after_an_error, train
 from wm_tutorial.runs.statistics import bootstrap_interval
+from wm_tutorial.vector import VectorSource
 
 RECORDED = ("environment", "seconds", "evaluations", "final_returns")
 UNTOLD = ("seed", "checkpoint_every")  # options in which the runs of one result may differ
 
 
-def measure(env: EnvSource, config: Config, seeds: Iterable[int], folder: Path, episodes: int = 100) -> dict[str, Any]:
+def measure(
+    env: EnvSource,
+    config: Config,
+    seeds: Iterable[int],
+    folder: Path,
+    episodes: int = 100,
+    engine: str = "local",
+    jobs: int = 1,
+    vector: VectorSource | None = None,
+) -> dict[str, Any]:
     """Train once per seed, evaluate each agent on `episodes` new episodes, and write everything down.
 
     Each seed leaves seed-N.json in `folder`, and its agent in seed-N.safetensors; a seed that has been measured is not
     trained again, so that seeds can be added later or trained side by side. The summary covers all seeds found there.
+
+    Args:
+        env: the environment.
+        config: all options but the seed.
+        seeds: one run each.
+        folder: where the data go.
+        episodes: of the final evaluation of each seed.
+        engine: where the seeds are trained, "local" or "ray"; `runs.jobs` says more.
+        jobs: how many are trained side by side. With one local job, which is the usual way, they are trained in this
+            process, and the first that fails ends it all; otherwise each has a process of its own and one thread, and
+            those that fail are told at the end. The numbers are the same either way.
+        vector: what steps the environments, as for `train`; its name then stands in each record.
 
     Returns:
         The summary, also written to summary.json, with the curves drawn in curves.png if each has two evaluations.
 
     Raises:
         InputError: before anything is trained, for what cannot be used, or if `folder` holds results of something else.
+        JobsFailed: after everything else is measured and summarised, if seeds failed that had a process of their own.
     """
     folder, seeds, episodes = path_of(folder), whole_numbers("seeds", seeds), whole_number("episodes", episodes, 1)
+    jobs = check_engine(engine, jobs)
     check_learns(config)
-    check_found(list(folder.glob("seed-*.json")), env, config, episodes)
+    check_found(list(folder.glob("seed-*.json")), env, config, episodes, vector)
     if not 0 < config.eval_every < config.steps:
         tell("There will be a table, but no curves: they need two evaluations of each seed; lower eval_every for them.")
     make_folder(folder)
-    for seed in seeds:
-        path = folder / f"seed-{seed}.json"
-        if path.exists():
-            continue
-        record, run = train_and_record(env, dataclasses.replace(config, seed=seed), episodes)
-        with run:
-            run.agent.save(path.with_suffix(".safetensors"))
-            checkpoint.write_text(path, json.dumps(record, allow_nan=False) + "\n")
-    return summarise(folder)
+    missing = {f"seed {n}": n for n in seeds if not (folder / f"seed-{n}.json").exists()}
+
+    def keep(job: Job, measured: tuple[dict[str, Any], bytes]) -> None:
+        record, agent = measured
+        path = folder / f"seed-{missing[job.name]}.json"
+        with checkpoint.atomic(path.with_suffix(".safetensors")) as file:
+            file.write(agent)
+        write_record(path, record)
+
+    runs = [
+        Job(name, partial(one_seed, env, dataclasses.replace(config, seed=seed), episodes, registered(env), vector))
+        for name, seed in missing.items()
+    ]
+    failures = all_of(runs, keep, engine, jobs)
+    summary = summarise(folder) if list(folder.glob("seed-*.json")) or not failures else {}
+    raise_failures(failures, str(folder))
+    return summary
+
+
+def registered(env: EnvSource) -> Any:
+    """What Gymnasium knows of an id in this process, and perhaps not in the one that trains."""
+    return gym.registry.get(env) if isinstance(env, str) else None
+
+
+def one_seed(
+    env: EnvSource, config: Config, episodes: int, known: Any, vector: VectorSource | None
+) -> tuple[dict[str, Any], bytes]:
+    """Train and evaluate one seed, anywhere; returns its record and the file of its agent."""
+    if known is not None:
+        gym.registry.setdefault(known.id, known)
+    record, run = train_and_record(env, config, episodes, vector)
+    with run, TemporaryDirectory() as folder:
+        return record, run.agent.save(Path(folder) / "agent.safetensors").read_bytes()
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write what was measured of one run; its command is the one that this process was started with."""
+    checkpoint.write_text(path, json.dumps(record | {"command": command(*sys.argv[1:])}, allow_nan=False) + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -75,13 +133,17 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def check_found(paths: list[Path], env: EnvSource, config: Config, episodes: int) -> None:
-    """Raise InputError if one of these files was made with another environment, options or number of episodes."""
+def check_found(
+    paths: list[Path], env: EnvSource, config: Config, episodes: int, vector: VectorSource | None = None
+) -> None:
+    """Raise InputError if one of these files was made with another environment, engine, options or episodes."""
     asked = {"environment": called(env), "episodes": episodes, **plain(config)} if paths else {}
+    asked["vector"] = called_engine(vector)
     for path in paths:
         record = read_record(path)
         options = plain(from_plain(record["config"]))
         held = {"environment": record["environment"], "episodes": len(record["final_returns"]), **options}
+        held["vector"] = record.get("vector")
         if isinstance(env, str) and record.get("id"):  # the name leaves the namespace out; older results have no id
             asked["environment"], held["environment"] = env, record["id"]
         if different := [key for key in asked if held[key] != asked[key] and key not in UNTOLD]:
@@ -89,21 +151,26 @@ def check_found(paths: list[Path], env: EnvSource, config: Config, episodes: int
             raise InputError(f"{path} was measured with {there}; asked for is {here}. Choose another folder (--out).")
 
 
-def train_and_record(env: EnvSource, config: Config, episodes: int) -> tuple[dict[str, Any], Run]:
+def train_and_record(
+    env: EnvSource, config: Config, episodes: int, vector: VectorSource | None = None
+) -> tuple[dict[str, Any], Run]:
     """Train once, and say all that a reader needs to check or repeat it; `episodes` are those of the evaluation."""
     wall, cpu = time.perf_counter(), time.process_time()
-    run = train(env, draw=False, **dataclasses.asdict(config))
+    run = train(env, draw=False, vector=vector, **dataclasses.asdict(config))
     seconds = {"wall": round(time.perf_counter() - wall, 1), "cpu": round(time.process_time() - cpu, 1)}
     tell(f"Evaluating {episodes} new episodes.")
     cpu = time.process_time()
     with closed_after_an_error(run.trainer):
         final = run.evaluate(episodes)
     seconds["action"] = round((time.process_time() - cpu) / sum(final.lengths), 6)  # many environments side by side
+    engine = called_engine(vector)
+    packages = ["wm_tutorial", "torch", "gymnasium", "numpy", *([PACKAGES[engine]] if engine in PACKAGES else [])]
     record = {
         "environment": run.trainer.environment_name,
         "id": env if isinstance(env, str) else None,
+        **({} if engine is None else {"vector": engine}),
         "command": command(*sys.argv[1:]),
-        "versions": {name: version(name) for name in ("wm_tutorial", "torch", "gymnasium", "numpy")},
+        "versions": {name: version(name) for name in packages},
         "config": plain(config),
         "seconds": seconds,
         "episodes": [[r["step"], r["return"]] for r in run.records if r["kind"] == "episode"],

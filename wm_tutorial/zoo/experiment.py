@@ -9,9 +9,11 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from wm_tutorial import checkpoint, figures, zoo
@@ -21,7 +23,14 @@ from wm_tutorial.errors import InputError
 from wm_tutorial.runs.asked import check_learns, path_of, whole_number, whole_numbers
 from wm_tutorial.runs.dream import open_loop_errors
 from wm_tutorial.runs.folder import make_folder
-from wm_tutorial.runs.measure import check_found, read_record, train_and_record
+from wm_tutorial.runs.jobs import Job, all_of, check_engine, raise_failures
+from wm_tutorial.runs.measure import (
+    check_found,
+    read_record,
+    registered,
+    train_and_record,
+    write_record,
+)
 from wm_tutorial.runs.statistics import bootstrap_interval
 from wm_tutorial.trainer import Trainer
 
@@ -33,7 +42,14 @@ MODEL_LOSSES = ("decoder", "reward", "continue", "dynamics", "representation")
 
 
 def experiment(
-    env: EnvSource, config: Config, bugs: Iterable[str], seeds: Iterable[int], folder: Path, episodes: int = 100
+    env: EnvSource,
+    config: Config,
+    bugs: Iterable[str],
+    seeds: Iterable[int],
+    folder: Path,
+    episodes: int = 100,
+    engine: str = "local",
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Train the finished code, and the code with each mistake alone, once per seed, and write everything down.
 
@@ -46,6 +62,7 @@ def experiment(
         seeds: one run of each.
         folder: where the data go.
         episodes: of the final evaluation.
+        engine, jobs: where the runs are made, and how many side by side; as for `measure`.
 
     Returns:
         The summary, also written to summary.json, and drawn in figure.png and figure.svg.
@@ -53,23 +70,30 @@ def experiment(
     Raises:
         InputError: before anything is trained, for a name that is not in the zoo, a mistake that does nothing with
             these options, episodes too short to predict 15 steps of, or a `folder` with results of something else.
+        JobsFailed: after everything else is measured, if runs failed that had a process of their own.
     """
     folder, seeds, episodes = path_of(folder), whole_numbers("seeds", seeds), whole_number("episodes", episodes, 1)
     names = list(dict.fromkeys([NONE, *bugs]))
     for name in names[1:]:
         check_bug(name, config)
+    jobs = check_engine(engine, jobs)
     check_learns(config)
     check_found(found_in(folder), env, config, episodes)
     if any(not (folder / name / f"seed-{seed}.json").exists() for name in names for seed in seeds):
         check_episodes(env, config)
     make_folder(folder)
-    for seed in seeds:
-        for name in names:
-            path = folder / name / f"seed-{seed}.json"
-            if not path.exists():
-                record = one_run(env, dataclasses.replace(config, seed=seed), name, episodes)
-                checkpoint.write_text(path, json.dumps(record, allow_nan=False) + "\n")
-    return summarise(folder)
+    paths = {f"{name}, seed {n}": folder / name / f"seed-{n}.json" for n in seeds for name in names}
+    runs = [
+        Job(told, partial(one_run, env, dataclasses.replace(config, seed=seed), name, episodes, registered(env)))
+        for seed in seeds
+        for name in names
+        if not paths[told := f"{name}, seed {seed}"].exists()
+    ]
+    failures = all_of(runs, lambda job, record: write_record(paths[job.name], record), engine, jobs)
+    there = list(folder.glob(f"{NONE}/seed-*.json"))
+    summary = summarise(folder) if there or not failures else {}
+    raise_failures(failures, str(folder))
+    return summary
 
 
 def missing_options(name: str, config: Config) -> dict[str, Any]:
@@ -125,8 +149,13 @@ def check_episodes(env: EnvSource, config: Config) -> None:
         trainer.environments.close()
 
 
-def one_run(env: EnvSource, config: Config, name: str, episodes: int) -> dict[str, Any]:
-    """Train with one mistake, or none, and measure the agent; the mistake stays out for all of it."""
+def one_run(env: EnvSource, config: Config, name: str, episodes: int, known: Any = None) -> dict[str, Any]:
+    """Train with one mistake, or none, and measure the agent; the mistake stays out for all of it.
+
+    known: what Gymnasium knows of the id `env`, for a process in which it was not registered.
+    """
+    if known is not None:
+        gym.registry.setdefault(known.id, known)
     with zoo.bug(name) if name != NONE else nullcontext():
         record, run = train_and_record(env, config, episodes)
         with run:
