@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from helpers import IMAGES
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from scripted import Array, Scripted, Seeded, assert_same, copied, snapshot, tiny, tree
+from scripted import Array, Seeded, assert_same, copied, snapshot, tiny, tree
 
 from wm_tutorial import checkpoint, chunks
 from wm_tutorial.agent import Agent
@@ -397,52 +396,46 @@ def test_a_process_killed_at_any_moment_of_a_save_leaves_the_old_state_or_the_ne
 
 
 TRAIN = """
-import sys
+import json, os, signal, sys, time
 from pathlib import Path
-from test_chunks import Pictures, Trainer, chunks, tiny
+import numpy as np
+from scripted import differences, snapshot
+from test_chunks import CHECKPOINT, Pictures, Trainer, chunks, files, named, tiny
 chunks.BYTES = 700
-path = Path(sys.argv[1])
-trainer = Trainer.load(path, Pictures) if (path / "checkpoint.pt").exists() else Trainer(Pictures, ENDLESS, path)
-""".replace("ENDLESS", "tiny(capacity=80, steps=10**6, prefill=20, updates_per_step=0.1)")
-TRAIN += """
-print("begun", flush=True)
-while True:
+folder, config = Path(sys.argv[1]), tiny(capacity=80, steps=10**6, prefill=20, updates_per_step=0.1)
+def iterate(trainer):
     trainer.collect()
     while trainer.updates < trainer.updates_due:
         trainer.train_step()
-    trainer.save()
+whole, rng, steps = Trainer(Pictures, config), np.random.default_rng(0), [0]
+for _ in range(5):
+    before = chunks._stamp(folder / CHECKPOINT)
+    if not (child := os.fork()):
+        trainer = Trainer.load(folder, Pictures) if before else Trainer(Pictures, config, folder)
+        while True:
+            iterate(trainer)
+            trainer.save()
+    while chunks._stamp(folder / CHECKPOINT) == before:
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0.0, 0.5))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    found = Trainer.load(folder, Pictures)
+    while whole.steps < found.steps:
+        iterate(whole)
+    assert not list(differences(snapshot(found), snapshot(whole)))
+    steps.append(found.steps)
+found.save()
+assert files(folder).keys() == named(folder)
+print(json.dumps({"steps": steps}, allow_nan=False))
 """
 
 
 @POSIX
 def test_a_run_killed_at_random_moments_goes_on_where_it_was_saved(tmp_path: Path) -> None:
     """It saves after every iteration; after each kill it is as an unbroken run was at that step."""
-    rng, steps = np.random.default_rng(0), [0]
-    whole = Trainer(Pictures, tiny(capacity=80, steps=10**6, prefill=20, updates_per_step=0.1))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
-    for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", TRAIN, str(tmp_path)], env=environment, stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert process.stdout and process.stdout.readline() == "begun\n"
-            deadline = time.monotonic() + 60
-            while not (tmp_path / CHECKPOINT).exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0.2, 1.0))
-        finally:
-            process.kill()
-            process.communicate()
-        found = Trainer.load(tmp_path, Pictures)
-        while whole.steps < found.steps:
-            whole.collect()
-            while whole.updates < whole.updates_due:
-                whole.train_step()
-        assert_same(snapshot(found), snapshot(whole))
-        steps.append(found.steps)
-    assert steps == sorted(set(steps))
-    found.save()
-    assert files(tmp_path).keys() == named(tmp_path)
+    steps = python(TRAIN, str(tmp_path))["steps"]
+    assert len(steps) == 6 and steps == sorted(set(steps))
 
 
 @pytest.mark.usefixtures("small")
@@ -493,7 +486,8 @@ def test_a_save_that_fails_leaves_everything_as_it_was(
 def test_on_a_full_disk_the_whole_run_is_put_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (system := tmp_path / "system").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(system))
-    trainer = Trainer(Scripted, tiny(), tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    trainer = Trainer(Seeded, tiny(), tmp_path / "run")
     trainer.collect()
     write_array = np.lib.format.write_array
 
@@ -507,7 +501,7 @@ def test_on_a_full_disk_the_whole_run_is_put_elsewhere(tmp_path: Path, monkeypat
         trainer.save()
     (saved,) = system.rglob(CHECKPOINT)
     assert str(saved.parent) in str(caught.value) and not (tmp_path / "run" / CHECKPOINT).exists()
-    assert_same(snapshot(Trainer.load(saved.parent, Scripted)), snapshot(trainer))
+    assert_same(snapshot(Trainer.load(saved.parent, Seeded)), snapshot(trainer))
 
 
 @pytest.mark.usefixtures("small")
@@ -530,7 +524,7 @@ def test_a_disk_that_changes_a_bit_is_noticed_while_the_old_state_is_there(
 
 def test_who_looks_while_a_run_saves_sees_the_new_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of the checkpoint that was read are gone before their turn comes."""
-    trainer = Trainer(Scripted, tiny(), tmp_path)
+    trainer = Trainer(Seeded, tiny(), tmp_path)
     trainer.collect()
     trainer.save()
     times, open_ = itertools.count(), chunks.opened
@@ -542,7 +536,7 @@ def test_who_looks_while_a_run_saves_sees_the_new_state(tmp_path: Path, monkeypa
         return open_(path, replay)
 
     monkeypatch.setattr(chunks, "opened", late)
-    assert_same(snapshot(Trainer.load(tmp_path, Scripted)), snapshot(trainer))
+    assert_same(snapshot(Trainer.load(tmp_path, Seeded)), snapshot(trainer))
     assert next(times) == 3 and trainer.replay.added == 3
 
 

@@ -34,17 +34,20 @@ NAME = re.compile(r"\w+-\d{4,}-([0-9a-f]{32})\.npy")
 T = TypeVar("T")
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
+def write(path: Path, content: dict[str, Any], name: str = FOLDER) -> None:
     """Write `content` to `path` as `checkpoint.write` does, but its replay to files of its own beside it.
+
+    Args:
+        name: of the folder for these files; each checkpoint needs one of its own.
 
     Raises:
         OutputError: if that cannot be done; the old checkpoint is then as it was.
     """
     try:
-        kept = write_rows(path.parent / FOLDER, content["replay"])
+        kept = write_rows(path.parent / name, content["replay"])
         checkpoint.write(path, {**content, "replay": kept})
     finally:
-        tidy(path)
+        tidy(path, name=name)
 
 
 def write_rows(folder: Path, replay: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +150,7 @@ class Column:
             place[:] = _look_at(self.folder / name, name, place)  # and not into memory of its own first
 
 
-def opened(path: Path, replay: Any) -> Any:
+def opened(path: Path, replay: Any, name: str = FOLDER) -> Any:
     """What `write_rows` returned and the checkpoint at `path` holds, for `Replay.load_state_dict`; nothing is read yet.
 
     Older checkpoints hold the columns themselves, which stay as they are.
@@ -157,14 +160,14 @@ def opened(path: Path, replay: Any) -> Any:
     """
     if not isinstance(replay, dict):
         return replay
-    columns = {name: value for name, value in replay.items() if isinstance(value, dict)}
-    for name, told in columns.items():
+    columns = {column: value for column, value in replay.items() if isinstance(value, dict)}
+    for column, told in columns.items():
         files = told.get("files")
         expected = {"rows": 1, "files": [""] * len(files if isinstance(files, list) else [])}
-        check_form(told, expected, f"replay.{name}")
+        check_form(told, expected, f"replay.{column}")
         if not told["rows"] or not all(map(NAME.fullmatch, told["files"])):
-            raise CheckpointError(f"replay.{name} names no files of a replay")
-    return replay | {name: Column(path.parent / FOLDER, **told) for name, told in columns.items()}
+            raise CheckpointError(f"replay.{column} names no files of a replay")
+    return replay | {column: Column(path.parent / name, **told) for column, told in columns.items()}
 
 
 def settled(path: Path, load: Callable[[], T]) -> T:
@@ -188,19 +191,20 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 # --- Leftovers --------------------------------------------------------------------------------------------------------
 
 
-def tidy(path: Path) -> None:
-    """Remove the files of replays beside the checkpoint at `path` that it does not name; all, if there is none.
+def tidy(*paths: Path, name: str = FOLDER) -> None:
+    """Remove the files of replays in the folder `name` that no checkpoint at `paths`, beside it, names.
 
     Files of others stay, and so does what another process that lives is writing. Nothing is raised: what cannot be
     removed now is removed after the next save.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if path.exists() else {}
+        there = [path for path in paths if path.exists()]
+        content = [torch.load(path, map_location="cpu", weights_only=True, mmap=True) for path in there]
     except Exception:  # a damaged one may still be mended
         return
     named = set(_named(content))
     with suppress(OSError):
-        for file in list((path.parent / FOLDER).iterdir()):
+        for file in list((paths[0].parent / name).iterdir()):
             unfinished = NAME.fullmatch(file.stem.removeprefix("."))
             with suppress(OSError):
                 if (NAME.fullmatch(file.name) and file.name not in named) or (unfinished and abandoned(file)):
