@@ -200,9 +200,9 @@ def tidy(*paths: Path, name: str = FOLDER) -> None:
     try:
         there = [path for path in paths if path.exists()]
         content = [torch.load(path, map_location="cpu", weights_only=True, mmap=True) for path in there]
+        named = set(_named(content))
     except Exception:  # a damaged one may still be mended
         return
-    named = set(_named(content))
     with suppress(OSError):
         for file in list((paths[0].parent / name).iterdir()):
             unfinished = NAME.fullmatch(file.stem.removeprefix("."))
