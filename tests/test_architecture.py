@@ -15,7 +15,7 @@ from changed import ROOT, imported, module_of, modules
 # From the ground up. A module may import its own floor and those below; a package counts as all that is in it.
 FLOORS = (
     {"errors"},
-    {"data", "checkpoint", "parts", "presets", "randomness", "process", "ambient"},
+    {"data", "checkpoint", "chunks", "parts", "presets", "randomness", "process", "ambient"},
     {"networks", "kl", "transforms", "returns", "latents"},  # the mathematics
     {"config", "lineage"},
     {"encoder", "dynamics", "scan", "heads", "composite"},
@@ -50,7 +50,7 @@ GUESTS = {
     "matplotlib": set[str](),
     "PIL": set[str](),
 }
-FILES = {"checkpoint", "trainer"}  # rooms below the wings that read and write files
+FILES = {"checkpoint", "chunks", "trainer"}  # rooms below the wings that read and write files
 ON_FILES = {"mkdir", "open", "read_bytes", "read_text", "touch", "unlink", "write_bytes", "write_text"}
 ON_FILES |= {f"{library}.{does}" for library in ("np", "numpy", "torch") for does in ("load", "save", "savez")}
 
@@ -118,7 +118,7 @@ def touches_files(path: Path) -> list[str]:
 
 
 @EACH
-def test_files_are_opened_by_checkpoint_and_trainer_and_in_the_wings(module: str) -> None:
+def test_files_are_opened_by_checkpoint_chunks_and_trainer_and_in_the_wings(module: str) -> None:
     if below_the_wings(module) and room(module) not in FILES:
         assert not touches_files(MODULES[module])
 

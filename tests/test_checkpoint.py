@@ -353,7 +353,7 @@ def test_what_others_have_saved_is_reported(content: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize("version", [0, checkpoint.VERSION + 1, None, "1", True])
 def test_another_version_is_named(version: Any, tmp_path: Path) -> None:
     torch.save({"format": checkpoint.FORMAT, "version": version}, tmp_path / CHECKPOINT)
-    refused(tmp_path / CHECKPOINT, f"version {version!r}", "reads version 1 and 2", "config.json")
+    refused(tmp_path / CHECKPOINT, f"version {version!r}", "reads version 1, 2 and 3", "config.json")
     torch.save({"format": checkpoint.FORMAT}, tmp_path / CHECKPOINT)
     refused(tmp_path / CHECKPOINT, "version")
 

@@ -37,6 +37,7 @@ from scripted import (
     snapshot,
     timeless,
     tiny,
+    tree,
     written,
 )
 from torch import Tensor
@@ -258,9 +259,9 @@ def test_looking_at_a_run_does_not_touch_its_folder(tmp_path: Path) -> None:
     finished(folder=tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"kind": "episode", "step": 10**6, "return": 1.0, "length": 1}) + "\n")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = tree(tmp_path)
     Trainer.load(tmp_path).evaluate(2)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert tree(tmp_path) == before
 
 
 def test_a_new_run_does_not_mix_with_what_an_old_one_left(tmp_path: Path) -> None:

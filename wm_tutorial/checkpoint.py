@@ -23,8 +23,8 @@ from wm_tutorial.errors import CheckpointError, InputError, OutputError
 
 CHECKPOINT, AGENT, METRICS, SETTINGS = "checkpoint.pt", "agent.safetensors", "metrics.jsonl", "config.json"
 FORMAT, AGENT_FORMAT = "wm_tutorial checkpoint", "wm_tutorial agent"
-VERSION, AGENT_VERSION = 2, 1
-READABLE = (1, VERSION)  # version 1 kept the replay in one piece, oldest row first
+VERSION, AGENT_VERSION = 3, 1
+READABLE = (1, 2, VERSION)  # 1 and 2 held the replay themselves: in one piece, oldest row first, and as it lies
 
 
 def user_path(path: str | Path) -> Path:
@@ -64,7 +64,7 @@ def atomic(path: Path, read_back: Callable[[Path], object] | None = None) -> Ite
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in path.parent.glob(glob.escape(f".{path.name}.") + "*"):
             with suppress(OSError):  # another one was quicker, or it cannot be removed: no reason not to write
-                if _abandoned(leftover):
+                if abandoned(leftover):
                     leftover.unlink()
         with temporary.open("wb") as file:
             yield file
@@ -88,7 +88,7 @@ def atomic(path: Path, read_back: Callable[[Path], object] | None = None) -> Ite
             temporary.unlink()
 
 
-def _abandoned(temporary: Path) -> bool:
+def abandoned(temporary: Path) -> bool:
     """Whether the process that was writing this file beside its place is gone."""
     number = temporary.suffix.removeprefix(".")
     if not number.isdecimal():
@@ -125,7 +125,7 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def write_or_rescue(path: Path, content: dict[str, Any]) -> None:
+def write_or_rescue(path: Path, content: dict[str, Any], write: Callable[[Path, dict[str, Any]], None] = write) -> None:
     """Like `write`; if `path` cannot be written, put the file into the system's temporary folder and say where.
 
     Raises:
@@ -197,8 +197,9 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this package; give the checkpoint.pt of a run folder.")
     if (number := content.get("version")) not in READABLE or type(number) is not int:
+        told = f"{', '.join(map(str, READABLE[:-1]))} and {VERSION}"
         raise CheckpointError(
-            f"{path} has checkpoint version {number!r}; this package reads version {' and '.join(map(str, READABLE))}. "
+            f"{path} has checkpoint version {number!r}; this package reads version {told}. "
             f"Use the version that wrote it ({written_by(path, content)}), or train again."
         )
     return content

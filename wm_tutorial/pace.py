@@ -52,6 +52,11 @@ class Alone:
 
     rank, size = 0, 1
 
+    @property
+    def replay(self) -> str:
+        """The folder, in that of the run, with the replay of this process."""
+        return f"replay-{self.rank}" if self.rank else "replay"
+
     def share(self, config: Config) -> Config:
         """The options of one process, of those of the whole run."""
         return config

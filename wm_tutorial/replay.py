@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wm_tutorial.checkpoint import check_form
+from wm_tutorial.chunks import Column
 from wm_tutorial.data import Array, Batch, Place, Row, Spaces, State
 from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.process import amount, check_memory
@@ -142,16 +143,24 @@ class Replay:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned, or the older form of it: one tensor a column, oldest row first.
 
+        A column that lies in files (`chunks.Column`) is read straight into its place.
+
         Raises:
-            CheckpointError: if it is of another size, or holds what no replay does; nothing is changed then.
+            CheckpointError: if it is of another size, or holds what no replay does; nothing is changed then, but that
+                some columns may have been read from files.
         """
         added: Any = state.get("added")
         check_form(added, 0, "replay.added")
         held = min(added, self.length)
+        here = {name: column for name, column in self.columns.items() if not isinstance(state.get(name), Column)}
         check_form(
-            {name: list(saved) if isinstance(saved, Tensor) else saved for name, saved in state.items()},
             {
-                **{name: [torch.from_numpy(ring[:held]) for ring in column] for name, column in self.columns.items()},
+                name: list(saved) if isinstance(saved, Tensor) else saved
+                for name, saved in state.items()
+                if name not in self.columns.keys() - here.keys()
+            },
+            {
+                **{name: [torch.from_numpy(ring[:held]) for ring in column] for name, column in here.items()},
                 **{"added": 0, "served": 0},
             },
             "replay",
@@ -160,11 +169,13 @@ class Replay:
             raise CheckpointError(f"replay.served is {served}; no more than {self.streams * added} rows were added")
         rows = np.arange(added - held, added) % self.length
         for name, column in self.columns.items():
-            if isinstance(saved := state[name], Tensor):
+            if isinstance(saved := state[name], Column):
+                saved.read_into(column[:, :held])
+            elif isinstance(saved, Tensor):
                 column[:, rows] = saved.numpy()
-                continue
-            for ring, stream in zip(column, saved, strict=True):
-                ring[:held] = stream.numpy()
+            else:
+                for ring, stream in zip(column, saved, strict=True):
+                    ring[:held] = stream.numpy()
         self.added, self.served = added, served
 
     def _anywhere(self, batch: int, length: int, rng: np.random.Generator) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from wm_tutorial import checkpoint
+from wm_tutorial import checkpoint, chunks
 from wm_tutorial.agent import Agent, Carry, check_spaces, described
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, METRICS, check_form, read_metrics, user_path, write_metrics
 from wm_tutorial.config import Config, builtin, change
@@ -430,7 +430,7 @@ class Trainer:
         if self.folder:
             with self.company.saving(self.folder, self.state_dict()) as state:
                 if state is not None:  # another process writes it
-                    checkpoint.write_or_rescue(self.folder / CHECKPOINT, state)
+                    checkpoint.write_or_rescue(self.folder / CHECKPOINT, state, chunks.write)
                     self.agent.save(self.folder / AGENT)
 
     def state_dict(self) -> dict[str, Any]:
@@ -524,13 +524,25 @@ class Trainer:
             CheckpointError: if the checkpoint cannot be read.
             InputError: if `source` is needed, does not fit, or the changes cannot be made.
         """
-        folder = user_path(folder)
-        state = company.own(folder, checkpoint.read(path := folder / CHECKPOINT))
+        path = user_path(folder) / CHECKPOINT
+        return chunks.settled(path, lambda: cls._loaded(path, source, vector, company, changes))
+
+    @classmethod
+    def _loaded(
+        cls,
+        path: Path,
+        source: EnvSource | None,
+        vector: VectorSource | None,
+        company: Alone,
+        changes: dict[str, Any],
+    ) -> "Trainer":
+        folder = path.parent
+        state = company.own(folder, checkpoint.read(path))
         spaces, stored = described(path, state, state.get("agent"))
         config = change(stored, changes)
         if "device" not in changes and config.device not in devices():
             told = f"The run in {folder} is one of device {config.device!r}, which PyTorch does not find here"
-            warnings.warn(f"{told}: it is opened on the CPU.", stacklevel=2)
+            warnings.warn(f"{told}: it is opened on the CPU.", stacklevel=5)
             config = replace(config, device="cpu")
         source = stored_source(state.get("environment"), folder) if source is None else source
         try:
@@ -544,7 +556,7 @@ class Trainer:
                 )
             trainer = cls(source, config, folder, vector, company)
             check_spaces(spaces, trainer.agent.spaces)
-            trainer.load_state_dict(state)
+            trainer.load_state_dict(state | {"replay": chunks.opened(path, state.get("replay"), company.replay)})
         except (InputError, EnvironmentFailure):
             raise
         except Exception as error:  # whatever the state of something else leads to

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from wm_tutorial import checkpoint
+from wm_tutorial import checkpoint, chunks
 from wm_tutorial.checkpoint import CHECKPOINT
 from wm_tutorial.config import Config
 from wm_tutorial.data import Array
@@ -344,14 +344,15 @@ class Machines(Alone):
     def saving(self, folder: Path, state: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
         """Inside, the checkpoint is written by one process: the first, or the first that is left.
 
-        The state of each of the others is a file of its own beside it, written before. The checkpoint names these
-        files, so that it and they become valid in one moment; those of an earlier one are then removed. Of a process
-        that has ended, the one before counts.
+        The state of each of the others is a file of its own beside it, with a folder for its replay, written before.
+        The checkpoint names these files, so that it and they become valid in one moment; those of an earlier one are
+        then removed. Of a process that has ended, the one before counts.
         """
         self.generation += 1
         united = not self.parted
         if self.rank:
             own = {name: state[name] for name in OWN}
+            own["replay"] = chunks.write_rows(folder / self.replay, state["replay"])
             checkpoint.write(part(folder, self.rank, self.generation), own)
         written = self._written() if united else self._written_by_those_left()
         writer = min(written)
@@ -396,12 +397,14 @@ class Machines(Alone):
             time.sleep(BEAT / 5)
 
     def _remove_old(self, folder: Path) -> None:
-        """Remove the files of processes that the checkpoint does not name."""
-        named = {part(folder, q, n) for q, n in enumerate(self.parts) if q}
+        """Remove the files of processes that the checkpoint does not name, and what only they name."""
+        named = {part(folder, q, n): f"replay-{q}" for q, n in enumerate(self.parts) if q}
         for path in folder.glob("process-*.pt"):
             if path not in named:
                 with suppress(OSError):
                     path.unlink()
+        for path, replay in named.items():
+            chunks.tidy(path, name=replay)
 
     def own(self, folder: Path, state: dict[str, Any]) -> dict[str, Any]:
         """What this process goes on from: what all share, and its own.
