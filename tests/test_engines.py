@@ -221,6 +221,15 @@ def test_the_tables_of_the_page_are_what_was_measured() -> None:
     assert MEASURED["seconds"] < 480
 
 
+def test_what_the_page_says_of_learning_from_envpool_is_what_was_measured() -> None:
+    """Evaluated in Gymnasium's CartPole, whatever they have learned from."""
+    page = (ROOT / "book" / "engines.md").read_text()
+    records = [json.loads(path.read_text()) for path in (ROOT / "book/results/cartpole-envpool").glob("seed-*.json")]
+    assert {record["vector"] for record in records} == {"envpool"} and all("envpool" in r["versions"] for r in records)
+    means = [float(np.mean(record["final_returns"])) for record in records]
+    assert f"{len(means)} seeds earn {np.mean(means):.1f} on average, the worst of them {min(means):.1f}." in page
+
+
 def test_a_page_gets_what_was_measured_between_its_comments() -> None:
     begin = "<!-- circumstances: benchmarks/engines.py -->\n"
     page = BENCHMARK["with_tables"](f"a\n{begin}old\n<!-- to here -->\nb", {"cores": 4, "load": 0.4, "worlds": {}})

@@ -5,6 +5,7 @@ Ray is looked for in .venv-ray (`make engines` installs it there), or where the 
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -95,6 +96,16 @@ def test_whoever_stops_asking_ends_the_rest() -> None:
     started = time.monotonic()
     asked.close()  # type: ignore[attr-defined]
     assert time.monotonic() - started < jobs.PATIENCE
+
+
+def test_what_cannot_be_kept_ends_the_rest(tmp_path: Path) -> None:
+    def keep(job: Job, result: Any) -> None:
+        raise OSError("the disk is full")
+
+    waiting = [Job("quick", partial(len, "abc")), Job("slow", partial(time.sleep, 600))]
+    with pytest.raises(OSError, match="the disk is full"):
+        jobs.all_of(waiting, keep, "local", 2)
+    assert not [child for child in multiprocessing.active_children() if child.name == "slow"]
 
 
 def test_of_a_progress_bar_a_line_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +277,8 @@ def at_work(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A measurement of three seeds, two at a time, in a group of processes of its own: one done, two on their way."""
     (tmp_path / "my_world.py").write_text(WORLD)
     command = ["measure", "my_world:World", "--out", "result", "--seeds", "0", "1", "2", "--jobs", "2"]
-    options = words({**vars_of(CONFIG), "episodes": 2})
+    config = dataclasses.replace(CONFIG, steps=600, updates_per_step=0.05, eval_every=0)  # long, and little work
+    options = words({**vars_of(config), "episodes": 2})
     process = subprocess.Popen(
         [sys.executable, "-m", "wm_tutorial", *command, *options], cwd=tmp_path, env=settings(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -335,8 +347,8 @@ def where():
     time.sleep(2)
     return os.getpid()
 
-found = {done.job.name: [done.result, done.failure] for done in outcomes(mixed(), "ray", 2)}
-found["where"] = [done.result for done in outcomes([Job(str(n), where) for n in range(4)], "ray", 2)]
+places = [Job(f"where {n}", where) for n in range(4)]
+found = {done.job.name: [done.result, done.failure] for done in outcomes([*mixed(), *places], "ray", 2)}
 print(json.dumps(found))
 """
 
@@ -346,7 +358,7 @@ def test_jobs_on_ray_end_as_local_ones_do(tmp_path: Path) -> None:
     done = written_by_cli([str(ray()), "on_ray.py"], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    workers = found.pop("where")
+    workers = [found.pop(f"where {n}")[0] for n in range(4)]
     assert_mixed(found)
     assert len(set(workers)) == 2  # two workers have done the four
 

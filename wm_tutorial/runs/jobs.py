@@ -15,8 +15,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import TextIOBase
 from multiprocessing.connection import Connection, wait
@@ -61,7 +61,7 @@ def check_engine(engine: str, count: Any) -> int:
     return whole_number("jobs", count, 1)
 
 
-def outcomes(jobs: Iterable[Job], engine: str = "local", count: int = 1) -> Iterator[Outcome]:
+def outcomes(jobs: Iterable[Job], engine: str = "local", count: int = 1) -> Generator[Outcome, None, None]:
     """Do all jobs, `count` at a time; yields each as it ends.
 
     One local job at a time is done in this process: its progress bar is this one's, and what it raises is raised here.
@@ -94,13 +94,14 @@ def outcomes(jobs: Iterable[Job], engine: str = "local", count: int = 1) -> Iter
 def all_of(jobs: Iterable[Job], keep: Callable[[Job, Any], None], engine: str, count: int) -> dict[str, str]:
     """Do all jobs as `outcomes` does and `keep` each result at once; returns the failures by the names of the jobs."""
     failures = {}
-    for done in outcomes(jobs, engine, count):
-        if done.failure is None:
-            keep(done.job, done.result)
-        else:
-            failures[done.job.name] = done.failure
-        if engine != "local" or count > 1:
-            tell(f"{done.job.name}: {'done' if done.failure is None else f'failed. {done.failure}'}")
+    with closing(outcomes(jobs, engine, count)) as all_done:  # what `keep` raises ends those that are on their way
+        for done in all_done:
+            if done.failure is None:
+                keep(done.job, done.result)
+            else:
+                failures[done.job.name] = done.failure
+            if engine != "local" or count > 1:
+                tell(f"{done.job.name}: {'done' if done.failure is None else f'failed. {done.failure}'}")
     return failures
 
 
@@ -159,8 +160,8 @@ def _work(pickled: bytes, say: Callable[[str], None]) -> tuple[Any, str | None]:
 
 
 def _serve(pickled: bytes, connection: "Connection[Any, Any]") -> None:
-    """The whole life of a local process: one job. Ctrl-C is a matter of the process that has started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The whole life of a local process: one job."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a matter of the process that has started this one
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     answer = _work(pickled, lambda line: connection.send((False, line)))
     with suppress(OSError):
@@ -184,6 +185,19 @@ def _on_worker(name: str, pickled: bytes) -> tuple[Any, str | None]:
 # --- Local processes --------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Inside, a process is started that does not hear Ctrl-C, not even while it imports what it needs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Crew:
     """The processes that are at work, each known by the connection to it."""
 
@@ -195,7 +209,8 @@ class _Crew:
         """Begin a job in a process of its own."""
         ours, theirs = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_serve, args=(cloudpickle.dumps(job.call), theirs), name=job.name)
-        process.start()
+        with _unheard():
+            process.start()
         theirs.close()
         self.busy[ours] = job, process
 
@@ -248,7 +263,7 @@ def _died(code: int | None) -> str:
     )
 
 
-def _in_processes(jobs: Iterable[Job], count: int) -> Iterator[Outcome]:
+def _in_processes(jobs: Iterable[Job], count: int) -> Generator[Outcome, None, None]:
     waiting, crew = deque(jobs), _Crew()
     with interruptible() as request:
         try:
@@ -283,7 +298,7 @@ def _ray() -> Any:
     return ray
 
 
-def _on_ray(jobs: Iterable[Job], count: int) -> Iterator[Outcome]:
+def _on_ray(jobs: Iterable[Job], count: int) -> Generator[Outcome, None, None]:
     ray, waiting = _ray(), deque(jobs)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told what is computed here
     ours = not ray.is_initialized()
