@@ -407,26 +407,32 @@ def iterate(trainer):
     trainer.collect()
     while trainer.updates < trainer.updates_due:
         trainer.train_step()
-whole, rng, steps = Trainer(Pictures, config), np.random.default_rng(0), [0]
+def live_and_save(trainer):
+    while True:
+        iterate(trainer)
+        trainer.save()
+rng, found = np.random.default_rng(0), []
 for _ in range(5):
     before = chunks._stamp(folder / CHECKPOINT)
     if not (child := os.fork()):
-        trainer = Trainer.load(folder, Pictures) if before else Trainer(Pictures, config, folder)
-        while True:
-            iterate(trainer)
-            trainer.save()
-    while chunks._stamp(folder / CHECKPOINT) == before:
+        try:
+            live_and_save(Trainer.load(folder, Pictures) if before else Trainer(Pictures, config, folder))
+        finally:
+            os._exit(1)
+    while chunks._stamp(folder / CHECKPOINT) == before and os.waitpid(child, os.WNOHANG) == (0, 0):
         time.sleep(0.01)
     time.sleep(rng.uniform(0.0, 0.5))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    found = Trainer.load(folder, Pictures)
-    while whole.steps < found.steps:
-        iterate(whole)
-    assert not list(differences(snapshot(found), snapshot(whole)))
-    steps.append(found.steps)
-found.save()
+    found.append(snapshot(Trainer.load(folder, Pictures)))
+Trainer.load(folder, Pictures).save()
 assert files(folder).keys() == named(folder)
+whole, steps = Trainer(Pictures, config), [0]  # only now: who has learned cannot be forked
+for state in found:
+    steps.append(state["counters"]["steps"])
+    while whole.steps < steps[-1]:
+        iterate(whole)
+    assert not list(differences(state, snapshot(whole)))
 print(json.dumps({"steps": steps}, allow_nan=False))
 """
 
