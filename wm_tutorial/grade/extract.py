@@ -104,7 +104,7 @@ class Notebook:
                 parts = list(statements(cell, place, source not in chapter.given and not solution))
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 line = getattr(error, "lineno", 0) or 0
-                notebook.broken[place] = f"line {line}: {getattr(error, 'msg', error) or 'too deep for Python'}"
+                notebook.broken[place] = f"line {line}: {str(getattr(error, 'msg', error)) or 'too deep for Python'}"
                 continue
             if solution:
                 notebook.solutions |= {name for one in parts for name in one.binds if not _is_import(one.node)}
