@@ -154,7 +154,9 @@ def play(policy: Array, episodes: int, seed: int) -> Array:
         world: Any = env.unwrapped
         total, over = 0.0, False
         while not over:
-            _, reward, terminated, truncated, _ = env.step(rng.choice(3, p=policy[world.oil, world.soot, world.weather]))
+            _, reward, terminated, truncated, _ = env.step(
+                rng.choice(3, p=policy[world.oil, world.soot, world.weather])
+            )
             total += float(reward)
             over = terminated or truncated
         returns.append(total)

@@ -149,7 +149,7 @@ def best_light(hours: int = HOURS) -> tuple[float, npt.NDArray[np.intp]]:
 
 
 def _table() -> tuple[Array, npt.NDArray[np.intp]]:
-    """Of each state, action and weather to come (O, S, W, A, W): what is paid, and the number of the state arrived in."""
+    """Of each state, action and weather to come (O, S, W, A, W): what is paid, and the number of the state after."""
     rewards, arrived = np.zeros((*STATES, 3, 3)), np.zeros((*STATES, 3, 3), np.intp)
     for oil, soot, weather, action, coming in np.ndindex(rewards.shape):
         there = *after(oil, soot, action, coming), coming
