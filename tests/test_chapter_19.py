@@ -33,7 +33,7 @@ def test_every_hour_that_there_can_be_agrees() -> None:
 @pytest.mark.parametrize("name", ["Lighthouse", "LighthouseDict"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_class_that_is_written_agrees(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Episodes of one seed and the same actions, until it is over and begun anew; the reader's CHANGE is no constant."""
+    """Episodes of one seed and the same actions, until it is over and begun anew."""
     monkeypatch.setitem(CHAPTER[name].step.__globals__, "CHANGE", lighthouse.CHANGE)
     ours: Any = CHAPTER[name]()
     package: Any = getattr(worlds, name)()
