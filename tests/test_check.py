@@ -37,6 +37,7 @@ from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
 from wm_tutorial.world_models_2018 import Memory, Mixture, rollout, vision
 from wm_tutorial.world_models_2018.controller import look
+from wm_tutorial.worlds import Lighthouse
 
 Function = Callable[..., Any]
 Capture = pytest.CaptureFixture[str]
@@ -538,7 +539,55 @@ def package_dream_return(reward: Tensor, done: Tensor) -> Tensor:
     return rollout.play(world, torch.zeros(len(reward), 2, 2), "z", "discrete", reward.shape[1], 0).to(reward)  # type: ignore[arg-type]
 
 
+def package_lighthouse_observation(oil: Tensor, soot: Tensor, weather: Tensor) -> Tensor:
+    """What the world itself shows in these states."""
+    world, seen = Lighthouse(), []
+    world.reset(seed=0)
+    for world.oil, world.soot, world.weather in zip(oil.tolist(), soot.tolist(), weather.tolist(), strict=True):
+        seen.append(torch.from_numpy(world._seen()))
+    return torch.stack(seen)
+
+
+def shaped_in_a_loop(reward: Tensor, potential: Tensor, terminated: Tensor, gamma: float) -> Tensor:
+    shaped = torch.empty_like(reward)
+    for b in range(len(reward)):
+        for t in range(reward.shape[1]):
+            hope = 0.0 if terminated[b, t] else gamma * potential[b, t + 1]
+            shaped[b, t] = reward[b, t] + hope - potential[b, t]
+    return shaped
+
+
+def greenhouse_of_a_reader(play: Function) -> Any:
+    """Written from the words of the check alone; draws and copies in other places."""
+
+    class Bed(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Box(0, 1, (2,), np.float32)
+        action_space = gym.spaces.Box(0, 2, (1,), np.float32)
+
+        def __init__(self, hours: int) -> None:
+            self.left_at_first = hours
+
+        def reset(self, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            super().reset(seed=seed)
+            self.row, self.left = np.array([5, float(self.np_random.random())]), self.left_at_first
+            return np.float32(self.row / [10, 1]), {"litres": 5.0}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            water, sun = self.row
+            water = min(10, water + min(max(action.item(), 0), 2))
+            water = max(0, water - 2 * sun)
+            self.row = np.array([water, float(self.np_random.random())])
+            self.left -= 1
+            reward = (5 - abs(5 - water)) / 5
+            return np.float32(self.row / [10, 1]), reward, bool(water <= 0), bool(water > 0 and self.left == 0), {}
+
+    return play(Bed)
+
+
 PACKAGE = {
+    "lighthouse_observation": package_lighthouse_observation,
+    "shaped_reward": shaped_in_a_loop,
+    "greenhouse": greenhouse_of_a_reader,
     "tolerant_divergence": package_tolerant_divergence,
     "mixture_log_prob": package_mixture_log_prob,
     "tempered": package_tempered,

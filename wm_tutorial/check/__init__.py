@@ -37,6 +37,7 @@ from wm_tutorial.check.measuring import (
     rank_correlation,
 )
 from wm_tutorial.check.memory import block_linear, gated_update, linear_probe, observe_sequence, rssm_step
+from wm_tutorial.check.own_env import environment, greenhouse, lighthouse_observation, shaped_reward
 from wm_tutorial.check.pixels import column_probe, convolution_size, image_loss, planes, upsample_convolve
 from wm_tutorial.check.planner import candidate_returns, cross_entropy, refit, shifted_plan
 from wm_tutorial.check.progress import report
@@ -72,15 +73,16 @@ __all__ = [
     "PARTS", "Mistake", "Part", "agents_interval", "alignment", "bandit_gradient", "block_linear", "bounded_normal",
     "candidate_returns", "categorical_kl", "categorical_sample", "clip_by_share", "column_probe", "continue_loss",
     "continue_target", "convolution_size", "critic_loss", "cross_entropy", "discounted_return", "dream_return",
-    "dynamics_step", "episode_returns", "executed_action", "expected_gradient", "fair_mean", "false_death_value",
-    "gated_update", "gaussian_kl", "image_loss", "imagination", "imagined_return", "imagined_weight",
-    "interquartile_mean", "kl_balance", "lambda_returns", "lambda_weights", "laprop", "linear_probe",
-    "matched_differences", "mixture_log_prob", "n_step_return", "normal_entropy", "normal_log_prob", "observe_sequence",
-    "pathwise_dream", "planes", "policy_loss", "price_of_independence", "prior_inputs", "promised_and_kept",
-    "rank_correlation", "refit", "remembered", "replay_returns", "replay_sample", "report", "return_range", "rssm_step",
-    "sample", "sampled_kl", "scaled_action", "scaled_advantage", "shifted_plan", "signal_share", "slow_update",
-    "straight_through", "symexp", "symlog", "teaching_share", "tempered", "tolerant_divergence", "two_hot",
-    "two_hot_mean", "two_hot_slope", "unimix", "updates_due", "upsample_convolve", "useful_horizon", "write_back",
+    "dynamics_step", "environment", "episode_returns", "executed_action", "expected_gradient", "fair_mean",
+    "false_death_value", "gated_update", "gaussian_kl", "greenhouse", "image_loss", "imagination", "imagined_return",
+    "imagined_weight", "interquartile_mean", "kl_balance", "lambda_returns", "lambda_weights", "laprop",
+    "lighthouse_observation", "linear_probe", "matched_differences", "mixture_log_prob", "n_step_return",
+    "normal_entropy", "normal_log_prob", "observe_sequence", "pathwise_dream", "planes", "policy_loss",
+    "price_of_independence", "prior_inputs", "promised_and_kept", "rank_correlation", "refit", "remembered",
+    "replay_returns", "replay_sample", "report", "return_range", "rssm_step", "sample", "sampled_kl", "scaled_action",
+    "scaled_advantage", "shaped_reward", "shifted_plan", "signal_share", "slow_update", "straight_through", "symexp",
+    "symlog", "teaching_share", "tempered", "tolerant_divergence", "two_hot", "two_hot_mean", "two_hot_slope", "unimix",
+    "updates_due", "upsample_convolve", "useful_horizon", "write_back",
 ]  # fmt: skip
 
 
