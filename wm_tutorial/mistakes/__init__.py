@@ -15,6 +15,7 @@ from wm_tutorial.mistakes import (
     categorical,
     continuous,
     controllers,
+    costs,
     critic,
     dynamics,
     elites,
@@ -50,6 +51,7 @@ AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
     imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, assembly, optim, pixels,
     continuous, bounds, elites, planner, mixtures, controllers, experience, setup,
+    costs,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
