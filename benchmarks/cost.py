@@ -1,9 +1,9 @@
-"""What an update of every size costs on paper, and held against what was measured; the counting is `runs.cost`.
+"""What an update of every size costs on paper, held against what was measured; the counting is `runs.cost`.
 
 python benchmarks/cost.py                       # the table of all sizes
 python benchmarks/cost.py --sizes nano size1m --measure 5   # and what these take here, beside what was predicted
 python benchmarks/cost.py --observations image  # for pictures of 64 x 64 and 18 actions
-python benchmarks/cost.py --save-counts         # count all sizes anew for `runs.cost.counted`; 8 GB, minutes
+python benchmarks/cost.py --save-counts         # count all sizes anew, for `runs.cost.counted`
 """
 
 import dataclasses
@@ -21,16 +21,14 @@ from wm_tutorial.runs import cost
 MACHINES = (cost.L4, cost.H100, cost.GRAPH, cost.EIGHT, cost.CLUSTER, cost.ETHERNET)
 
 
-def save(sizes: tuple[str, ...]) -> None:
-    """Count every size with both kinds of observations, and keep the counts in the package, after each one."""
+def save() -> None:
+    """Count every size with both kinds of observations, and keep the counts in the package."""
     path = Path(wm_tutorial.__file__).parent / "runs" / cost.COUNTED
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept = {}
     for observations in cost.SOURCES:
-        for size in sizes:
-            found = cost.count(make_config(cost.PRESET, size=size), observations)
-            kept.setdefault(observations, {})[size] = dataclasses.asdict(found)
-            path.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
-            print(f"{observations}, {size}: {found}", flush=True)
+        found = cost.count_sizes(observations)
+        kept[observations] = {size: dataclasses.asdict(one) for size, one in found.items()}
+    path.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
 
 
 def main(
@@ -45,11 +43,11 @@ def main(
         sizes: of the preset dreamer_v3.
         measure: so many updates of each size are made here; 0 for none.
         observations: what the world shows.
-        save_counts: count these sizes anew and keep the counts in the package; prints no table.
+        save_counts: count every size anew, and keep the counts in the package; prints no table.
     """
     with cpu_threads(1):
         if save_counts:
-            return save(sizes)
+            return save()
         core = cost.here()
         machines = (core, *MACHINES)
         print(
@@ -61,7 +59,7 @@ def main(
         print("|---|" + "---|" * (len(machines) + 5))
         for size in sizes:
             config = make_config(cost.PRESET, size=size)
-            one = cost.count(config, observations)
+            one = cost.counted(size, observations)
             counted = f"{one.parameters:,} | {one.flop / 1e9:.3g} | {one.bytes / 1e9:.3g} | {one.operators:,.0f}"
             predicted = " | ".join(f"{1e3 * m.seconds(one):.3g} ms" for m in machines)
             took = f"{1e3 * cost.measured(config, measure, observations):.3g} ms" if measure else "-"

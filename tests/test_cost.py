@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
 
 
 def config(**options: int) -> Config:
-    return replace(make_config("dreamer_v3", size="nano"), **SMALL, **options)
+    return replace(make_config("dreamer_v3", size="nano"), **(SMALL | options))
 
 
 def test_eight_small_updates_tell_what_a_large_one_costs() -> None:
@@ -93,6 +93,20 @@ def test_the_sizes_have_the_parameters_of_the_reference() -> None:
     images = (688_004, 10_498_772, 23_496_244, 41_659_284, 93_482_068, 165_967_124, 372_924_052)
     for observations, expected in (("vector", vectors), ("image", images)):
         assert tuple(counted(size, observations).parameters for size in cost.SIZES[1:]) == expected
+
+
+def test_a_parabola_through_narrow_models_tells_a_wider_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here one six times as wide, as size25m is beside size1m; nothing is as wide as in the reference."""
+    narrow = {"memory_size": 16, "memory_blocks": 2, "hidden": 8, "latent_classes": 2}
+    base = config(batch_size=2, sequence_length=3, horizon=2, **narrow)
+    wide = cost.with_options(base, {width: 6 * getattr(base, width) for width in cost.WIDTHS})
+    monkeypatch.setattr(cost, "make_config", lambda preset, size: base)
+    monkeypatch.setattr(cost, "count", count_once)
+    for observations in cost.SOURCES:
+        told, once = cost.count_sizes(observations)["size25m"], count_once(wide, observations)
+        assert (told.flop, told.parameters) == (pytest.approx(once.flop, rel=1e-9), once.parameters)
+        assert told.bytes == pytest.approx(once.bytes, rel=0.02)
+        assert told.operators == pytest.approx(once.operators, rel=0.02)
 
 
 def test_arithmetic_grows_with_the_model_and_the_number_of_operators_does_not() -> None:
@@ -171,9 +185,9 @@ def test_the_command_prints_a_row_for_each_size(capsys: pytest.CaptureFixture[st
 def test_counts_are_kept_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "cost.py"))
     one = Cost(flop=1.0, bytes=2.0, operators=3.0, parameters=4)
-    monkeypatch.setattr(cost, "count", lambda config, observations: one)
+    monkeypatch.setattr(cost, "count_sizes", lambda observations: {"nano": one})
     (tmp_path / "runs").mkdir()
     monkeypatch.setattr(command["wm_tutorial"], "__file__", str(tmp_path / "__init__.py"))
-    command["main"](sizes=("nano",), save_counts=True)
+    command["main"](save_counts=True)
     monkeypatch.setattr(cost, "files", lambda name: tmp_path / "runs")
     assert counted("nano") == counted("nano", "image") == one

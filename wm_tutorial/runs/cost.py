@@ -2,7 +2,8 @@
 
 Three things take time: arithmetic, bytes moved, and operators started one after the other. All three are counted on the
 package's own code, at sizes small enough for any machine. Each is linear in the batch, in the length of its sequences
-and in the horizon, so eight small counts give the large one exactly.
+and in the horizon, so eight small counts give the large one exactly. The sizes of the reference differ by one factor of
+all widths, and products of two widths grow with its square: a parabola through three narrow models tells the wide ones.
 
     counted("size12m")                             what was counted once, and is held to the code by a test
     count(make_config("dreamer_v3", size="nano"))  counted anew
@@ -11,8 +12,9 @@ and in the horizon, so eight small counts give the large one exactly.
 
 import itertools
 import json
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -23,13 +25,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from wm_tutorial.config import Config
+from wm_tutorial.config import Config, make_config
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs.bench import Noise, make_trainer, matmul_speed, time_in_turn
 from wm_tutorial.trainer import Trainer
 
 PRESET = "dreamer_v3"
-SIZES = ("nano", "size1m", "size12m", "size25m", "size50m", "size100m", "size200m", "size400m")
+# How many times as wide as size1m each size of the reference is.
+WIDER = {"size1m": 1, "size12m": 4, "size25m": 6, "size50m": 8, "size100m": 12, "size200m": 16, "size400m": 24}
+SIZES = ("nano", *WIDER)
+WIDTHS = ("memory_size", "hidden", "latent_classes", "conv_depth")
+NARROW = (1, 2, 4)  # counted
 SMALL = {"batch_size": (2, 3), "sequence_length": (3, 5), "horizon": (2, 3)}  # of one row, some copies are views
 SOURCES = {  # those of the reference's walker, and of Atari with all of its actions
     "vector": partial(Noise, (24,), 6, "continuous"),
@@ -131,11 +137,11 @@ CLUSTER = replace(EIGHT, name="64 of them in 8 machines", devices=64, link=400e9
 ETHERNET = replace(GRAPH, name="two of them, 10 Gbit/s apart", devices=2, link=10e9 / 8, latency=30e-6)
 
 
-class Traffic(TorchDispatchMode):
+class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators and the bytes of all tensors that go in and come out; a view moves nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operators = self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -151,6 +157,11 @@ class Traffic(TorchDispatchMode):
         return out
 
 
+def with_options(config: Config, options: dict[str, Any]) -> Config:
+    """The options with some of them changed."""
+    return replace(config, **options)
+
+
 def make(config: Config, observations: str = "vector") -> Trainer:
     """A trainer on random data, ready for an update."""
     return make_trainer(SOURCES[observations], replace(config, envs=1, prefill=0, warmup=0))
@@ -160,9 +171,7 @@ def count_once(config: Config, observations: str = "vector") -> Cost:
     """Count one update as it is."""
     trainer = make(config, observations)
     trainer.train_step()  # the optimiser's averages begin to exist
-    with FlopCounterMode(display=False) as flop:
-        trainer.train_step()
-    with Traffic() as traffic:
+    with FlopCounterMode(display=False) as flop, Traffic() as traffic:
         trainer.train_step()
     parameters = sum(p.numel() for part in trainer.learner.parts.values() for p in part.parameters())
     return Cost(flop.get_total_flops(), traffic.bytes, traffic.operators, parameters)
@@ -171,7 +180,7 @@ def count_once(config: Config, observations: str = "vector") -> Cost:
 def count(config: Config, observations: str = "vector") -> Cost:
     """Count an update from eight small ones: what is linear in each of three sizes is known from two values of each."""
     corners = {
-        sizes: count_once(replace(config, **dict(zip(SMALL, sizes, strict=True))), observations)
+        sizes: count_once(with_options(config, dict(zip(SMALL, sizes, strict=True))), observations)
         for sizes in itertools.product(*SMALL.values())
     }
 
@@ -186,6 +195,28 @@ def count(config: Config, observations: str = "vector") -> Cost:
     any_one = next(iter(corners.values()))
     numbers = (extended(lambda c: c.flop), extended(lambda c: c.bytes), extended(lambda c: c.operators))
     return Cost(*numbers, any_one.parameters)
+
+
+def count_sizes(observations: str = "vector") -> dict[str, Cost]:
+    """An update of every size: nano as it is, the others from parabolas through the narrow ones."""
+    config = make_config(PRESET, size="size1m")
+    narrow = [
+        count(with_options(config, {width: n * getattr(config, width) for width in WIDTHS}), observations)
+        for n in NARROW
+    ]
+    counts = {"nano": count(make_config(PRESET, size="nano"), observations)}
+    for size, times in WIDER.items():
+        flop, moved, started, parameters = (
+            _parabola(values, times) for values in zip(*map(astuple, narrow), strict=True)
+        )
+        counts[size] = Cost(float(flop), float(moved), float(started), parameters)
+    return counts
+
+
+def _parabola(values: tuple[float, ...], at: float) -> int:
+    """The value of the parabola that goes through `values` at NARROW; all are whole numbers."""
+    shares = [math.prod((at - j) / (i - j) for j in NARROW if j != i) for i in NARROW]
+    return round(sum(share * value for share, value in zip(shares, values, strict=True)))
 
 
 def counted(size: str, observations: str = "vector") -> Cost:
