@@ -80,6 +80,12 @@ UNPRINTED: dict[str, dict[str, str]] = {
         "0.4999": "two probabilities that nearly agree, as an example",
     },
     "10": {"1,500": "updates of a longer run, of which the text says what it gave"},
+    "20": {
+        "7,500": "launches that others have reported, with their thread",
+        "358": "milliseconds that others have reported, with their thread",
+        "12,288": "bytes of a picture of 64 x 64 x 3",
+        "0.902": "1 - 1 / (512 · 0.02), in the sentence",
+    },
 }
 
 MACHINE = re.compile(r"(?<![\w/.])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S*|[A-Z]:\\\S+|0x[0-9a-f]{8,}")

@@ -43,6 +43,8 @@ def test_eight_small_updates_tell_what_a_large_one_costs() -> None:
     assert told.operators == pytest.approx(once.operators, abs=1)
     assert told.bytes == pytest.approx(once.bytes, rel=1e-3)
     assert told.parameters == once.parameters
+    learned = 4 * once.parameters  # bytes; weights and gradients are read, two averages read and written, and more
+    assert 8 * learned < told.fixed < 0.5 * told.bytes or told.fixed < 60 * learned
 
 
 def test_operators_move_what_goes_in_and_what_comes_out_and_views_nothing() -> None:
@@ -63,6 +65,8 @@ def test_a_machine_is_as_slow_as_what_it_has_to_wait_for() -> None:
     assert core.seconds(one) == 6.0 + 2.0 + 1.0 and core.bound(one) == "arithmetic"
     assert replace(core, overlaps=True).seconds(one) == 6.0
     assert replace(core, overlaps=True, width=2, flops=1e12).seconds(one) == 1.0
+    half = replace(core, devices=2, width=2)
+    assert half.terms(replace(one, fixed=1e9))["moving"] == (1e9 + 3e9 / 2 / 2) / 2e9  # weights are on both, and wide
     eight = replace(core, devices=8, link=1e6)
     assert eight.seconds(one) == pytest.approx((6.0 + 2.0) / 8 + 1.0 + 2 * 7 / 8 * 4) and eight.bound(one) == "summing"
     assert replace(eight, latency=0.5).seconds(one) == pytest.approx(eight.seconds(one) + 14 * 0.5)
@@ -85,6 +89,7 @@ def test_what_was_counted_is_what_the_code_costs(observations: str) -> None:
     assert (anew.flop, anew.parameters) == (kept.flop, kept.parameters)
     assert anew.operators == pytest.approx(kept.operators, rel=0.02)
     assert anew.bytes == pytest.approx(kept.bytes, rel=0.02)
+    assert anew.fixed == pytest.approx(kept.fixed, rel=0.05) and 0 < kept.fixed < kept.bytes
 
 
 def test_the_sizes_have_the_parameters_of_the_reference() -> None:

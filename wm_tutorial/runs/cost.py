@@ -54,12 +54,14 @@ class Cost:
     bytes       read and written by all operators, each for itself, as without fusion
     operators   started one after the other
     parameters  that learn
+    fixed       those bytes that do not depend on the batch: weights, gradients, and what the optimiser keeps of them
     """
 
     flop: float
     bytes: float
     operators: float
     parameters: int
+    fixed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,14 @@ class Machine:
     def terms(self, cost: Cost) -> dict[str, float]:
         """Seconds of one update that each thing takes by itself.
 
-        Every device holds its share of the batch, and starts all operators. Gradients are summed over the devices in a
-        ring (`ring_seconds`).
+        Every device holds its share of the batch and all of the model, and starts all operators. What depends on the
+        batch is `width` bytes wide, weights and gradients stay float32. Gradients are summed over the devices in a ring
+        (`ring_seconds`).
         """
+        moved = cost.fixed + (cost.bytes - cost.fixed) * self.width / 4 / self.devices
         return {
             "arithmetic": cost.flop / self.flops / self.devices,
-            "moving": cost.bytes * self.width / 4 / self.bandwidth / self.devices,
+            "moving": moved / self.bandwidth,
             "starting": cost.operators * self.start,
             "summing": ring_seconds(cost.parameters * WEIGHT, self.devices, self.link, self.latency),
         }
@@ -132,8 +136,9 @@ L4 = Machine("L4, bfloat16, eager", 0.5 * 121e12, 0.75 * 300e9, 5e-6, width=2)
 H100 = Machine("H100, bfloat16, eager", 0.5 * 989e12, 0.75 * 3.35e12, 5e-6, width=2)
 GRAPH = replace(H100, name="the same in a CUDA graph", start=2e-6)
 EIGHT = replace(GRAPH, name="eight of them", devices=8, link=450e9, latency=5e-6)
-# NVIDIA DGX H100, data sheet of 2023: a link of 400 Gbit/s to other machines for each of its eight GPUs.
-CLUSTER = replace(EIGHT, name="64 of them in 8 machines", devices=64, link=400e9 / 8)
+# NVIDIA DGX H100, data sheet of 2023: a link of 400 Gbit/s to other machines for each of its eight GPUs. A batch of 16
+# sequences has work for no more than 16.
+CLUSTER = replace(EIGHT, name="16 of them in 2 machines", devices=16, link=400e9 / 8)
 ETHERNET = replace(GRAPH, name="two of them, 10 Gbit/s apart", devices=2, link=10e9 / 8, latency=30e-6)
 
 
@@ -184,17 +189,17 @@ def count(config: Config, observations: str = "vector") -> Cost:
         for sizes in itertools.product(*SMALL.values())
     }
 
-    def extended(what: Callable[[Cost], float]) -> float:
+    def extended(what: Callable[[Cost], float], **other: int) -> float:
         values = {sizes: what(cost) for sizes, cost in corners.items()}
         for name, (low, high) in reversed(SMALL.items()):
-            share = (getattr(config, name) - low) / (high - low)
+            share = (other.get(name, getattr(config, name)) - low) / (high - low)
             rest = {sizes[:-1] for sizes in values}
             values = {r: values[*r, low] + share * (values[*r, high] - values[*r, low]) for r in rest}
         return values[()]
 
     any_one = next(iter(corners.values()))
     numbers = (extended(lambda c: c.flop), extended(lambda c: c.bytes), extended(lambda c: c.operators))
-    return Cost(*numbers, any_one.parameters)
+    return Cost(*numbers, any_one.parameters, fixed=extended(lambda c: c.bytes, batch_size=0))
 
 
 def count_sizes(observations: str = "vector") -> dict[str, Cost]:
@@ -206,10 +211,10 @@ def count_sizes(observations: str = "vector") -> dict[str, Cost]:
     ]
     counts = {"nano": count(make_config(PRESET, size="nano"), observations)}
     for size, times in WIDER.items():
-        flop, moved, started, parameters = (
+        flop, moved, started, parameters, fixed = (
             _parabola(values, times) for values in zip(*map(astuple, narrow), strict=True)
         )
-        counts[size] = Cost(float(flop), float(moved), float(started), parameters)
+        counts[size] = Cost(float(flop), float(moved), float(started), parameters, float(fixed))
     return counts
 
 
