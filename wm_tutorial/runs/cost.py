@@ -54,7 +54,8 @@ class Cost:
     bytes       read and written by all operators, each for itself, as without fusion
     operators   started one after the other
     parameters  that learn
-    fixed       those bytes that do not depend on the batch: weights, gradients, and what the optimiser keeps of them
+    fixed       those bytes that do not depend on the batch: weights, which are read in every step of a sequence,
+                gradients, and what the optimiser keeps of them
     """
 
     flop: float
@@ -92,8 +93,8 @@ class Machine:
         """Seconds of one update that each thing takes by itself.
 
         Every device holds its share of the batch and all of the model, and starts all operators. What depends on the
-        batch is `width` bytes wide, weights and gradients stay float32. Gradients are summed over the devices in a ring
-        (`ring_seconds`).
+        batch is `width` bytes wide; weights and gradients are taken to be float32, though a product reads narrower
+        copies of weights. Gradients are summed over the devices in a ring (`ring_seconds`).
         """
         moved = cost.fixed + (cost.bytes - cost.fixed) * self.width / 4 / self.devices
         return {
