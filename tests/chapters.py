@@ -37,7 +37,7 @@ BOUNDS = {
 COLUMNS = 88  # what a box of code holds on the website; notebooks/ruff.toml has the same number
 SLOW = {"08": 360, "12": 360, "13": 360}  # CPU seconds; whole agents learn in chapters 08 and 12, from pictures in 13
 
-DRAWS = ("notebook.figure", "notebook.show", "notebook.table", "notebook.instrument", "check.report")  # none of them leaves anything to check
+DRAWS = ("notebook.figure", "notebook.show", "notebook.table", "notebook.instrument", "check.report")
 PREDICT = "Predict, then run"
 OPENS = re.compile(r"<details><summary>What happened</summary>\n\n.+?\n\n</details>", re.DOTALL)
 
@@ -80,6 +80,13 @@ UNPRINTED: dict[str, dict[str, str]] = {
         "0.4999": "two probabilities that nearly agree, as an example",
     },
     "10": {"1,500": "updates of a longer run, of which the text says what it gave"},
+    "20": {
+        "7,500": "launches that others have reported, with their thread",
+        "358": "milliseconds that others have reported, with their thread",
+        "12,288": "bytes of a picture of 64 x 64 x 3",
+        "3080": "the name of a GPU",
+        "0.902": "1 - 1 / (512 · 0.02), in the sentence",
+    },
 }
 
 MACHINE = re.compile(r"(?<![\w/.])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S*|[A-Z]:\\\S+|0x[0-9a-f]{8,}")

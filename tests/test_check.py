@@ -33,6 +33,8 @@ from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, One
 from wm_tutorial.mistakes.part import Answer
 from wm_tutorial.networks import BlockLinear, UpsampleConv
 from wm_tutorial.replay import Replay
+from wm_tutorial.runs.bench import count_flop
+from wm_tutorial.runs.cost import ring_seconds
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.transforms import TwoHot
 from wm_tutorial.world_models_2018 import Memory, Mixture, rollout, vision
@@ -584,6 +586,49 @@ def greenhouse_of_a_reader(play: Function) -> Any:
     return play(Bed)
 
 
+def package_flop_of_dense(rows: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+    """What torch's counter sees of a layer that learns, and whose inputs learn, too."""
+
+    def learn(n: int, i: int, o: int) -> None:
+        x = torch.zeros(n, i, requires_grad=True)
+        nn.Linear(i, o)(x).sum().backward()
+
+    with torch.enable_grad():
+        flop = [
+            count_flop(functools.partial(learn, *sizes)) for sizes in torch.stack([rows, inputs, outputs], 1).tolist()
+        ]
+    return torch.tensor(flop)
+
+
+def package_updates_of_run(frames: Tensor, repeat: int, ratio: int, batch: int, length: int) -> Tensor:
+    return package_updates_due(frames // repeat, 0, ratio, batch, length)
+
+
+def package_replay_bytes(
+    rows: Tensor, numbers: Tensor, width: Tensor, action: Tensor, memory: Tensor, latent: Tensor
+) -> Tensor:
+    """The memory of replays that are really made."""
+    found = []
+    for n, o, w, a, h, z in torch.stack([rows, numbers, width, action, memory, latent], 1).tolist():
+        picture = w == 1
+        spaces = Spaces("image" if picture else "vector", (o, 1, 1) if picture else (o,), "discrete", a, (0.0,), (1.0,))
+        found.append(Replay(n, 1, spaces, memory_size=h, latent_size=z).nbytes)
+    return torch.tensor(found)
+
+
+def package_averaged_gradient(gradients: Tensor, rows: Tensor) -> Tensor:
+    """One process with all rows: the mean of losses whose slopes are those of their process."""
+    weight = torch.zeros_like(gradients[0], requires_grad=True)
+    with torch.enable_grad():
+        losses = torch.repeat_interleave(gradients, rows, dim=0) @ weight
+        return torch.autograd.grad(losses.mean(), weight)[0]
+
+
+def package_ring_all_reduce_seconds(parameters: Tensor, devices: Tensor, gigabits: Tensor) -> Tensor:
+    asked = zip(parameters.tolist(), devices.tolist(), gigabits.tolist(), strict=True)
+    return torch.tensor([ring_seconds(4 * p, n, 1e9 * g / 8) for p, n, g in asked], dtype=torch.float64)
+
+
 PACKAGE = {
     "lighthouse_observation": package_lighthouse_observation,
     "shaped_reward": shaped_in_a_loop,
@@ -649,6 +694,11 @@ PACKAGE = {
     "episode_returns": lambda *given: episode_returns_by_differences(*given),
     "fair_mean": lambda *given: fair_mean_in_one_pass(*given),
     "updates_due": package_updates_due,
+    "flop_of_dense": package_flop_of_dense,
+    "updates_of_run": package_updates_of_run,
+    "replay_bytes": package_replay_bytes,
+    "averaged_gradient": package_averaged_gradient,
+    "ring_all_reduce_seconds": package_ring_all_reduce_seconds,
     "gated_update": package_gated_update,
     "block_linear": package_block_linear,
     "rssm_step": package_rssm_step,
@@ -1374,6 +1424,19 @@ EQUIVALENT: list[tuple[str, Function]] = [
     ("critic_loss", lambda v, target, w: v.flatten().sub(target.detach()).square().mul(w.detach())),
     ("fair_mean", fair_mean_in_one_pass),
     ("updates_due", updates_due_with_integers),
+    ("flop_of_dense", lambda n, i, o: 2 * n * i * o + 4 * n * (i * o)),
+    ("flop_of_dense", lambda n, i, o: torch.tensor(
+        [6 * a * b * c for a, b, c in zip(n.tolist(), i.tolist(), o.tolist(), strict=True)])),
+    ("updates_of_run", lambda f, k, r, b, t: (f // k * r) // (b * t)),
+    ("updates_of_run", lambda f, k, r, b, t: (f // k * r / (b * t)).long()),
+    ("updates_of_run", lambda f, k, r, b, t: ((f // k).double() / (b * t / r)).floor().long()),
+    ("replay_bytes", lambda n, o, w, a, h, z: n * o * w + n * 4 * (a + h + z) + n * 7),
+    ("averaged_gradient", lambda g, n: (n / n.sum()).to(g) @ g),
+    ("averaged_gradient", lambda g, n: sum(a * b for a, b in zip(g, n, strict=True)) / n.sum()),
+    ("averaged_gradient", lambda g, n: torch.repeat_interleave(g, n, 0).mean(0)),
+    ("ring_all_reduce_seconds", lambda p, n, g: 4 * p * 8 / (g * 1e9) * 2 * (n - 1) / n),
+    ("ring_all_reduce_seconds", lambda p, n, g: (p * 4).double() / n / (g * 1e9 / 8) * (n - 1) * 2),
+    ("ring_all_reduce_seconds", lambda p, n, g: (2 * (n - 1) / n) * (32 * p / 1e9) / g),
     ("gated_update", lambda h, r, c, u: h + torch.sigmoid(u - 1) * ((c * r.sigmoid()).tanh() - h)),
     ("gated_update", lambda h, r, c, u: torch.lerp(h, torch.tanh(c / (1 + torch.exp(-r))), (u - 1).sigmoid())),
     ("block_linear", block_linear_as_one_matrix),
@@ -2273,6 +2336,33 @@ WRITTEN: list[tuple[str, str, Function]] = [
     ("fair_mean", "all_finished", lambda r, last, quota: r.sum() / last.sum()),
     ("fair_mean", "quota_not_divided_by", lambda r, last, q: (r * (last.cumsum(1) - last.int() < q)).sum() / len(r)),
     ("fair_mean", "mean_over_rows", lambda r, last, q: (r * (last.cumsum(1) - last.int() < q)).mean()),
+    ("flop_of_dense", "multiply_add_counted_once", lambda n, i, o: n * i * o * 3),
+    ("flop_of_dense", "forwards_only", lambda n, i, o: 2 * n * i * o),
+    ("flop_of_dense", "forwards_only", lambda n, i, o: n * (i * o)),
+    ("flop_of_dense", "backwards_counted_once", lambda n, i, o: 2 * (2 * n * i * o)),
+    ("flop_of_dense", "rows_forgotten", lambda n, i, o: 2 * i * o + 4 * i * o),
+    ("updates_of_run", "frames_for_steps", lambda f, k, r, b, t: (f * r / (b * t)).long()),
+    ("updates_of_run", "repeat_multiplied", lambda f, k, r, b, t: (k * f * r) // (b * t)),
+    ("updates_of_run", "ratio_for_updates", lambda f, k, r, b, t: r * (f // k)),
+    ("updates_of_run", "length_not_counted", lambda f, k, r, b, t: (f // k * r / b).long()),
+    ("updates_of_run", "ratio_upside_down", lambda f, k, r, b, t: (f // k * (b * t) / r).long()),
+    ("updates_of_run", "ratio_upside_down", lambda f, k, r, b, t: (f // k / r).long()),
+    ("replay_bytes", "states_not_stored", lambda n, o, w, a, h, z: n * (w * o + 4 * a + 4 + 3)),
+    ("replay_bytes", "pictures_as_floats", lambda n, o, w, a, h, z: 4 * n * (o + a + h + z + 1) + 3 * n),
+    ("replay_bytes", "bits_for_bytes", lambda n, o, w, a, h, z: n * (8 * w * o + 32 * (a + 1 + h + z) + 24)),
+    ("replay_bytes", "flags_of_four_bytes", lambda n, o, w, a, h, z: n * (w * o + 4 * (a + h + z) + 16)),
+    ("replay_bytes", "flags_and_reward_forgotten", lambda n, o, w, a, h, z: n * o * w + 4 * n * (a + h + z)),
+    ("replay_bytes", "one_row_only", lambda n, o, w, a, h, z: o * w + 4 * (a + h + z) + 7),
+    ("averaged_gradient", "gradients_summed", lambda g, n: torch.ones(len(g)).to(g) @ g),
+    ("averaged_gradient", "shares_not_weighed", lambda g, n: sum(g) / len(g)),
+    ("averaged_gradient", "weights_not_normalised", lambda g, n: n.to(g) @ g),
+    ("averaged_gradient", "own_gradient_kept", lambda g, n: 1.0 * g[0]),
+    ("averaged_gradient", "divided_by_each_share", lambda g, n: sum(a / b for a, b in zip(g, n, strict=True))),
+    ("ring_all_reduce_seconds", "gigabits_for_gigabytes", lambda p, n, g: 8 * (n - 1) / n * p / g * 1e-9),
+    ("ring_all_reduce_seconds", "numbers_for_bytes", lambda p, n, g: 16 * (n - 1) / n * p / g / 1e9),
+    ("ring_all_reduce_seconds", "one_round_only", lambda p, n, g: (1 - 1 / n) * p * 32 / (g * 1e9)),
+    ("ring_all_reduce_seconds", "all_to_one", lambda p, n, g: (2 * n - 2) * 32 * p / (1e9 * g)),
+    ("ring_all_reduce_seconds", "whole_array_each_way", lambda p, n, g: 64 * p / (1e9 * g)),
     ("updates_due", "negative_before_learning", lambda s, p, r, b, t: ((s - p) * r / (b * t)).floor().long()),
     ("updates_due", "rounded_up", lambda s, p, r, b, t: ((s - p).clamp(min=0) * r / (b * t)).round().long()),
     ("updates_due", "prefill_counted", lambda s, p, r, b, t: (s * r / (b * t)).floor().long()),

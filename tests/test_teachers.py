@@ -16,6 +16,7 @@ from course import NOTEBOOKS, chapters, markdown, read
 from wm_tutorial.kl import gaussian_kl
 from wm_tutorial.mistakes import PARTS
 from wm_tutorial.mistakes.part import Function
+from wm_tutorial.runs.cost import Cost, Machine
 
 BOOK = NOTEBOOKS.parent / "book"
 NOTES = "\n".join((BOOK / f"instructor_notes_{part}.md").read_text() for part in (1, 2, 3))
@@ -159,6 +160,10 @@ def test_the_numbers_of_the_questions_for_the_room() -> None:
     assert f"1 / (1 - 0.9) = {forever:.0f}, and (1 - 0.9^10) / 0.1 = {once:.1f} if" in said
     hope = [right("shaped_reward")(row(0.0), row(4.0, 1.0), torch.tensor([[end]]), 0.5).item() for end in (False, True)]
     assert f"0.5 · 1 - 4 = {hope[0]:g}, and {hope[1]:g}: after" in said
+    flop = right("flop_of_dense")(*(torch.tensor([n]) for n in (1000, 1024, 1024))).item()
+    assert f"= {flop / 1e9:.1f} GFLOP, so {1000 * flop / 90e9:.0f} ms." in said
+    ring = right("ring_all_reduce_seconds")(torch.tensor([10**8]), torch.tensor([2]), torch.tensor([10.0])).item()
+    assert f"Answer: {ring:.2f} s. Each" in said
     clip = right("clip_by_share")(row(3.0, 4.0), row(0.0, 0.0), 0.3, 0.001)
     assert math.isclose(clip.norm().item(), 0.0003, rel_tol=1e-4) and "0.3 · 0.001 = 0.0003" in said
 
@@ -228,6 +233,11 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
     middle = right("interquartile_mean")(torch.tensor([[9.0, 1.0, 4.0], [2.0, 30.0, 5.0]])).item()
     litres = 2 * torch.tensor([1.0, 3.0, 1.0])
     shaped = right("shaped_reward")(row(0.0, 0.0), litres[None], torch.zeros(1, 2, dtype=torch.bool), 0.5)[0].tolist()
+    asked = Cost(flop=80e9, bytes=10e9, operators=16_000, parameters=0)
+    core = Machine("core", 80e9, 10e9, 1e-6, overlaps=False)
+    gpu = Machine("GPU", 100e12, 1e12, 5e-6)
+    waits = list(gpu.terms(asked).values())
+    shared = right("averaged_gradient")(torch.tensor([[1.0], [5.0]]), torch.tensor([6, 2])).item()
     return {
         "0.A": (f"= {right('discounted_return')(torch.tensor([1.0, 2.0, 4.0]), 0.5):g}.", f"= {3 + 0.5**3 * 8:g}."),
         "0.B": (f"= {episode:g};",),
@@ -272,6 +282,13 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         "18.B": (f"= {earned[0]:g}, and {earned[1]:.2g}:", f"for {earned[2]:g}."),
         "19.A": (f"= {shaped[0]:g}, and 0.5 · 2 - 6 = {shaped[1]:g}.", f"{litres[1]:g} and {litres[2]:g}."),
         "19.B": (f"{4 - sum((2, 4, 6, 4)) / 4:g}, since the mean is {sum((2, 4, 6, 4)) / 4:g}.",),
+        "20.A": (
+            f"= {right('updates_of_run')(torch.tensor([400_000]), 4, 128, 16, 64).item():,} updates.",
+            f"= {core.seconds(asked):.3f} s.",
+            f"longest of {1000 * waits[0]:g} ms, {1000 * waits[1]:g} ms and {1000 * waits[2]:g} ms:",
+            f"{1000 * gpu.seconds(asked):g} ms. It waits for starts;" if gpu.bound(asked) == "starting" else "!",
+        ),
+        "20.B": (f"= {shared:g}; a plain mean gives {(1 + 5) / 2:g}.", f"would be {0.02 * (1 - 0.92):.4f},"),
     }
 
 
@@ -295,6 +312,8 @@ def test_what_the_bank_says_without_a_number_is_so() -> None:
     assert two.tolist() == [[0, 0.5, 0.5, 0], [0, 0, 0, 1]]
     assert math.expm1(torch.log1p(bins).mean().item()) < 3.75
     assert {int((size - 4) // 2 + 1) for size in (30, 31)} == {14}
+    still, step = torch.tensor(0.92, dtype=torch.bfloat16), torch.tensor(0.0016, dtype=torch.bfloat16)
+    assert still + step == still
 
 
 def test_an_exam_has_the_questions_without_their_answers() -> None:

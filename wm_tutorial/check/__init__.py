@@ -28,6 +28,13 @@ from wm_tutorial.check.continuous import (
     pathwise_dream,
     scaled_action,
 )
+from wm_tutorial.check.costs import (
+    averaged_gradient,
+    flop_of_dense,
+    replay_bytes,
+    ring_all_reduce_seconds,
+    updates_of_run,
+)
 from wm_tutorial.check.diagnosis import examine
 from wm_tutorial.check.measuring import (
     agents_interval,
@@ -70,19 +77,20 @@ from wm_tutorial.mistakes.transforms import SYMEXP, SYMLOG, TWO_HOT, TWO_HOT_MEA
 from wm_tutorial.mistakes.weights import IMAGINED_RETURN, IMAGINED_WEIGHT
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "agents_interval", "alignment", "bandit_gradient", "block_linear", "bounded_normal",
-    "candidate_returns", "categorical_kl", "categorical_sample", "clip_by_share", "column_probe", "continue_loss",
-    "continue_target", "convolution_size", "critic_loss", "cross_entropy", "discounted_return", "dream_return",
-    "dynamics_step", "environment", "episode_returns", "executed_action", "expected_gradient", "fair_mean",
-    "false_death_value", "gated_update", "gaussian_kl", "greenhouse", "image_loss", "imagination", "imagined_return",
-    "imagined_weight", "interquartile_mean", "kl_balance", "lambda_returns", "lambda_weights", "laprop",
-    "lighthouse_observation", "linear_probe", "matched_differences", "mixture_log_prob", "n_step_return",
-    "normal_entropy", "normal_log_prob", "observe_sequence", "pathwise_dream", "planes", "policy_loss",
+    "PARTS", "Mistake", "Part", "agents_interval", "alignment", "averaged_gradient", "bandit_gradient", "block_linear",
+    "bounded_normal", "candidate_returns", "categorical_kl", "categorical_sample", "clip_by_share", "column_probe",
+    "continue_loss", "continue_target", "convolution_size", "critic_loss", "cross_entropy", "discounted_return",
+    "dream_return", "dynamics_step", "environment", "episode_returns", "executed_action", "expected_gradient",
+    "fair_mean", "false_death_value", "flop_of_dense", "gated_update", "gaussian_kl", "greenhouse", "image_loss",
+    "imagination", "imagined_return", "imagined_weight", "interquartile_mean", "kl_balance", "lambda_returns",
+    "lambda_weights", "laprop", "lighthouse_observation", "linear_probe", "matched_differences", "mixture_log_prob",
+    "n_step_return", "normal_entropy", "normal_log_prob", "observe_sequence", "pathwise_dream", "planes", "policy_loss",
     "price_of_independence", "prior_inputs", "promised_and_kept", "rank_correlation", "refit", "remembered",
-    "replay_returns", "replay_sample", "report", "return_range", "rssm_step", "sample", "sampled_kl", "scaled_action",
-    "scaled_advantage", "shaped_reward", "shifted_plan", "signal_share", "slow_update", "straight_through", "symexp",
-    "symlog", "teaching_share", "tempered", "tolerant_divergence", "two_hot", "two_hot_mean", "two_hot_slope", "unimix",
-    "updates_due", "upsample_convolve", "useful_horizon", "write_back",
+    "replay_bytes", "replay_returns", "replay_sample", "report", "return_range", "ring_all_reduce_seconds", "rssm_step",
+    "sample", "sampled_kl", "scaled_action", "scaled_advantage", "shaped_reward", "shifted_plan", "signal_share",
+    "slow_update", "straight_through", "symexp", "symlog", "teaching_share", "tempered", "tolerant_divergence",
+    "two_hot", "two_hot_mean", "two_hot_slope", "unimix", "updates_due", "updates_of_run", "upsample_convolve",
+    "useful_horizon", "write_back",
 ]  # fmt: skip
 
 

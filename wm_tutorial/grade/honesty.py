@@ -44,6 +44,7 @@ FINISHED: dict[str, tuple[str, ...]] = {
     "replay_returns": ("actor_critic.ActorCritic.replay_returns",),
     "replay_sample": ("replay.Replay.sample",),
     "return_range": ("returns.ReturnNormalizer.after",),
+    "ring_all_reduce_seconds": ("runs.cost.ring_seconds",),
     "rssm_step": ("dynamics.RSSM.step",),
     "sample": ("latents.Gaussian.sample",),
     "scaled_action": ("spaces.Spaces.decode_action",),

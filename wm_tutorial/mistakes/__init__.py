@@ -15,6 +15,7 @@ from wm_tutorial.mistakes import (
     categorical,
     continuous,
     controllers,
+    costs,
     critic,
     dynamics,
     elites,
@@ -51,7 +52,7 @@ __all__ = ["BUGS", "PARTS", "Bug", "Mistake", "Part"]
 AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
     imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, assembly, optim, pixels,
-    continuous, bounds, elites, planner, mixtures, controllers, measuring, own_env, experience, setup,
+    continuous, bounds, elites, planner, mixtures, controllers, measuring, own_env, costs, experience, setup,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}
