@@ -1,6 +1,8 @@
 """Several processes learn one agent: what they compute is what one would, and whatever ends one ends all, saved."""
 
+import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -226,6 +228,16 @@ def test_a_file_that_tells_nonsense_of_its_processes_is_refused(told: Any) -> No
     with pytest.raises(CheckpointError, match="which no run has written"):
         parts_of(told)
     assert parts_of(None) == [0] and parts_of({"parts": [0, 4, 2]}) == [0, 4, 2]
+
+
+def test_the_table_of_the_page_is_what_was_measured() -> None:
+    table = runpy.run_path(str(ROOT / "benchmarks" / "machines.py"))["table"]
+    measured = json.loads((ROOT / "book" / "results" / "bench" / "machines.json").read_text())
+    assert table(measured) in (ROOT / "book" / "machines.md").read_text()
+    parts = ("one by the clock", "one, CPU", "two by the clock", "first of two, CPU", "second of two, CPU")
+    seconds = dict(zip(parts, ([9.0], [8.0], [6.0], [4.0], [5.0]), strict=True))
+    known = {"sizes": {"nano": {"parameters": 1000, "seconds": seconds}}}
+    assert table(known).endswith("\n| nano | 1,000 | 8 | 5 | 1.60 | 1.50 |")  # the busier counts
 
 
 # --- A process that dies ----------------------------------------------------------------------------------------------
