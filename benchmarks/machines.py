@@ -116,6 +116,12 @@ def table(told: dict[str, Any]) -> str:
             f"| {size} | {found['parameters']:,} | {median(seconds['one, CPU']):.3g} | {median(busier):.3g} "
             f"| {cpu:.2f} | {clock:.2f} |"
         )
+    exchange = told["exchange of a few numbers"]
+    lines += [
+        "",
+        f"An exchange of a few numbers took {1e3 * exchange['median']:.2g} ms (median), and "
+        f"{1e3 * exchange['least']:.2g} ms at least. {told['cores']} cores, load {told['load']:.0f}.",
+    ]
     return "\n".join(lines)
 
 

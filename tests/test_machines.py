@@ -236,8 +236,12 @@ def test_the_table_of_the_page_is_what_was_measured() -> None:
     assert table(measured) in (ROOT / "book" / "machines.md").read_text()
     parts = ("one by the clock", "one, CPU", "two by the clock", "first of two, CPU", "second of two, CPU")
     seconds = dict(zip(parts, ([9.0], [8.0], [6.0], [4.0], [5.0]), strict=True))
-    known = {"sizes": {"nano": {"parameters": 1000, "seconds": seconds}}}
-    assert table(known).endswith("\n| nano | 1,000 | 8 | 5 | 1.60 | 1.50 |")  # the busier counts
+    known = {
+        "sizes": {"nano": {"parameters": 1000, "seconds": seconds}},
+        "exchange of a few numbers": {"median": 0.002, "least": 0.0005}, "cores": 4, "load": 0.6,
+    }  # fmt: skip
+    assert "\n| nano | 1,000 | 8 | 5 | 1.60 | 1.50 |\n" in table(known)  # the busier counts
+    assert table(known).endswith("took 2 ms (median), and 0.5 ms at least. 4 cores, load 1.")
 
 
 # --- A process that dies ----------------------------------------------------------------------------------------------
