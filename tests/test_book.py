@@ -519,6 +519,9 @@ def test_version_2_of_jupyter_book_is_given_the_same_pages_in_the_same_order(gat
     assert [name.rpartition(".")[0] for name in found] == [contents["root"], *listed(chapters_of)]
     assert all((gathered / name).is_file() for name in [*found, *made["bibliography"]])
     assert made["title"] == config["title"]
+    front = book_two.as_read_by_two((gathered / "index.md").read_text())
+    assert "[Start with chapter 00](notebooks/00_start_here.ipynb)" in front and "::::{grid} 1 2 2 3\n\n" in front
+    assert "button-ref" not in front and ":gutter:" not in front
 
 
 # --- Films ------------------------------------------------------------------------------------------------------------
