@@ -5,7 +5,7 @@ import builtins
 import json
 import re
 import symtable
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -186,9 +186,10 @@ class Notebook:
                 continue
             taken.add(pair)
             one = self.statements[number]
-            for name in one.now:
+            # whoever takes a change of a value in place takes those before it, too
+            for name in one.now if one.binds else one.now - _changes(one.node):
                 for other in self._binders(name, number, number):
-                    todo += [(other, number), (other, called)]
+                    todo += [(other, number), (other, end)]
             for name in one.later:
                 todo += [(other, called) for other in self._binders(name, called, -1)]
         numbers = {number for number, _ in taken}
@@ -198,22 +199,28 @@ class Notebook:
 
     def _binders(self, name: str, before: int, but: int) -> list[int]:
         """The statements that give `name` the value it has before a statement, by number; not the statement `but`."""
-        binding = [number for number in self._binding[name] if number != but]
-        if not binding:
-            return [] if hasattr(builtins, name) else self._binding["*"]
-        written = [number for number in binding if not self.statements[number].stub] or binding
+        written = self._binding[name]
         known = bisect_left(written, before)
+        if not known and written[:1] == [but]:
+            written = written[1:2]
+        if not written:
+            return [] if hasattr(builtins, name) else self._binding["*"]
         found = [written[max(known - 1, 0)]]
         while isinstance(self.statements[found[-1]].node, MAYBE) and len(found) < known:
             found.append(written[known - 1 - len(found)])
         if _is_import(self.statements[found[-1]].node):
             return found  # a student's torch.set_printoptions() is not part of an answer
-        return found + [number for number in self._changing[name] if found[-1] < number < before and number != but]
+        changes = self._changing[name]
+        between = changes[bisect_right(changes, found[-1]) : bisect_left(changes, before)]
+        return found + [number for number in between if number != but]
 
     @cached_property
     def _binding(self) -> dict[str, list[int]]:
-        """The numbers of the statements that bind a name."""
-        return self._numbers(lambda one: one.binds)
+        """The numbers of the statements that bind a name; those that only say "to be written" if there is no other."""
+        every = self._numbers(lambda one: one.binds)
+        for name, numbers in every.items():
+            every[name] = [number for number in numbers if not self.statements[number].stub] or numbers
+        return every
 
     @cached_property
     def _changing(self) -> dict[str, list[int]]:
