@@ -19,6 +19,7 @@ INSTRUMENTS = {
     "slopes": "Three ways to bound a number",
     "open_loop": "Context and horizon",
     "two_hot": "A number as two weights",
+    "temperature": "The temperature of a dream",
     "narrowing": "A plan that narrows",
 }
 COLORS = {

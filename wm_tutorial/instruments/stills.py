@@ -190,5 +190,6 @@ STILLS: dict[str, Callable[[Plot, Data], str]] = {
     "slopes": _slopes,
     "open_loop": _open_loop,
     "two_hot": _two_hot,
+    "temperature": _temperature,
     "narrowing": _narrowing,
 }
