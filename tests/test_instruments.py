@@ -27,7 +27,10 @@ from wm_tutorial.figures import alt_text
 from wm_tutorial.instruments.page import COLORS, HERE, LARGEST
 from wm_tutorial.kl import balanced_kl, gaussian_kl
 from wm_tutorial.latents import Gaussian, GaussianLatent
+from wm_tutorial.planner import GaussianPlan, elites_of
 from wm_tutorial.returns import lambda_returns
+from wm_tutorial.transforms import TwoHot, symexp, symexp_bins, symlog
+from wm_tutorial.world_models_2018.memory import Mixture
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="There is no Node here; `make browser` tests it in Chromium.")
@@ -123,6 +126,54 @@ def test_the_bounds_their_slopes_and_adam_are_those_of_torch(tmp_path: Path) -> 
         torch.tensor([[0.0, x] for x in places])
     ).logvar.flatten()  # the package bends as `sigmoid`
     np.testing.assert_allclose(said, bounds["sigmoid"](torch.tensor(places)), rtol=1e-6, atol=1e-5)
+
+
+@needs_node
+def test_two_hot_weights_bins_and_both_means_are_those_of_the_package(tmp_path: Path) -> None:
+    bins = symexp(torch.linspace(-3, 3, 7, dtype=torch.float64))
+    targets = [-30.0, bins[0].item(), -2.0, 0.0, 3.0, 6.0, bins[5].item(), 19.0, 40.0]
+    script = "[Maths.symexpBins(7, 3), given.map((x) => Maths.twoHot(x, Maths.symexpBins(7, 3)))]"
+    found, weights = computed(script, targets, tmp_path)
+    np.testing.assert_allclose(found, bins, **EXACT)
+    # the loss is linear in the weights: with logits that are 0 but for one bin it tells the weight of that bin
+    for k in range(7):
+        logits = torch.zeros(7, dtype=torch.float64).index_fill(0, torch.tensor([k]), 1.0)
+        loss = TwoHot(logits, bins).loss(torch.tensor(targets, dtype=torch.float64))
+        np.testing.assert_allclose([w[k] for w in weights], logits.logsumexp(0) - loss, **EXACT)
+    np.testing.assert_allclose(computed("Maths.symexpBins(255, 20)", None, tmp_path), symexp_bins(255), rtol=1e-5)
+    p = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    p = p / p.sum()
+    got = computed("[Maths.expected(given.p, given.bins), given.bins.map(Maths.symlog)]",
+                   {"p": p.tolist(), "bins": bins.tolist()}, tmp_path)  # fmt: skip
+    np.testing.assert_allclose(got[0], TwoHot(p.log(), bins).mean, **EXACT)
+    np.testing.assert_allclose(got[1], symlog(bins), **EXACT)
+
+
+@needs_node
+def test_the_elites_leave_the_plan_that_the_package_refits(tmp_path: Path) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    candidates = torch.randn(12, 2, dtype=torch.float64, generator=drawn)
+    returns = torch.randn(12, dtype=torch.float64, generator=drawn)
+    for elites in (1, 4, 12):
+        given = {"a": candidates.tolist(), "r": returns.tolist()}
+        got = computed(f"Maths.refit(given.a, given.r, {elites})", given, tmp_path)
+        best = elites_of(returns[None], elites)[0]
+        assert set(got["chosen"]) == set(best.tolist())
+        plan = GaussianPlan(torch.zeros(1, 1, 2), torch.ones(1, 1, 2)).refit(candidates[best][None, :, None])
+        np.testing.assert_allclose(got["mean"], plan.mean[0, 0], **EXACT)
+        np.testing.assert_allclose(got["std"], plan.std[0, 0], **EXACT)
+
+
+@needs_node
+def test_a_mixture_at_a_temperature_is_that_of_the_package(tmp_path: Path) -> None:
+    weight, std = torch.tensor([[0.7, 0.2, 0.1], [0.3, 1.0, 2.0]], dtype=torch.float64)
+    given = {"w": weight.log().tolist(), "s": std.log().tolist()}
+    learned = Mixture(weight.log(), torch.zeros_like(std), std.log())
+    for temperature in (0.1, 1.0, 2.0):
+        got = computed(f"Maths.tempered(given.w, given.s, {temperature})", given, tmp_path)
+        expected = learned.at(temperature)
+        np.testing.assert_allclose(got["weight"], expected.log_weight.exp(), **EXACT)
+        np.testing.assert_allclose(got["std"], expected.log_std.exp(), **EXACT)
 
 
 # --- What an instrument is given --------------------------------------------------------------------------------------

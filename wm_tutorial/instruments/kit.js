@@ -117,7 +117,7 @@ const Kit = (() => {
       svg.classList.add("dragged");
       svg.addEventListener("pointerdown", (event) => {
         const [px, py] = place(event), far = ({ px: x, py: y }) => Math.hypot(px - x, py - y);
-        const nearest = this.handles.toSorted((a, b) => far(a) - far(b))[0];
+        const nearest = [...this.handles].sort((a, b) => far(a) - far(b))[0];
         if (!nearest || far(nearest) > 28) return;
         held = nearest.name;
         svg.setPointerCapture(event.pointerId);

@@ -83,11 +83,6 @@ const Maths = (() => {
     return Math.sqrt(mean(squares));
   }
 
-  // --- Sides of a fork (chapter 10) ------------------------------------------------------------------------------------------
-
-  // The share that is nearer to the middle than to the roads at -1 and 1
-  const between = (sides) => mean(sides.map((side) => Number(Math.abs(side) < 0.5)));
-
   // --- Two-hot (transforms.py) ---------------------------------------------------------------------------------------------
 
   const symlog = (x) => Math.sign(x) * Math.log1p(Math.abs(x));
@@ -119,22 +114,6 @@ const Maths = (() => {
 
   const mixture = (x, weight, means, std) => sum(weight.map((w, k) => w * density(x, means[k], std[k])));
 
-  // The share of a mixture that lies above a place
-  const above = (place, weight, means, std) => sum(weight.map((w, k) => w * normalTail((place - means[k]) / std[k])));
-
-  // P(X > z) of a standard normal, by the continued fraction or the series of the error function
-  function normalTail(z) {
-    if (z < 0) return 1 - normalTail(-z);
-    if (z > 3) {
-      let fraction = z;
-      for (let k = 60; k > 0; k--) fraction = z + k / fraction;
-      return density(z, 0, 1) / fraction;
-    }
-    let term = z, total = z;
-    for (let k = 1; k < 80; k++) total += term *= (z * z) / (2 * k + 1);
-    return 0.5 - density(z, 0, 1) * total;
-  }
-
   // --- A search that narrows (planner.py) ------------------------------------------------------------------------------------
 
   // Mean and standard deviation of the candidates (each a list of numbers) that return most
@@ -146,13 +125,8 @@ const Maths = (() => {
     return { chosen, mean: middle, std };
   }
 
-  // constant + linear . a + a . quadratic a
-  function quadratic({ constant, linear, matrix }, a) {
-    return constant + sum(linear.map((l, i) => a[i] * (l + sum(matrix[i].map((m, j) => m * a[j])))));
-  }
-
   return {
-    BOUNDS, above, adam, apart, between, density, expected, gaussianKl, lambdaReturns, lambdaWeights, mean, mixture,
-    nStepReturns, normalTail, polynomial, quadratic, refit, sum, symexp, symexpBins, symlog, tempered, twoHot, withFreeNats,
+    BOUNDS, adam, apart, density, expected, gaussianKl, lambdaReturns, lambdaWeights, mean, mixture, nStepReturns,
+    polynomial, refit, sum, symexp, symexpBins, symlog, tempered, twoHot, withFreeNats,
   };
 })();

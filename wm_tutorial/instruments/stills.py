@@ -139,9 +139,57 @@ def _open_loop(figure: Plot, data: Data) -> str:
     )
 
 
+def _two_hot(figure: Plot, data: Data) -> str:
+    axes = figure.subplots()
+    limit, count, x = data.get("limit", 3), data.get("count", 7), data.get("x", 3)
+    places = np.linspace(-limit, limit, count)
+    bins = np.sign(places) * np.expm1(np.abs(places))
+    right = int(np.clip(np.searchsorted(bins, x), 1, count - 1))
+    weights = np.zeros(count)
+    weights[right] = (x - bins[right - 1]) / (bins[right] - bins[right - 1])
+    weights[right - 1] = 1 - weights[right]
+    axes.bar(places, weights, width=0.25, color=PURPLE)
+    axes.axvline(np.sign(x) * np.log1p(abs(x)), color=BLUE, lw=2)
+    axes.set_xticks(places, [f"{one:.2f}" for one in bins])
+    axes.set(xlabel="bins, evenly spaced in symlog", ylabel="weight", ylim=(0, 1), title=f"the target is {x:g}")
+    told = f"{weights[right - 1]:.3f} on {bins[right - 1]:.2f} and {weights[right]:.3f} on {bins[right]:.2f}"
+    return f"Seven bins and the target {x:g}, whose weights are {told}." if count == 7 else f"Weights: {told}."
+
+
+def _temperature(figure: Plot, data: Data) -> str:
+    left, right = figure.subplots(1, 2)
+    one = {key: np.array(value) for key, value in data["numbers"][data["opening"]].items()}
+    weight, std = np.exp(one["logWeight"]), np.exp(one["logStd"])
+    x = np.linspace((one["mean"] - 4 * std).min(), (one["mean"] + 4 * std).max(), 300)
+    each = np.exp(-0.5 * ((x[:, None] - one["mean"]) / std) ** 2) / (std * np.sqrt(2 * np.pi))
+    left.fill_between(x, each @ weight, color=GREY, alpha=0.35, lw=0)
+    left.plot(x, each @ weight, color=GREY, ls="--")
+    left.set(xlabel="a number of z", ylabel="density", title="as learned: a temperature of 1")
+    right.bar(range(1, len(weight) + 1), np.sort(weight)[::-1], color=GREY)
+    right.set(xlabel="bell, the likeliest first", ylabel="weight", ylim=(0, 1))
+    return f"The density of one number of z, and the weights of its bells, of which the largest is {weight.max():.2f}."
+
+
+def _narrowing(figure: Plot, data: Data) -> str:
+    iterations = len(data["noise"])
+    aim, mean, std = np.array(data["aim"]), np.zeros(2), np.ones(2)
+    for number, axes in enumerate(figure.subplots(1, iterations, sharex=True, sharey=True)):
+        candidates = np.clip(mean + std * np.array(data["noise"][number])[:60], -1, 1)
+        best = candidates[np.argsort(((candidates - aim) ** 2).sum(1))[:8]]
+        mean, std = best.mean(0), np.sqrt(best.var(0) + 1e-6)
+        axes.plot(*candidates.T, ".", ms=3, color=GREY)
+        axes.plot(*best.T, ".", ms=5, color=VERMILION)
+        axes.plot(*aim, "+", ms=11, mew=2, color=BLUE)
+        axes.set(title=f"iteration {number + 1}", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
+    return f"Sixty candidates close in on the best plan in {iterations} iterations, to a deviation of {std.mean():.3f}."
+
+
 STILLS: dict[str, Callable[[Plot, Data], str]] = {
     "two_bells": _two_bells,
     "lambda_returns": _lambda_returns,
     "slopes": _slopes,
     "open_loop": _open_loop,
+    "two_hot": _two_hot,
+    "temperature": _temperature,
+    "narrowing": _narrowing,
 }
