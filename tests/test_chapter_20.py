@@ -80,8 +80,10 @@ def test_the_range_that_is_not_to_be_averaged_is_the_packages() -> None:
 
 
 def test_the_bill_is_ratio_times_rows_times_the_seconds_of_an_update() -> None:
-    ratio, steps, updates, *days = CHAPTER["bill"](400_000, 4, 256, "size200m", "image", 1)
-    assert (ratio, steps, updates) == (256, "100,000", "25,000")
+    steps, updates, gigabytes, *days = CHAPTER["bill"](400_000, 4, 256, "size200m", "image", 1)
+    assert (steps, updates) == ("100,000", "25,000")
+    row = CHAPTER["solved_replay_bytes"](*(torch.tensor([n]) for n in (1, 12288, 1, 18, 8192, 2048))).item()
+    assert gigabytes == pytest.approx(100_000 * row / 1e9)
     expected = [
         25_000 * m.seconds(cost.counted("size200m", "image")) / 86400 for m in (cost.CORE, cost.H100, cost.GRAPH)
     ]
@@ -89,7 +91,7 @@ def test_the_bill_is_ratio_times_rows_times_the_seconds_of_an_update() -> None:
     for recipe in CHAPTER["RECIPES"].values():
         asked = torch.tensor([recipe[0]])
         told = CHAPTER["solved_updates_of_run"](asked, *recipe[1:3], 16, 64).item()
-        assert CHAPTER["bill"](*recipe)[2] == f"{told:,}"
+        assert CHAPTER["bill"](*recipe)[1] == f"{told:,}"
 
 
 def test_a_batch_of_its_own_on_each_device_is_learned_as_fast_as_alone_but_for_the_ring() -> None:
