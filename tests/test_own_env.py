@@ -163,7 +163,7 @@ def test_a_reward_that_is_no_number_is_named(capsys: Capture) -> None:
         "CartPole-v1",
         "Pendulum-v1",
     ],
-    ids=str,
+    ids=lambda source: source if isinstance(source, str) else "a callable",
 )
 def test_sound_environments_are_not_accused(source: Any, capsys: Capture) -> None:
     right, out = said(capsys, source)
