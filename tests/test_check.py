@@ -32,7 +32,9 @@ from wm_tutorial.imagination import imagine
 from wm_tutorial.latents import CategoricalLatent, Gaussian, GaussianLatent, OneHot
 from wm_tutorial.mistakes.part import Answer
 from wm_tutorial.networks import BlockLinear, UpsampleConv
+from wm_tutorial.pace import ALONE
 from wm_tutorial.replay import Replay
+from wm_tutorial.runs import statistics
 from wm_tutorial.runs.bench import count_flop
 from wm_tutorial.runs.cost import ring_seconds
 from wm_tutorial.trainer import Trainer
@@ -229,11 +231,29 @@ def package_discounted_return(reward: Tensor, gamma: float) -> Tensor:
     return returns.lambda_returns(reward[None], discount[None], torch.zeros_like(reward)[None], 1.0)[0, 0]
 
 
+def package_agents_interval(returns: Tensor, draws: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """With the draws that are given."""
+    drawn = SimpleNamespace(choice=lambda values, shape: values[draws.numpy()])
+    with mock.patch.object(statistics.np.random, "default_rng", lambda seed: drawn):
+        low, high = statistics.bootstrap_interval(returns.mean(1), level=level)
+    return torch.tensor(low).to(returns), torch.tensor(high).to(returns)
+
+
+def package_matched_differences(new_seeds: Tensor, new: Tensor, old_seeds: Tensor, old: Tensor) -> Tensor:
+    sides = (dict(zip(s.tolist(), x.tolist(), strict=True)) for s, x in ((new_seeds, new), (old_seeds, old)))
+    return torch.from_numpy(statistics.matched_differences(*sides)).to(new)
+
+
+def promised_and_kept_by_sorting(tuning: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
+    *_, (promised, kept) = sorted(zip(tuning.mean(1).tolist(), fresh.mean(1).tolist(), strict=True))
+    return torch.tensor(promised).to(tuning), torch.tensor(kept).to(tuning)
+
+
 def package_updates_due(steps: Tensor, prefill: int, ratio: float, batch: int, length: int) -> Tensor:
     config = make_config(prefill=prefill, updates_per_step=ratio / (batch * length), envs=1, sequence_length=length)
     due = []
     for taken in steps.tolist():
-        trainer = SimpleNamespace(config=config, steps=taken, replay=range(10**6))
+        trainer = SimpleNamespace(config=config, steps=taken, replay=range(10**6), company=ALONE)
         due.append(Trainer.updates_due.fget(trainer))  # type: ignore[attr-defined]
     return torch.tensor(due)
 
@@ -699,6 +719,11 @@ PACKAGE = {
     "replay_bytes": package_replay_bytes,
     "averaged_gradient": package_averaged_gradient,
     "ring_all_reduce_seconds": package_ring_all_reduce_seconds,
+    "agents_interval": package_agents_interval,
+    "interquartile_mean": lambda scores: torch.tensor(statistics.interquartile_mean(scores)).to(scores),
+    "matched_differences": package_matched_differences,
+    "promised_and_kept": promised_and_kept_by_sorting,
+    "rank_correlation": lambda one, other: torch.tensor(statistics.rank_correlation(one, other)).to(one),
     "gated_update": package_gated_update,
     "block_linear": package_block_linear,
     "rssm_step": package_rssm_step,

@@ -14,7 +14,7 @@ def agents_interval(function: Function) -> bool:
     ->       a tuple (low, high), both (): of the means of the draws, the quantiles that leave half of the rest at each
              end, interpolated as torch's `quantile` does
 
-    check.agents_interval(my_interval)
+    check.agents_interval(my_agents_interval)
     """
     return examine(INTERVAL, function)
 
@@ -39,7 +39,7 @@ def matched_differences(function: Function) -> bool:
     old        (R,) returns
     ->         (K,) new minus old of each seed that both have, by ascending seed
 
-    check.matched_differences(my_differences)
+    check.matched_differences(my_matched_differences)
     """
     return examine(MATCHED, function)
 
@@ -52,7 +52,7 @@ def promised_and_kept(function: Function) -> bool:
     ->      a tuple (promised, kept), both (): the mean return of the chosen setting on the tuning seeds, and on the
             fresh ones
 
-    check.promised_and_kept(my_report)
+    check.promised_and_kept(my_promised_and_kept)
     """
     return examine(CHOSEN, function)
 

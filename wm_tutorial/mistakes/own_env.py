@@ -112,7 +112,7 @@ SHAPED_REWARD = Part(
             "potential[:, :-1] has as many columns as the reward; column t of it is s_t, and the reward is r_{t+1}.",
             (lambda r, p, e, g: r + p[:, :-1],),
         ),
-        "discount_missing": Mistake(
+        "potential_not_discounted": Mistake(
             "the potential arrived at is not discounted, so the best policy changes.",
             "without discount the terms cancel in pairs; with a discount they cancel only if it is in them.",
             (lambda r, p, e, g: r + p[:, 1:] * ~e - p[:, :-1],),
