@@ -19,7 +19,7 @@ from torch import Tensor
 from wm_tutorial import Agent, Run, resume, train
 from wm_tutorial.checkpoint import CHECKPOINT, SETTINGS
 from wm_tutorial.errors import CheckpointError, InputError
-from wm_tutorial.pace import parts_of
+from wm_tutorial.pace import files_of
 from wm_tutorial.runs.consult import options_of
 from wm_tutorial.runs.folder import settings_of
 from wm_tutorial.runs.machines import OWN, Machines
@@ -226,8 +226,8 @@ def test_two_processes_do_not_go_on_with_a_run_of_one(seen: Seen) -> None:
 @pytest.mark.parametrize("told", [3, {}, {"parts": 2}, {"parts": [0]}, {"parts": [0, -1]}, {"parts": [0, "1"]}])
 def test_a_file_that_tells_nonsense_of_its_processes_is_refused(told: Any) -> None:
     with pytest.raises(CheckpointError, match="which no run has written"):
-        parts_of(told)
-    assert parts_of(None) == [0] and parts_of({"parts": [0, 4, 2]}) == [0, 4, 2]
+        files_of(told)
+    assert files_of(None) == [0] and files_of({"parts": [0, 4, 2]}) == [0, 4, 2]
 
 
 def test_the_table_of_the_page_is_what_was_measured() -> None:

@@ -156,10 +156,6 @@ def test_the_numbers_of_the_questions_for_the_room() -> None:
         0, 0
     ].exp()
     assert f"1 / (1 + 3^10), 1 in {1 / rock:,.0f}," in said
-    forever, once = 1 / (1 - 0.9), (1 - 0.9**10) / (1 - 0.9)
-    assert f"1 / (1 - 0.9) = {forever:.0f}, and (1 - 0.9^10) / 0.1 = {once:.1f} if" in said
-    hope = [right("shaped_reward")(row(0.0), row(4.0, 1.0), torch.tensor([[end]]), 0.5).item() for end in (False, True)]
-    assert f"0.5 · 1 - 4 = {hope[0]:g}, and {hope[1]:g}: after" in said
     flop = right("flop_of_dense")(*(torch.tensor([n]) for n in (1000, 1024, 1024))).item()
     assert f"= {flop / 1e9:.1f} GFLOP, so {1000 * flop / 90e9:.0f} ms." in said
     ring = right("ring_all_reduce_seconds")(torch.tensor([10**8]), torch.tensor([2]), torch.tensor([10.0])).item()
@@ -231,8 +227,6 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         torch.tensor([3, 1, 2]), row(30.0, 11.0, 25.0)[0], torch.tensor([1, 4, 3]), row(10.0, 40.0, 20.0)[0]
     )
     middle = right("interquartile_mean")(torch.tensor([[9.0, 1.0, 4.0], [2.0, 30.0, 5.0]])).item()
-    litres = 2 * torch.tensor([1.0, 3.0, 1.0])
-    shaped = right("shaped_reward")(row(0.0, 0.0), litres[None], torch.zeros(1, 2, dtype=torch.bool), 0.5)[0].tolist()
     asked = Cost(flop=80e9, bytes=10e9, operators=16_000, parameters=0)
     core = Machine("core", 80e9, 10e9, 1e-6, overlaps=False)
     gpu = Machine("GPU", 100e12, 1e12, 5e-6)
@@ -280,8 +274,6 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         "17.B": (f"= {right('dream_return')(pays, ends).item():g}: the step", f"The sum is {pays.sum():g}:"),
         "18.A": (f"mean {plan[0]:g}, standard deviation {plan[1]:.1f}.",),
         "18.B": (f"= {earned[0]:g}, and {earned[1]:.2g}:", f"for {earned[2]:g}."),
-        "19.A": (f"= {shaped[0]:g}, and 0.5 · 2 - 6 = {shaped[1]:g}.", f"{litres[1]:g} and {litres[2]:g}."),
-        "19.B": (f"{4 - sum((2, 4, 6, 4)) / 4:g}, since the mean is {sum((2, 4, 6, 4)) / 4:g}.",),
         "20.A": (
             f"= {right('updates_of_run')(torch.tensor([400_000]), 4, 128, 16, 64).item():,} updates.",
             f"= {core.seconds(asked):.3f} s.",
