@@ -113,7 +113,7 @@ class Alone:
         Raises:
             InputError: if the run in `folder` is one of another number of processes.
         """
-        if (size := len(parts_of(state.pop("processes", None)))) != self.size:
+        if (size := len(files_of(state.pop("processes", None)))) != self.size:
             raise InputError(
                 f"The run in {folder} is one of {count(size)}, and {count(self.size)} would go on with it: each has "
                 f"environments and experience of its own. Go on with: {launched(size, 'resume', folder)}"
@@ -133,7 +133,7 @@ class Looking(Alone):
 
     def own(self, folder: Path, state: dict[str, Any]) -> dict[str, Any]:
         """The state of the first process."""
-        self.of = len(parts_of(state.pop("processes", None)))
+        self.of = len(files_of(state.pop("processes", None)))
         return state
 
     @contextmanager
@@ -150,7 +150,7 @@ class Looking(Alone):
 ALONE = Alone()
 
 
-def parts_of(processes: Any) -> list[int]:
+def files_of(processes: Any) -> list[int]:
     """The number of the file of each process, of what a checkpoint tells; of one process, it is the checkpoint.
 
     Raises:

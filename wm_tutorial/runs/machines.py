@@ -30,7 +30,7 @@ from wm_tutorial.checkpoint import CHECKPOINT
 from wm_tutorial.config import Config
 from wm_tutorial.data import Array
 from wm_tutorial.errors import CheckpointError, InputError, OutputError, ProcessFailure, WorldModelError
-from wm_tutorial.pace import ALONE, Alone, parts_of
+from wm_tutorial.pace import ALONE, Alone, files_of
 from wm_tutorial.process import AtOnce
 from wm_tutorial.runs.life import BEAT, Life
 
@@ -416,7 +416,7 @@ class Machines(Alone):
         processes = state.get("processes")
         self._take_gpu(state["config"].get("device", "cpu") if isinstance(state.get("config"), dict) else "cpu")
         state = super().own(folder, state)
-        self.parts = parts_of(processes)
+        self.parts = files_of(processes)
         self.generation = max(self.parts)
         if not self.rank:
             return state
