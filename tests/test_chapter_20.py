@@ -80,6 +80,8 @@ def test_the_range_that_is_not_to_be_averaged_is_the_packages() -> None:
 
 
 def test_the_bill_is_ratio_times_rows_times_the_seconds_of_an_update() -> None:
+    CHAPTER["PICTURES"] = Spaces("image", (64, 64, 3), "discrete", 18, (0.0,), (17.0,))  # calls are not run here
+    CHAPTER["WALKER"] = Spaces("vector", (24,), "continuous", 6, (-1.0,) * 6, (1.0,) * 6)
     steps, updates, gigabytes, *days = CHAPTER["bill"](400_000, 4, 256, "size200m", "image", 1)
     assert (steps, updates) == ("100,000", "25,000")
     row = CHAPTER["solved_replay_bytes"](*(torch.tensor([n]) for n in (1, 12288, 1, 18, 8192, 2048))).item()
