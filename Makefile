@@ -45,7 +45,7 @@ check: $(STAMP) ## Lint, check the types and run the tests of what changed: less
 	OMP_NUM_THREADS=1 $(BIN)/python tools/changed.py $(ARGS)
 
 # One thread for each of the JOBS test processes: with more, they compete for the cores.
-test: $(STAMP) ## Lint, check the types, run every test and every notebook: about 7 minutes
+test: $(STAMP) ## Lint, check the types, run every test and every notebook: about 20 minutes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

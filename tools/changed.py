@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 40  # for the tests, before the last of them begins; with lint and types that is less than a minute
-EVERYTHING = "`make test` runs everything, in about 7 minutes on two cores"
+EVERYTHING = "`make test` runs everything, in about 20 minutes on two cores"
 PACKAGE = "wm_tutorial"
 WHOLE_FOLDERS = {"book": "test_book.py", "notebooks": "test_chapters.py"}  # their tests read whatever lies in there
 
