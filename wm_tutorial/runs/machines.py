@@ -73,21 +73,16 @@ def in_company() -> Iterator[Alone]:
                 warnings.simplefilter("ignore")  # the first has the same ones
             yield machines
             machines.meet()
-    except (WorldModelError, KeyboardInterrupt) as error:
+    except BaseException as error:
         machines.part(error)
         speaks = machines.speaks()
         machines.leave()
         if speaks:
             raise
         machines.let_speak()
+        if not isinstance(error, WorldModelError | KeyboardInterrupt):
+            raise  # what nobody foresaw is said where it happened
         raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from error
-    except BaseException as error:  # what nobody foresaw is said where it happened
-        machines.part(error)
-        speaks = machines.speaks()
-        machines.leave()
-        if not speaks:
-            machines.let_speak()
-        raise
     machines.leave()
 
 

@@ -96,12 +96,17 @@ def registered(env: EnvSource) -> Any:
     return gym.registry.get(env) if isinstance(env, str) else None
 
 
+def register(known: Any) -> None:
+    """Make known to Gymnasium here what `registered` has told elsewhere."""
+    if known is not None:
+        gym.registry.setdefault(known.id, known)
+
+
 def one_seed(
     env: EnvSource, config: Config, episodes: int, known: Any, vector: VectorSource | None
 ) -> tuple[dict[str, Any], bytes]:
     """Train and evaluate one seed, anywhere; returns its record and the file of its agent."""
-    if known is not None:
-        gym.registry.setdefault(known.id, known)
+    register(known)
     record, run = train_and_record(env, config, episodes, vector)
     with run, TemporaryDirectory() as folder:
         return record, run.agent.save(Path(folder) / "agent.safetensors").read_bytes()

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from wm_tutorial import checkpoint, figures, zoo
@@ -27,6 +26,7 @@ from wm_tutorial.runs.jobs import Job, all_of, check_engine, raise_failures
 from wm_tutorial.runs.measure import (
     check_found,
     read_record,
+    register,
     registered,
     train_and_record,
     write_record,
@@ -154,8 +154,7 @@ def one_run(env: EnvSource, config: Config, name: str, episodes: int, known: Any
 
     known: what Gymnasium knows of the id `env`, for a process in which it was not registered.
     """
-    if known is not None:
-        gym.registry.setdefault(known.id, known)
+    register(known)
     with zoo.bug(name) if name != NONE else nullcontext():
         record, run = train_and_record(env, config, episodes)
         with run:
