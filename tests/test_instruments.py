@@ -17,19 +17,21 @@ import numpy as np
 import pytest
 import torch
 from course import chapters, code_cells, read
+from helpers import SMALL, VECTORS, randomise
 from instruments import data_of, name_of, shown_page
 
 from wm_tutorial import instruments as kit
 from wm_tutorial.course import notebook
-from wm_tutorial.data import Dream
+from wm_tutorial.data import Dream, State
 from wm_tutorial.errors import InputError
 from wm_tutorial.figures import alt_text
 from wm_tutorial.instruments.page import COLORS, HERE, LARGEST
 from wm_tutorial.kl import balanced_kl, gaussian_kl
-from wm_tutorial.latents import Gaussian, GaussianLatent
+from wm_tutorial.latents import Gaussian, GaussianLatent, OneHot
 from wm_tutorial.planner import GaussianPlan, elites_of
 from wm_tutorial.returns import lambda_returns
 from wm_tutorial.transforms import TwoHot, symexp, symexp_bins, symlog
+from wm_tutorial.world_model import WorldModel
 from wm_tutorial.world_models_2018.memory import Mixture
 
 NODE = shutil.which("node")
@@ -176,6 +178,20 @@ def test_a_mixture_at_a_temperature_is_that_of_the_package(tmp_path: Path) -> No
         np.testing.assert_allclose(got["std"], expected.log_std.exp(), **EXACT)
 
 
+@needs_node
+def test_a_dart_lands_in_the_class_that_the_package_draws(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for probabilities in (torch.rand(8).softmax(-1), torch.tensor([0.0, 0.7, 0.3, 0.0]), torch.ones(1)):
+        many = probabilities.expand(200, -1)
+        with torch.random.fork_rng():
+            darts = torch.rand_like(many[:, :1])[:, 0].tolist()
+        drawn = OneHot(many).sample().argmax(-1)
+        given = {"ends": probabilities.cumsum(-1).tolist(), "darts": darts}
+        assert computed("given.darts.map((u) => Maths.pieceAt(given.ends, u))", given, tmp_path) == drawn.tolist()
+    short = [0.5, 0.999]  # shares may sum to a little less than 1
+    assert computed("[0, 0.5, 1].map((u) => Maths.pieceAt(given, u))", short, tmp_path) == [0, 1, 1]
+
+
 # --- What an instrument is given --------------------------------------------------------------------------------------
 
 
@@ -215,6 +231,61 @@ def test_dreams_that_do_not_belong_together_are_refused() -> None:
         kit.of_dreams([first, replace(second, obs=second.obs + 1)], scale, context=1)
     with pytest.raises(InputError, match="5 among them"):
         kit.of_dreams([first, second], scale)
+
+
+def forking(latent: str, size: int) -> tuple[WorldModel, torch.Tensor]:
+    """A small world model with a memory, and one row of it."""
+    config = replace(SMALL, memory="rssm", latent=latent, latent_size=size, latent_classes=4)
+    model = randomise(WorldModel(VECTORS, config))
+    return model, torch.randn(model.dynamics.memory_size, generator=torch.Generator().manual_seed(1))
+
+
+@needs_node
+@pytest.mark.parametrize(("latent", "size"), [("categorical", 1), ("categorical", 3), ("gaussian", 1), ("gaussian", 3)])
+def test_all_darts_together_lead_where_the_prior_of_the_package_does(latent: str, size: int, tmp_path: Path) -> None:
+    model, memory = forking(latent, size)
+    torch.manual_seed(0)
+    given = kit.of_darts(model, memory, entry=1, throws=2000)
+    assert given["bell"] == (latent == "gaussian")
+    assert len(given["sides"]) == (2000 if size > 1 else 1)
+    with torch.no_grad():
+        z = model.dynamics.prior_given(memory.expand(20_000, -1)).sample()
+        drawn = model.decode(State(memory.expand(20_000, -1), z).feature).mean[:, 1].numpy()
+    half = float(np.quantile(np.abs(drawn), 0.4))
+    script = """[Maths.mean(given.sides.map((one) => Maths.between(given.ends, one, given.half))),
+      Maths.landed(given.ends, given.sides, given.low, given.wide, 10)]"""
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    wide = float(high - low) / 10
+    between, landed = computed(script, given | {"half": half, "low": float(low), "wide": wide}, tmp_path)
+    heaps = np.clip(np.floor((drawn - low) / wide), 0, 9).astype(int)
+    assert abs(between - np.mean(np.abs(drawn) < half)) < 0.05  # sides are rounded to thousandths
+    np.testing.assert_allclose(landed, np.bincount(heaps, minlength=10) / len(drawn), atol=0.03)
+    assert abs(sum(landed) - 1.0) < 1e-6
+
+
+def test_the_dart_is_that_of_the_variable_that_moves_the_number_most() -> None:
+    model, memory = forking("gaussian", 3)
+    drawn = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        prior = model.dynamics.prior_given(memory)
+        spreads = []
+        for one in range(3):
+            z = drawn[:1].repeat(500, 1)
+            z[:, one] = drawn[:, one]
+            z = prior.mean + torch.exp(0.5 * prior.logvar) * z
+            spreads.append(model.decode(State(memory.expand(500, -1), z).feature).mean[:, 1].std().item())
+    sides = np.array(kit.of_darts(model, memory, entry=1, throws=300)["sides"])
+    assert abs(sides.std(1).mean() / max(spreads) - 1) < 0.3
+    assert sorted(spreads)[-2] < 0.6 * max(spreads)  # it is told apart from the next
+
+
+def test_a_world_model_without_a_memory_has_no_darts() -> None:
+    model, memory = forking("gaussian", 1)
+    with pytest.raises(InputError, match=r"memory is of shape \(1, \d+\); give .* the memory of one row, \(D,\)"):
+        kit.of_darts(model, memory[None], entry=1)
+    plain = WorldModel(VECTORS, SMALL)
+    with pytest.raises(InputError, match="dynamics are FeedForward"):
+        kit.of_darts(plain, memory, entry=1)
 
 
 def test_a_page_is_whole_and_asks_for_nothing() -> None:

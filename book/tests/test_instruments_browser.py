@@ -9,6 +9,8 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tests"))
+from course import chapters, code_cells, read
+from instruments import data_of, name_of, shown_page
 from test_browser import CHAPTERS, PHONE, Visit, address, browser, pytestmark, visit  # noqa: F401 (fixtures)
 
 from wm_tutorial.returns import lambda_returns
@@ -18,7 +20,8 @@ CUT_OFF = """() => [document.documentElement, document.body]
     .flatMap(e => [e.scrollWidth - innerWidth, e.scrollHeight - innerHeight])"""
 SWITCH = "(mode) => Object.assign(document.documentElement.dataset, { theme: mode, mode })"
 LIVE = ".wm-instrument.wm-live iframe"
-HERE = [name for name in ("01_encoder", "04_kl", "05_imagination", "06_lambda_returns") if name in CHAPTERS]
+WITH_ONE = ("01_encoder", "02_dynamics", "04_kl", "05_imagination", "06_lambda_returns", "10_discrete_latents")
+HERE = [name for name in WITH_ONE if name in CHAPTERS]
 EACH = pytest.mark.parametrize("name", HERE)
 
 
@@ -85,6 +88,25 @@ def test_lanes_and_returns_are_those_of_the_package(visit: Visit) -> None:  # no
     assert numbers["returns"] == pytest.approx(expected, abs=1e-6) and numbers["mixed"] == pytest.approx(
         expected[0], abs=1e-6
     )
+
+
+def test_the_dart_picks_what_the_prior_of_the_chapter_says(visit: Visit) -> None:  # noqa: F811
+    (cell,) = [one for one in code_cells(read(*chapters(["10"]))) if name_of(one)]
+    data = data_of(shown_page(cell))
+    (frame,) = frames(visit.open("notebooks/10_discrete_latents"))
+    for name, one in data["latents"].items():
+        ends, sides = torch.tensor(one["ends"], dtype=torch.float64), torch.tensor(one["sides"], dtype=torch.float64)
+        inside = (sides.abs() < data["half"]).double() @ ends.diff(prepend=torch.zeros(1))  # (N,)
+        frame.get_by_label(name, exact=True).check()
+        throw, dart = len(sides), 0.605
+        frame.evaluate(f"() => {{ panel.set('throw', {throw}); panel.set('dart', {dart}); }}")
+        got = frame.evaluate("() => panel.numbers")
+        assert got["piece"] == int((ends <= dart).sum()) and got["side"] == sides[-1, got["piece"]].item()
+        assert got["between"] == pytest.approx(inside[-1].item(), abs=1e-6)
+        assert got["over"] == pytest.approx(inside.mean().item(), abs=1e-6)
+        slider = frame.get_by_label("the dart of one variable")
+        slider.press("ArrowLeft")
+        assert frame.evaluate("() => panel.values.dart") == pytest.approx(0.6)
 
 
 def test_keys_move_a_slider_and_a_finger_drags_a_bell(browser: Any, address: str) -> None:  # noqa: F811

@@ -7,8 +7,8 @@ Chapters show both by `notebook.instrument`. `maths.js` computes what the packag
 number; `kit.js` has sliders, plots and buttons; each instrument is one file more.
 """
 
-from wm_tutorial.instruments.dreams import of_dreams
+from wm_tutorial.instruments.dreams import of_darts, of_dreams
 from wm_tutorial.instruments.page import INSTRUMENTS, page
 from wm_tutorial.instruments.stills import still
 
-__all__ = ["INSTRUMENTS", "of_dreams", "page", "still"]
+__all__ = ["INSTRUMENTS", "of_darts", "of_dreams", "page", "still"]

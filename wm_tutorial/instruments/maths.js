@@ -104,6 +104,24 @@ const Maths = (() => {
 
   const expected = (weights, bins) => sum(weights.map((w, k) => w * bins[k]));
 
+  // --- A dart at the shares of one variable (latents.py, OneHot.sample) -----------------------------------------------------
+
+  // The piece in which a number from 0 to 1 lands; `ends` (P,) says where each ends
+  const pieceAt = (ends, dart) => Math.min(ends.filter((end) => end <= dart).length, ends.length - 1);
+
+  const widths = (ends) => ends.map((end, k) => end - (k ? ends[k - 1] : 0));
+
+  // The share of darts whose side (P,) is nearer than `half` to the middle
+  const between = (ends, sides, half) => sum(widths(ends).map((width, k) => (Math.abs(sides[k]) < half ? width : 0)));
+
+  // The share of darts and throws (N, P) in each of `count` bins from `low`; what lies beyond counts in the outermost
+  function landed(ends, throws, low, wide, count) {
+    const share = Array(count).fill(0), width = widths(ends);
+    for (const sides of throws)
+      sides.forEach((side, k) => (share[Math.min(Math.max(Math.floor((side - low) / wide), 0), count - 1)] += width[k] / throws.length));
+    return share;
+  }
+
   // --- Mixtures at a temperature (world_models_2018/memory.py) -------------------------------------------------------------
 
   function tempered(logWeight, logStd, temperature) {
@@ -126,7 +144,7 @@ const Maths = (() => {
   }
 
   return {
-    BOUNDS, adam, apart, density, expected, gaussianKl, lambdaReturns, lambdaWeights, mean, mixture, nStepReturns,
-    polynomial, refit, sum, symexp, symexpBins, symlog, tempered, twoHot, withFreeNats,
+    BOUNDS, adam, apart, between, density, expected, gaussianKl, lambdaReturns, lambdaWeights, landed, mean, mixture,
+    nStepReturns, pieceAt, polynomial, refit, sum, symexp, symexpBins, symlog, tempered, twoHot, withFreeNats,
   };
 })();

@@ -18,6 +18,7 @@ INSTRUMENTS = {
     "lambda_returns": "Lambda, gamma and the critic",
     "slopes": "Three ways to bound a number",
     "open_loop": "Context and horizon",
+    "fork": "A dart at the fork",
     "two_hot": "A number as two weights",
     "temperature": "The temperature of a dream",
     "narrowing": "A plan that narrows",

@@ -139,6 +139,24 @@ def _open_loop(figure: Plot, data: Data) -> str:
     )
 
 
+def _fork(figure: Plot, data: Data) -> str:
+    told, half, latents = [], data["half"], data["latents"]
+    for axes, (name, one) in zip(figure.subplots(1, len(latents), sharey=True), latents.items(), strict=True):
+        ends, sides = np.array(one["ends"]), np.array(one["sides"])
+        edges = np.concatenate([[0.0], ends])
+        axes.axhspan(-half, half, color=SEEN, lw=0)
+        if one["bell"]:
+            axes.plot((edges[:-1] + edges[1:]) / 2, sides[0], color=BLUE)
+        else:
+            axes.hlines(sides[0], edges[:-1], edges[1:], color=BLUE, lw=2)
+        axes.set(title=name, xlabel="dart", xlim=(0, 1), ylim=(-1.7, 1.7))
+        axes.set_xticks([0, 1])
+        share = float((np.diff(edges) * (np.abs(sides) < half)).sum(1).mean())
+        told.append(f"{share:.0%} ({name})")
+    figure.axes[0].set(ylabel="side in the row of the fork")
+    return f"The side to which each place of a dart leads. Between the roads lie, over all darts, {', '.join(told)}."
+
+
 def _two_hot(figure: Plot, data: Data) -> str:
     axes = figure.subplots()
     limit, count, x = data.get("limit", 3), data.get("count", 7), data.get("x", 3)
@@ -189,6 +207,7 @@ STILLS: dict[str, Callable[[Plot, Data], str]] = {
     "lambda_returns": _lambda_returns,
     "slopes": _slopes,
     "open_loop": _open_loop,
+    "fork": _fork,
     "two_hot": _two_hot,
     "temperature": _temperature,
     "narrowing": _narrowing,
