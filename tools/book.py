@@ -48,6 +48,7 @@ PAGES = AT_THE_ROOT | {
     "benchmarks": "results.md",
 }
 LINK = re.compile(r"(?<!\\)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+ANSWERS = ("True", "False")  # of a check, which has said the same in words
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CODE = re.compile(r"(^ {0,3}(```+|~~~+).*?^ {0,3}\2[^\n]*$|\$\$.*?\$\$|`+[^`\n]+`+|\$[^$\n]+\$)", re.M | re.S)
 
@@ -237,7 +238,7 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
             cell["metadata"].setdefault("mystnb", {})["code_prompt_show"] = "Show the solution"
             cell["metadata"]["mystnb"]["code_prompt_hide"] = "Hide the solution"
         if len(outputs := cell.get("outputs", [])) > 1:  # what a check returns, below the sentence it has printed
-            outputs[:] = [o for o in outputs if "".join(o.get("data", {}).get("text/plain", "")) != "True"]
+            outputs[:] = [o for o in outputs if "".join(o.get("data", {}).get("text/plain", "")) not in ANSWERS]
         for output in outputs:
             if "text/html" in (data := output.get("data", {})):
                 data["text/html"] = phone_ready("".join(data["text/html"]))

@@ -66,6 +66,11 @@ TOLD = {
     '<div id="pst-primary-sidebar" class=': '<div id="pst-primary-sidebar" role="region" aria-label="The site" class=',
     '<th class="head"><p></p></th>': '<td class="head"></td>',
     ' aria-level="2" role="heading"': "",
+    # What is folded has these words for readers.
+    ">Show the source<": ">Show the code<",
+    ">Hide the source<": ">Hide the code<",
+    ">Show the outputs<": ">Show the output<",
+    ">Hide the outputs<": ">Hide the output<",
 }
 
 

@@ -52,6 +52,21 @@ def test_links_have_one_colour(visit: Visit, name: str) -> None:  # noqa: F811
         assert found and len(set(found)) == 1, (mode, set(found))
 
 
+def test_no_sign_of_another_font_lies_on_the_title_of_a_warning(visit: Visit) -> None:  # noqa: F811
+    title = visit.open("api/kl").locator(".admonition.warning > .admonition-title").first
+    assert title.evaluate("e => getComputedStyle(e, '::after').content") == "none"
+
+
+@pytest.mark.skipif("notebooks/10_discrete_latents" not in ALL, reason="the chapter is not there yet")
+def test_what_is_folded_says_whether_it_is_code_or_what_it_shows(visit: Visit) -> None:  # noqa: F811
+    page = visit.open("notebooks/10_discrete_latents")
+    for kind, within in (("code", ".cell_input"), ("output", ".cell_output")):
+        folds = page.locator(f"details.hide:has(> summary:has-text('Show the {kind}'))")
+        assert folds.count() > 2
+        assert page.locator(f"details.hide:has(> summary:has-text('Show the {kind}')):not(:has({within}))").count() == 0
+    assert page.locator(".cell summary:has-text('content'), .cell summary:has-text('source')").count() == 0
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_largest_paint_is_soon_on_a_slow_machine(browser: Any, address: str, name: str) -> None:  # noqa: F811
     took = []
