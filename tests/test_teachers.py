@@ -64,6 +64,13 @@ def test_the_pages_are_filled_from_the_chapters() -> None:
     assert "`bootstrap_early`" in notes and "6.1 to 6.4, 53 minutes" in told["book/syllabi.md"]
 
 
+def test_every_chapter_has_its_place_in_a_syllabus_with_its_homework() -> None:
+    syllabi = (BOOK / "syllabi.md").read_text()
+    for path in chapters():
+        assert f"[{path.name[:2]}](../notebooks/{path.name})" in syllabi, path.name
+        assert f"{{{{ exercises-{path.name[:2]} }}}}" in syllabi, path.name
+
+
 def test_a_bar_or_a_star_in_the_words_of_a_check_does_not_break_the_table() -> None:
     assert book_teachers._cell("a | b ** c_d, `e_f | g`") == r"a \| b \*\* c\_d, `e_f \| g`"
 
