@@ -35,9 +35,9 @@ from wm_tutorial.grade.remote import Stable
 from wm_tutorial.grade.sandbox import Limits
 from wm_tutorial.mistakes import PARTS
 
-SECONDS = 6  # of computing: only who never ends uses them up, also where others slow this machine down
-LIMITS = Limits(seconds=SECONDS)
-SETTINGS = f'seed = 1\n[limits]\nseconds = {SECONDS}\n[points]\n"4.1" = 2.5\n'
+SECONDS = 6  # of computing: only who never ends uses them up, on a busy machine too; and nobody waits for the clock
+LIMITS = Limits(seconds=SECONDS, wait=600)
+SETTINGS = f'seed = 1\n[limits]\nseconds = {SECONDS}\nwait = 600\n[points]\n"4.1" = 2.5\n'
 
 
 @dataclasses.dataclass

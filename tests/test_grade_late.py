@@ -1,7 +1,7 @@
 """Eight notebooks of two late chapters, written without a look at the solutions: four right ones, four with mistakes.
 
-The mistakes were made up first, as students make them, and looked up afterwards: all thirteen have a name in the course.
-None of the right functions may lose its point.
+The mistakes were made up first, as students make them, and looked up afterwards: all thirteen have a name in the
+course. None of the right functions may lose its point.
 """
 
 import json
@@ -203,7 +203,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Graded]:
     for student in (*RIGHT, *WRONG):
         (folder / "in" / student).mkdir(parents=True)
         (folder / "in" / student / "homework.ipynb").write_text(notebook(student))
-    (folder / "grade.toml").write_text("seed = 11\n[limits]\nseconds = 60\n")
+    (folder / "grade.toml").write_text("seed = 11\n[limits]\nseconds = 60\nwait = 600\n")
     found = run.grade(folder / "in", folder / "out", folder / "grade.toml", jobs=1)
     return {one.student: one for one in found if one.verdicts[0].state != "missing"}
 

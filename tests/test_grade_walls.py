@@ -21,8 +21,9 @@ from wm_tutorial.grade.sandbox import Limits, Walls
 from wm_tutorial.grade.wire import Garbled, Message
 from wm_tutorial.mistakes import PARTS
 
-LIMITS = Limits(seconds=30, memory=500)  # on a busy machine the same work costs more computing time: far from all of it
-SHORT = Limits(seconds=1, memory=500)  # for those that are to use it up
+# On a busy machine the same work costs more computing time, and far more time on the clock: tests are far from either.
+LIMITS = Limits(seconds=30, wait=600, memory=500)
+SHORT = Limits(seconds=1, wait=600, memory=500)  # for those that are to use it up
 SYMLOG = "import torch\ndef f(x):\n    return x.sign() * torch.log1p(x.abs())\n"
 
 
