@@ -18,7 +18,7 @@ BOOK_PIP := $(BOOK)/bin/python -m pip install --disable-pip-version-check
 extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test hooks mutants lab notebooks student solutions grade nbgrader otter graders engines report \
+.PHONY: help train check test hooks mutants heldout lab notebooks student solutions grade nbgrader otter graders engines report \
     slides book book-two links pdf browser results bench lock chromium locked locked-book clean
 
 help: ## List the targets
@@ -58,6 +58,9 @@ hooks: $(STAMP) ## Tidy and check what you commit, from now on, before each comm
 mutants: $(STAMP) ## Make every mistake of the bug zoo and see whether the tests notice
 	$(PIP) -q -c constraints.txt $(call extra,mutation)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
+
+heldout: $(STAMP) ## Make mistakes that nobody here chose, ARGS=1 for the first batch, and count what the tests notice
+	$(BIN)/python tests/heldout.py $(ARGS)
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks --config=tools/jupyter_config.py $(ARGS)

@@ -42,6 +42,7 @@ MATCHED = (1200, 1201, 1202, 1203, 1204)
 OF_PRESETS = (1400, 1401, 1402, 1403, 1404)
 OF_PLANS = (1300, 1301, 1302, 1303, 1304)
 OF_ENGINES = (1500, 1501, 1502, 1503, 1504)
+OF_CHAPTER_19 = (11, 12, 13, 14, 15)
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,15 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "pendulum-v1": Experiment(
         "Pendulum-v1", "--preset dreamer_v1 --size nano --eval-episodes 100 --steps 15000", "none", OF_PRESETS
+    ),
+    # The agent of chapter 19; options as there.
+    "lighthouse-guide": Experiment(
+        "wm_tutorial/Lighthouse-v0",
+        "--steps 3000 --eval-every 500 --prefill 500 --updates-per-step 0.3 --sequence-length 16 "
+        "--imagined-starts 128 --horizon 10 --discount 0.97 --world-model-lr 0.003 --actor-lr 0.001 --critic-lr 0.001 "
+        "--decoder-scale 100 --free-nats 0 --continue-scale 10 --entropy-scale 0.03",
+        "56.25 in 3,000, each seed",
+        OF_CHAPTER_19,
     ),
 }
 # What earlier options reached, on CartPole first: gamma inside the continue head, as in the reference; beside it; a

@@ -5,11 +5,15 @@ variables WM_TUTORIAL_NBGRADER and WM_TUTORIAL_OTTER say.
 """
 
 import ast
+import builtins
 import csv
+import functools
 import json
 import os
 import shutil
 import subprocess
+import symtable
+from collections.abc import Callable
 from pathlib import Path
 
 import assignments
@@ -19,6 +23,8 @@ from nbformat import NotebookNode, validate
 
 from wm_tutorial import check
 from wm_tutorial.course.exercises import exercises_of
+from wm_tutorial.grade.exercises import chapters as graded_chapters
+from wm_tutorial.grade.extract import Notebook
 
 (CHAPTER,) = chapters(["06"])
 EXERCISES = exercises_of(CHAPTER)
@@ -48,18 +54,33 @@ def run(command: Path, *words: object, at: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with chapter 06, cut down to its first cell and its exercises, so that it runs in seconds."""
-    notebook, folder = read(CHAPTER), tmp_path_factory.mktemp("short")
-    kept = []
+@functools.cache
+def needed(path: Path) -> dict[str, str]:
+    """What the exercises of a chapter need of its other cells, by their ids; the grader of the course knows it."""
+    source = assignments.for_nbgrader(path)
+    (chapter,) = [one for one in graded_chapters() if one.name == path.stem]
+    notebook = Notebook.read(json.dumps(source), chapter)
+    answers = [(notebook.answer(exercise), exercise) for exercise in chapter.exercises]
+    needs = [one for answer, asked in answers if answer for one in notebook.needed(answer, asked)]
+    lines = {(one.place, one.line) for one in needs if one.place >= 0}
+    found: dict[str, str] = {}
+    for one in notebook.statements:
+        if (one.place, one.line) in lines and not has(cell := source.cells[one.place], "exercise"):
+            found[cell.id] = f"{found.get(cell.id, '')}{one.source}\n"
+    return found
+
+
+def cut(path: Path, folder: Path) -> Path:
+    """A folder with a chapter that keeps its first cell, its exercises and what these need: it runs in seconds."""
+    notebook = read(path)
+    kept = {code_cells(notebook)[0].id: code_cells(notebook)[0].source} | needed(path)
     for n, cell in enumerate(notebook.cells):
-        if cell.source.startswith("import torch\n\nREWARD") or cell is code_cells(notebook)[0]:
-            kept.append(cell)
         if has(cell, "exercise"):
-            kept += notebook.cells[n - 1 : n + 3]
-    notebook.cells = kept
-    write(notebook, folder / CHAPTER.name)
+            kept |= {one.id: one.source for one in notebook.cells[n - 1 : n + 3]}
+    notebook.cells = [cell for cell in notebook.cells if cell.id in kept]
+    for cell in notebook.cells:
+        cell.source = kept[cell.id]
+    write(notebook, folder / path.name)
     return folder
 
 
@@ -121,6 +142,28 @@ def test_a_solution_that_calls_another_one_calls_what_the_reader_wrote() -> None
     assert "my_two_hot(x, bins)" in stubs[2].partition("### BEGIN SOLUTION")[2]
 
 
+def test_a_solution_brings_along_what_only_solutions_import_and_its_helpers() -> None:
+    """In chapter 16 no other cell imports torch, and 16.5 has a helper: both go inside, and out with the solution."""
+    stubs = [cell.source for cell in code_cells(assignments.for_nbgrader(chapters(["16"])[0])) if has(cell, "exercise")]
+    for source in (stubs[2], stubs[4]):
+        assert "    import torch\n" in source.partition("### BEGIN SOLUTION")[2]
+    assert "    def places_of(values):\n" in stubs[4] and not any("import" in source for source in stubs[:2])
+
+
+@EACH
+def test_a_function_with_its_solution_has_all_the_names_it_needs(path: Path) -> None:
+    """From the cells above it, in the chapter as graders run it: without the folded solutions."""
+    notebook, there = assignments.for_nbgrader(path), set(dir(builtins))
+    for cell in code_cells(notebook):
+        table = symtable.symtable(cell.source, path.name, "exec")
+        there |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+        if has(cell, "exercise"):
+            for name, source in functions_of(cell.source).items():
+                space = symtable.symtable(source, name, "exec").get_children()
+                asked = {symbol.get_name() for part in space for symbol in part.get_symbols() if symbol.is_global()}
+                assert asked <= there, (name, asked - there)
+
+
 def test_what_a_chapter_reads_is_put_beside_it(tmp_path: Path) -> None:
     (written,) = assignments.build("nbgrader", tmp_path / "out", ["09"])
     assert "../book/results" not in written.read_text()
@@ -146,36 +189,60 @@ def handed_out(path: Path) -> NotebookNode:
     return notebook
 
 
-def test_nbgrader_gives_0_of_n_to_the_unsolved_chapter_and_n_of_n_to_the_solutions(short: Path, tmp_path: Path) -> None:
-    nbgrader, course, name = tool("nbgrader"), tmp_path / "course", CHAPTER.stem
-    (source,) = assignments.build("nbgrader", course, [], seed=7, notebooks=short)
+def in_nbgrader(path: Path, notebooks: Path, course: Path) -> None:
+    """A chapter goes through nbgrader: 0 of n points without, n of n with the solutions."""
+    nbgrader, name = tool("nbgrader"), path.stem
+    (source,) = assignments.build("nbgrader", course, [path.name], seed=7, notebooks=notebooks)
     run(nbgrader, "generate_assignment", name, at=course)
-    released = course / "release" / name / CHAPTER.name
-    handed_out(released)
-    for student, file in (("alice", source), ("bob", released)):
-        (course / "submitted" / student / name).mkdir(parents=True)
-        shutil.copy(file, course / "submitted" / student / name)
+    released = course / "release" / name
+    handed_out(released / path.name)
+    for student, folder in (("alice", source.parent), ("bob", released)):
+        shutil.copytree(folder, course / "submitted" / student / name)
     run(nbgrader, "autograde", name, "--create", at=course)
     run(nbgrader, "export", at=course)
     rows = {row["student_id"]: row for row in csv.DictReader((course / "grades.csv").read_text().splitlines())}
-    most = float(len(EXERCISES))
+    most = float(len(exercises_of(path)))
     assert {student: (float(row["score"]), float(row["max_score"])) for student, row in rows.items()} == {
         "alice": (most, most),
         "bob": (0.0, most),
     }
 
 
-def test_otter_gives_0_of_n_to_the_unsolved_chapter_and_n_of_n_to_the_solutions(short: Path, tmp_path: Path) -> None:
-    otter, folder = tool("otter"), tmp_path / "otter"
-    (master,) = assignments.build("otter", folder, [], seed=7, notebooks=short)
+def in_otter(path: Path, notebooks: Path, folder: Path) -> None:
+    """The same with otter."""
+    otter = tool("otter")
+    (master,) = assignments.build("otter", folder, [path.name], seed=7, notebooks=notebooks)
     run(otter, "assign", "--no-run-tests", "--no-pdfs", master.name, "dist", at=master.parent)
     dist = master.parent / "dist"
     handed_out(dist / "student" / master.name)
     (grader,) = (dist / "autograder").glob("*.zip")
-    most = float(len(EXERCISES))
+    most = float(len(exercises_of(path)))
     for who, points in (("autograder", most), ("student", 0.0)):
-        (tmp_path / who).mkdir()
-        run(otter, "run", "-a", grader, "-o", tmp_path / who, "--no-logo", dist / who / master.name, at=tmp_path)
-        tests = json.loads((tmp_path / who / "results.json").read_text())["tests"]
+        (folder / who).mkdir()
+        run(otter, "run", "-a", grader, "-o", folder / who, "--no-logo", dist / who / master.name, at=folder)
+        tests = json.loads((folder / who / "results.json").read_text())["tests"]
         tests = [one for one in tests if one.get("max_score")]
         assert (sum(one["score"] for one in tests), sum(one["max_score"] for one in tests)) == (points, most)
+
+
+@pytest.mark.parametrize("grader", ["nbgrader", "otter"])
+def test_every_unsolved_chapter_gets_0_of_n_and_its_solutions_n_of_n(grader: str, tmp_path: Path) -> None:
+    """Of each chapter runs what its exercises need: all of them take minutes of computing."""
+    python = tool(grader).with_name("python")
+    for path in chapters():
+        cut(path, tmp_path / "short")
+    written = assignments.build(grader, tmp_path / "out", [], seed=7, notebooks=tmp_path / "short")
+    told = run(python, Path(__file__).with_name("real_graders.py"), grader, tmp_path / "out", at=tmp_path)
+    most = {path.stem: len(exercises_of(path)) for path in chapters()}
+    assert json.loads(told.splitlines()[-1]) == {
+        name: {"solved": [n, n], "unsolved": [0, n]} for name, n in most.items()
+    }
+    for path in written:
+        place = tmp_path / "out" / "release" / path.stem if grader == "nbgrader" else path.parent / "dist" / "student"
+        handed_out(place / path.name)
+
+
+@pytest.mark.parametrize("grader", [in_nbgrader, in_otter])
+def test_a_whole_chapter_goes_through_each(grader: Callable[[Path, Path, Path], None], tmp_path: Path) -> None:
+    """Every cell of the cheapest one runs, as in a class; of the others, those that the exercises need."""
+    grader(CHAPTER, CHAPTER.parent, tmp_path / "whole")

@@ -561,11 +561,12 @@ def package_dream_return(reward: Tensor, done: Tensor) -> Tensor:
     return rollout.play(world, torch.zeros(len(reward), 2, 2), "z", "discrete", reward.shape[1], 0).to(reward)  # type: ignore[arg-type]
 
 
-def package_lighthouse_observation(oil: Tensor, soot: Tensor, weather: Tensor) -> Tensor:
+def package_lighthouse_observation(oil: Tensor, soot: Tensor, lamp: Tensor, weather: Tensor) -> Tensor:
     """What the world itself shows in these states."""
     world, seen = Lighthouse(), []
     world.reset(seed=0)
-    for world.oil, world.soot, world.weather in zip(oil.tolist(), soot.tolist(), weather.tolist(), strict=True):
+    given = (oil.tolist(), soot.tolist(), lamp.tolist(), weather.tolist())
+    for world.oil, world.soot, world.lamp, world.weather in zip(*given, strict=True):
         seen.append(torch.from_numpy(world._seen()))
     return torch.stack(seen)
 

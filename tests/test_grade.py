@@ -35,8 +35,9 @@ from wm_tutorial.grade.remote import Stable
 from wm_tutorial.grade.sandbox import Limits
 from wm_tutorial.mistakes import PARTS
 
-LIMITS = Limits(seconds=1)
-SETTINGS = 'seed = 1\n[limits]\nseconds = 1\n[points]\n"4.1" = 2.5\n'
+SECONDS = 6  # of computing: only who never ends uses them up, on a busy machine too; and nobody waits for the clock
+LIMITS = Limits(seconds=SECONDS, wait=600)
+SETTINGS = f'seed = 1\n[limits]\nseconds = {SECONDS}\nwait = 600\n[points]\n"4.1" = 2.5\n'
 
 
 @dataclasses.dataclass
@@ -111,7 +112,7 @@ def test_what_is_brought_along_is_flagged_and_nobody_else_is(student: str, schoo
 @pytest.mark.parametrize(
     ("student", "number", "words"),
     [
-        ("mia", "4.2", "it had not answered after 1 seconds of computing"),
+        ("mia", "4.2", f"it had not answered after {SECONDS} seconds of computing"),
         ("nils", "7.1", "allocate"),
         ("lea", "6.2", "the cell is not Python: line 1"),
         ("kim", "2.1", "the file is no notebook"),

@@ -21,7 +21,9 @@ from wm_tutorial.grade.sandbox import Limits, Walls
 from wm_tutorial.grade.wire import Garbled, Message
 from wm_tutorial.mistakes import PARTS
 
-LIMITS = Limits(seconds=1, memory=500)
+# On a busy machine the same work costs more computing time, and far more time on the clock: tests are far from either.
+LIMITS = Limits(seconds=30, wait=600, memory=500)
+SHORT = Limits(seconds=1, wait=600, memory=500)  # for those that are to use it up
 SYMLOG = "import torch\ndef f(x):\n    return x.sign() * torch.log1p(x.abs())\n"
 
 
@@ -40,9 +42,9 @@ def said(stable: Stable, source: str, part: str = "symlog", limits: Limits = LIM
         return function.load(task) or problem_of(PARTS[part], function)
 
 
-def tried(stable: Stable, statement: str, part: str = "symlog") -> str:
+def tried(stable: Stable, statement: str, limits: Limits = LIMITS) -> str:
     """The error that one statement meets inside of the function."""
-    return said(stable, f"def f(*given):\n    {statement}\n", part)
+    return said(stable, f"def f(*given):\n    {statement}\n", limits=limits)
 
 
 def needs(stable: Stable, *names: str) -> None:
@@ -204,12 +206,12 @@ def f(x):
 
 
 def test_an_endless_loop_ends_by_computing_time(stable: Stable) -> None:
-    assert "it had not answered after 1 seconds of computing" in tried(stable, "while True: pass")
+    assert "it had not answered after 1 seconds of computing" in tried(stable, "while True: pass", SHORT)
 
 
 def test_who_ignores_that_signal_ends_too(stable: Stable) -> None:
     source = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\ndef f(x):\n    while True:\n        pass\n"
-    assert "stopped by the system" in said(stable, source)
+    assert "stopped by the system" in said(stable, source, limits=SHORT)
 
 
 def test_who_sleeps_is_waited_for_so_long(stable: Stable) -> None:
@@ -224,7 +226,7 @@ def test_memory_has_an_end(stable: Stable) -> None:
 
 
 def test_an_answer_without_end_is_none(stable: Stable) -> None:
-    assert said(stable, "import torch\ndef f(x):\n    return torch.zeros(1).expand(10**6, 10**6)\n")
+    assert said(stable, "import torch\ndef f(x):\n    return torch.zeros(1).expand(10**6, 10**6)\n", limits=SHORT)
     assert "of 1000" in said(stable, "def f(x):\n    return list(range(10**6))\n")
     deep = "def f(x):\n    x = []\n    for _ in range(9**4):\n        x = [x]\n    return x\n"
     assert "it raised RecursionError" in said(stable, deep)
@@ -240,6 +242,7 @@ def test_an_answer_without_end_is_none(stable: Stable) -> None:
         ("f()", "RecursionError"),
         ("raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
         ("import os; os.close(3)", "it ended the whole process"),
+        ("import os, time; os.close(3); time.sleep(0.5)", "it ended the whole process"),  # as on a busy machine
     ],
 )
 def test_who_ends_its_process_ends_only_that(statement: str, words: str, stable: Stable) -> None:

@@ -47,7 +47,8 @@ def kept(action: int, weather: int, oil: int = 6, soot: int = 1) -> tuple[Any, .
         seen, reward, terminated, truncated, _ = world.step(np.int64(action))
         if world.weather == weather:
             assert not truncated
-            np.testing.assert_allclose(seen, [world.oil / 10, world.soot / 4, *np.eye(3)[weather]], rtol=1e-6)
+            gauges = [world.oil / 10, world.soot / 4, action == TEND]
+            np.testing.assert_allclose(seen, [*gauges, *np.eye(3)[weather]], rtol=1e-6)
             return world.oil, world.soot, reward, terminated
         world.oil, world.soot, world.weather = before
 
@@ -104,6 +105,18 @@ def test_importing_and_reloading_registers_without_a_warning() -> None:
 )  # fmt: skip
 def test_an_hour_is_what_the_words_say(action: int, weather: int, oil: int, soot: int, reward: float) -> None:
     assert kept(action, weather) == (oil, soot, reward, False)
+
+
+def test_what_is_paid_can_be_read_from_what_is_seen() -> None:
+    """A reward head reads the state that is arrived at, and no action; with the lamp hidden it could not."""
+    told: dict[Any, set[float]] = {}
+    hidden: dict[Any, set[float]] = {}
+    for seed in range(20):
+        for seen, reward, *_ in (row for row in lived(NAMES[0], seed) if isinstance(row, list)):
+            told.setdefault(tuple(seen), set()).add(reward)
+            hidden.setdefault((*seen[:2], *seen[3:]), set()).add(reward)
+    assert max(map(len, told.values())) == 1
+    assert max(map(len, hidden.values())) == 2
 
 
 def test_a_black_glass_pays_nothing_in_fog_and_one_under_a_clear_sky() -> None:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from torch import Tensor
 
+from wm_tutorial.chunks import opened, write_rows
 from wm_tutorial.data import Array, Batch, Place, Row, Spaces, State
 from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.replay import Replay
@@ -474,6 +476,22 @@ def test_a_restored_replay_goes_on_as_if_it_had_not_been_saved(rows: int, form: 
         other, other_place = restored.sample(6, 3, np.random.default_rng(seed))
         assert_same(one, other)
         np.testing.assert_array_equal(one_place.number, other_place.number)
+
+
+@pytest.mark.parametrize("rows", [3, 11])  # before the ring is full, and after
+def test_columns_that_lie_in_files_are_read_into_their_places(tmp_path: Path, rows: int) -> None:
+    replay, restored = replay_of(16, 2), replay_of(16, 2)
+    fill(replay, rows)
+    fill(restored, 5)
+    in_files = write_rows(tmp_path / "replay", replay.state_dict())
+    restored.load_state_dict(opened(tmp_path / "checkpoint.pt", in_files))
+    saved, found = replay.state_dict(), restored.state_dict()
+    assert saved.keys() == found.keys()
+    for name, column in saved.items():
+        if isinstance(column, int):
+            assert found[name] == column
+        else:
+            assert all(torch.equal(*rings) for rings in zip(column, found[name], strict=True)), name
 
 
 @pytest.mark.parametrize("rows", [3, 10, 17])

@@ -80,6 +80,20 @@ def test_what_an_answer_shows_comes_after_it() -> None:
     assert deck.cells[3].outputs == [printed] and deck.cells[6].outputs == [figure]
 
 
+def test_what_is_narrow_is_shown_in_large_letters() -> None:
+    def tags(**output: str) -> list[str]:
+        kind = {"text/html": output["html"]} if "html" in output else None
+        shown = new_output("display_data", kind) if kind else new_output("stream", name="stdout", text=output["text"])
+        return list(slides._output(shown).metadata.tags)
+
+    assert tags(text="x" * slides.LARGE + "\n") == ["large"] and tags(text="x\n" + "x" * (slides.LARGE + 1)) == []
+    row = "<tr><th>a name</th><td class='n'><b>{}</b></td></tr>"
+    wide = "x" * (slides.LARGE - len("a name") - 2 * 3)
+    assert tags(html="<table>" + row.format(1) + row.format(wide) + "</table>") == ["large"]
+    assert tags(html="<table>" + row.format(1) + row.format(f"{wide}x") + "</table>") == []
+    assert tags(html="<figure><img></figure>") == []
+
+
 @pytest.mark.parametrize(
     ("text", "last", "left"),
     [

@@ -64,6 +64,13 @@ def test_the_pages_are_filled_from_the_chapters() -> None:
     assert "`bootstrap_early`" in notes and "6.1 to 6.4, 53 minutes" in told["book/syllabi.md"]
 
 
+def test_every_chapter_has_its_place_in_a_syllabus_with_its_homework() -> None:
+    syllabi = (BOOK / "syllabi.md").read_text()
+    for path in chapters():
+        assert f"[{path.name[:2]}](../notebooks/{path.name})" in syllabi, path.name
+        assert f"{{{{ exercises-{path.name[:2]} }}}}" in syllabi, path.name
+
+
 def test_a_bar_or_a_star_in_the_words_of_a_check_does_not_break_the_table() -> None:
     assert book_teachers._cell("a | b ** c_d, `e_f | g`") == r"a \| b \*\* c\_d, `e_f \| g`"
 
@@ -162,6 +169,10 @@ def test_the_numbers_of_the_questions_for_the_room() -> None:
     assert f"Answer: {ring:.2f} s. Each" in said
     clip = right("clip_by_share")(row(3.0, 4.0), row(0.0, 0.0), 0.3, 0.001)
     assert math.isclose(clip.norm().item(), 0.0003, rel_tol=1e-4) and "0.3 · 0.001 = 0.0003" in said
+    forever, once = 1 / (1 - 0.9), (1 - 0.9**10) / (1 - 0.9)
+    assert f"1 / (1 - 0.9) = {forever:.0f}, and (1 - 0.9^10) / 0.1 = {once:.1f} if" in said
+    hope = [right("shaped_reward")(row(0.0), row(4.0, 1.0), torch.tensor([[end]]), 0.5).item() for end in (False, True)]
+    assert f"0.5 · 1 - 4 = {hope[0]:g}, and {hope[1]:g}: after" in said
 
 
 # --- The exam bank ----------------------------------------------------------------------------------------------------
@@ -232,6 +243,8 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
     gpu = Machine("GPU", 100e12, 1e12, 5e-6)
     waits = list(gpu.terms(asked).values())
     shared = right("averaged_gradient")(torch.tensor([[1.0], [5.0]]), torch.tensor([6, 2])).item()
+    litres = 2 * torch.tensor([1.0, 3.0, 1.0])
+    shaped = right("shaped_reward")(row(0.0, 0.0), litres[None], torch.zeros(1, 2, dtype=torch.bool), 0.5)[0].tolist()
     return {
         "0.A": (f"= {right('discounted_return')(torch.tensor([1.0, 2.0, 4.0]), 0.5):g}.", f"= {3 + 0.5**3 * 8:g}."),
         "0.B": (f"= {episode:g};",),
@@ -274,6 +287,8 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         "17.B": (f"= {right('dream_return')(pays, ends).item():g}: the step", f"The sum is {pays.sum():g}:"),
         "18.A": (f"mean {plan[0]:g}, standard deviation {plan[1]:.1f}.",),
         "18.B": (f"= {earned[0]:g}, and {earned[1]:.2g}:", f"for {earned[2]:g}."),
+        "19.A": (f"= {shaped[0]:g}, and 0.5 · 2 - 6 = {shaped[1]:g}.", f"{litres[1]:g} and {litres[2]:g}."),
+        "19.B": (f"{4 - sum((2, 4, 6, 4)) / 4:g}, since the mean is {sum((2, 4, 6, 4)) / 4:g}.",),
         "20.A": (
             f"= {right('updates_of_run')(torch.tensor([400_000]), 4, 128, 16, 64).item():,} updates.",
             f"= {core.seconds(asked):.3f} s.",

@@ -18,7 +18,7 @@ import re
 import shutil
 from pathlib import Path
 
-from course import NOTEBOOKS, ROOT, chapters, has, read, write
+from course import NOTEBOOKS, ROOT, chapters, has, read, used, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_raw_cell
 from student import copy
@@ -66,11 +66,10 @@ tests:
 # --- One function of a stub and its solution --------------------------------------------------------------------------
 
 
-def merged(stub: str, solution: str, exercise: Exercise, marks: tuple[str, str, str], names: dict[str, str]) -> str:
-    """The cell to write in, with the lines of the solution between the marks in each of its functions.
-
-    names  what solutions call the functions of this chapter, and what readers call them
-    """
+def merged(notebook: NotebookNode, place: int, exercise: Exercise, marks: tuple[str, str, str]) -> str:
+    """The cell to write in, at a place, with the lines of the solution between the marks in each of its functions."""
+    stub, _, solution = (cell.source for cell in notebook.cells[place : place + 3])
+    names, around = names_of(notebook), beside(notebook, place)
     functions = {node.name: node for node in ast.parse(solution).body if isinstance(node, ast.FunctionDef)}
     solved = {reader: functions[name] for name, reader in names.items() if name in functions}
     begin, end, left = marks
@@ -80,7 +79,7 @@ def merged(stub: str, solution: str, exercise: Exercise, marks: tuple[str, str, 
         if isinstance(node, ast.FunctionDef):
             docstring = node.body[0].end_lineno or node.body[0].lineno
             answer = solved[node.name]
-            body = solution.splitlines()[answer.body[0].end_lineno : answer.end_lineno]
+            body = _brought(around, answer) + solution.splitlines()[answer.body[0].end_lineno : answer.end_lineno]
             body = [re.sub(r"\bsolved_\w+", lambda name: names.get(name[0], name[0]), line) for line in body]
             prompt = left.format(number=exercise.number).splitlines()
             out += ["", "", *lines[first:docstring], f"    {begin}", *body, f"    {end}"]
@@ -88,6 +87,37 @@ def merged(stub: str, solution: str, exercise: Exercise, marks: tuple[str, str, 
         else:
             out += lines[first:last]
     return "\n".join(out).strip()
+
+
+def beside(notebook: NotebookNode, place: int) -> list[tuple[ast.stmt, str]]:
+    """Imports and helpers of the solutions up to that of the exercise at a place, with their text; what no cell has."""
+    code = [cell for cell in notebook.cells[: place + 3] if cell.cell_type == "code"]
+    given = {ast.unparse(node) for cell in code if not has(cell, "solution") for node in ast.parse(cell.source).body}
+    return [
+        (node, ast.get_source_segment(cell.source, node) or "")
+        for cell in code
+        if has(cell, "solution")
+        for node in ast.parse(cell.source).body
+        if ast.unparse(node) not in given and not getattr(node, "name", "").startswith("solved_")
+    ]
+
+
+def _brought(around: list[tuple[ast.stmt, str]], answer: ast.FunctionDef) -> list[str]:
+    """The lines of those that the function of a solution needs: they go inside, and are taken out with it."""
+    wanted, lines = used(ast.unparse(answer)), list[str]()
+    for node, text in reversed(around):
+        if _binds(node) & wanted:
+            wanted |= used(text)
+            lines = [f"    {line}".rstrip() for line in text.splitlines()] + lines
+    return lines
+
+
+def _binds(node: ast.stmt) -> set[str]:
+    """The names that an import, a helper or a constant gives a value."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    stored = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    return {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else stored
 
 
 def hidden(exercise: Exercise, seed: int) -> list[str]:
@@ -129,11 +159,11 @@ def names_of(notebook: NotebookNode) -> dict[str, str]:
 def for_nbgrader(path: Path, seed: int = 0) -> NotebookNode:
     """The chapter as the source of an assignment, from which nbgrader takes out what is not to be seen."""
     notebook, exercises = cells_of(path)
-    names = names_of(notebook)
-    for exercise, place in exercises:
-        stub, check, solution = notebook.cells[place : place + 3]
+    answers = [merged(notebook, place, exercise, NBGRADER) for exercise, place in exercises]
+    for (exercise, place), answer in zip(exercises, answers, strict=True):
+        stub, check = notebook.cells[place : place + 2]
         key = exercise.number.replace(".", "-")
-        stub.source = merged(stub.source, solution.source, exercise, NBGRADER, names)
+        stub.source = answer
         *before, call = check.source.splitlines()
         tests = ["### BEGIN HIDDEN TESTS", *hidden(exercise, seed), "### END HIDDEN TESTS"]
         check.source = "\n".join([*before, f"assert {call}, 'see the line above'", *tests])
@@ -154,7 +184,7 @@ def _cell(grade_id: str, solution: bool = False, grade: bool = False) -> dict[st
 def for_otter(path: Path, seed: int = 0) -> NotebookNode:
     """The chapter as the master of `otter assign`, which takes out solutions and hidden tests."""
     notebook, exercises = cells_of(path)
-    names, places = names_of(notebook), {place: exercise for exercise, place in exercises}
+    places = {place: exercise for exercise, place in exercises}
     files = [place for place in BESIDE.values() if any(place in cell.source for cell in notebook.cells)]
     folders = ", ".join(sorted({place.partition("/")[0] for place in files}))
     config = OTTER_CONFIG.format(name=path.stem) + (f"files: [{folders}]\n" if files else "")
@@ -166,7 +196,7 @@ def for_otter(path: Path, seed: int = 0) -> NotebookNode:
             cells.append(cell)
             continue
         exercise, key = places[n], places[n].number.replace(".", "_")
-        answer = merged(cell.source, notebook.cells[n + 2].source, exercise, OTTER, names)
+        answer = merged(notebook, n, exercise, OTTER)
         head = f"def test_{key}({exercise.function}):"
         shown = [head, "    from wm_tutorial import check", f"    assert check.{exercise.check}({exercise.function})"]
         unseen = ['""" # BEGIN TEST CONFIG', "hidden: true", '""" # END TEST CONFIG', head.replace("(", "_unseen(", 1)]

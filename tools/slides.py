@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 
 from course import ROOT, chapters, has, markdown, read
@@ -32,10 +33,12 @@ ROOM = {
     "built": 700,
 }  # characters, as many as fit on such a slide
 LINES, COLUMNS = 8, 88  # of what a cell printed
+LARGE = 62  # columns of a print or a table that can be shown in large letters
 PREDICT = re.compile(r"\*\*Predict, then run[.:]\*\*")
 LAST = "Quiz"  # the section at which a deck ends, but for what the chapter has built
 DETAILS = re.compile(r"(<details>.*?</details>)", re.DOTALL)
 ANSWER = re.compile(r"<details><summary>What happened</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
+CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL)
 LINK = re.compile(r"\[([^\]]+)\]\((?:https?:|\.\./|#|[\w/]+\.(?:ipynb|md|py))[^)]*\)")
 SENTENCE = re.compile(r"(?:(?<=[.?!])|(?<=[.?!][)”*\"]))\s+(?=[A-Z$`*“(])")
 TEMPLATE = """\
@@ -55,7 +58,8 @@ MathJax = { tex: { inlineMath: [["$", "$"]], processEscapes: true }, options: { 
 {%- block footer_js -%}
 <script>
 MathJax.startup.promise.then(() => Reveal.initialize({
-  width: WIDTH, height: HEIGHT, center: false, hash: true, slideNumber: true, transition: "none",
+  width: WIDTH, height: HEIGHT, center: false, hash: true, slideNumber: "c/t", transition: "none",
+  navigationMode: "linear",
 }));
 </script>
 {%- endblock -%}
@@ -64,7 +68,9 @@ STYLE = """\
 .reveal { font-size: 26px; --r-heading1-size: 44px; --r-heading2-size: 32px; --r-heading-text-transform: none; }
 .reveal .slides { text-align: left; }
 .reveal .slides section { padding: 16px 0 0; }
-.reveal h1, .reveal h2 { margin: 0 0 18px; }
+.reveal .jp-RenderedHTMLCommon h1, .reveal .jp-RenderedHTMLCommon h2 { margin: 0 0 16px; }
+.reveal .controls { font-size: 7px; }
+.reveal .slide-number { right: auto; left: 8px; }
 .reveal .jp-InputPrompt, .reveal .jp-InputCollapser, .reveal .jp-OutputCollapser { display: none; }
 .reveal .jp-RenderedHTMLCommon { font-family: var(--r-main-font); font-size: 26px; line-height: 1.3; padding: 0; }
 .reveal .jp-RenderedHTMLCommon p { margin: 0 0 12px; }
@@ -75,10 +81,12 @@ STYLE = """\
 .reveal .fragment .jp-RenderedHTMLCommon { color: #3b3b3b; }
 .reveal pre { width: auto; margin: 8px 0; box-shadow: none; line-height: 1.3; }
 .reveal .jp-OutputArea-output pre { font-size: 15.5px !important; white-space: pre !important; }
+.reveal .celltag_large .jp-OutputArea-output pre { font-size: 22px !important; }
 .reveal .jp-RenderedHTMLCommon table { font-size: 18px; margin: 8px auto; }
+.reveal .celltag_large .jp-RenderedHTMLCommon table { font-size: 23px; }
 .reveal .jp-RenderedHTMLCommon th, .reveal .jp-RenderedHTMLCommon td { padding: 4px 10px; }
 .reveal .wm-figure { max-width: none !important; margin: 0 !important; }
-.reveal .wm-figure img { display: block; max-height: 470px; margin: 0 auto; object-fit: contain; }
+.reveal .wm-figure img { display: block; max-height: 510px; margin: 0 auto; object-fit: contain; }
 .reveal figcaption { margin: 12px 0 0 !important; font-size: 20px !important; line-height: 1.3; }
 """
 INDEX = """\
@@ -201,8 +209,21 @@ def _text(output: NotebookNode) -> str:
     return str(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
 
 
+def _columns(output: NotebookNode) -> int:
+    """How many letters wide a print or a table is, with some room between the columns of a table."""
+    html = output.get("data", {}).get("text/html", "")
+    if "<figure" in html:
+        return COLUMNS
+    if not html:
+        return max(map(len, _text(output).splitlines()), default=0)
+    rows = [CELL.findall(row) for row in re.findall(r"<tr.*?</tr>", html, re.DOTALL)]
+    cells = [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in rows]
+    return sum(3 + max(map(len, column)) for column in zip_longest(*cells, fillvalue=""))
+
+
 def _output(output: NotebookNode, kind: str = "-") -> NotebookNode:
-    return new_code_cell(outputs=[output], metadata={"slideshow": {"slide_type": kind}})
+    tags = ["large"] if _columns(output) <= LARGE else []
+    return new_code_cell(outputs=[output], metadata={"slideshow": {"slide_type": kind}, "tags": tags})
 
 
 def _markdown(text: str, kind: str = "-") -> NotebookNode:

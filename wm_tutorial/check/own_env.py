@@ -19,12 +19,13 @@ from wm_tutorial.mistakes.part import Function
 
 
 def lighthouse_observation(function: Function) -> bool:
-    """Check `lighthouse_observation(oil, soot, weather)`: the state of the lighthouse as a network likes to see it.
+    """Check `lighthouse_observation(oil, soot, lamp, weather)`: the lighthouse as a network likes to see it.
 
     oil      (B,) int64, 0 to 10
     soot     (B,) int64, 0 to 4
+    lamp     (B,) int64: 1 it was tended, 0 it was left turned down
     weather  (B,) int64: 0 clear, 1 clear and the barometer falls, 2 fog
-    ->       (B, 5) float32 in 0..1: oil / 10, soot / 4, and the weather one-hot
+    ->       (B, 6) float32 in 0..1: oil / 10, soot / 4, the lamp, and the weather one-hot
 
     check.lighthouse_observation(my_lighthouse_observation)
     """

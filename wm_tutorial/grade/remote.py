@@ -32,6 +32,7 @@ from wm_tutorial.grade.wire import Garbled, Header, Message, pack, rebuild, rece
 from wm_tutorial.mistakes.part import Unusable
 
 MORE_PATIENCE = 30.0  # seconds in which the warm process must have imported everything, times ten on a busy machine
+ENDING = 30.0  # seconds for a process that answers no more to end by itself: on a busy machine that takes a while
 
 
 class Stable:
@@ -79,9 +80,9 @@ class Stable:
         theirs.close()
         return int(self._told()["child"]), channel
 
-    def end(self, child: int) -> int:
-        """End it; returns what `waitpid` says."""
-        self.control.sendall(json.dumps({"end": child}, allow_nan=False).encode())
+    def end(self, child: int, patience: float = 0.1) -> int:
+        """End it, if it has not ended by itself in `patience` seconds; returns what `waitpid` says."""
+        self.control.sendall(json.dumps({"end": child, "patience": patience}, allow_nan=False).encode())
         return int(self._told()["status"])
 
     def _told(self) -> Header:
@@ -252,15 +253,15 @@ class Remote:
             return "something else"
 
     def _gone(self, why: str) -> Unusable:
-        """There is no process any more, or soon."""
-        status = self._end()
+        """There is no process any more, or soon; without a reason, it is the one that has hung up."""
+        status = self._end() if why else self._end(min(self.limits.wait, ENDING))
         self.stopped = why or _ended(status, self.limits)
         return Unusable(self.stopped)
 
-    def _end(self) -> int:
+    def _end(self, patience: float = 0.1) -> int:
         self.channel.close()
         child, self.child = self.child, 0
-        return self.stable.end(child)
+        return self.stable.end(child, patience)
 
 
 def _ended(status: int, limits: Limits) -> str:

@@ -29,7 +29,7 @@ def serve(control: socket.socket, walls: Walls) -> None:
         line, given, _, _ = socket.recv_fds(control, 4096, 1)
         if not line:
             for child in living:
-                end(child)
+                end(child, 0.0)
             return
         asked = json.loads(line)
         if "begin" in asked:
@@ -42,7 +42,7 @@ def serve(control: socket.socket, walls: Walls) -> None:
             say(control, {"child": child})
         else:
             living.discard(asked["end"])
-            say(control, {"status": end(asked["end"])})
+            say(control, {"status": end(asked["end"], asked["patience"])})
 
 
 def say(control: socket.socket, told: dict[str, Any]) -> None:
@@ -50,14 +50,14 @@ def say(control: socket.socket, told: dict[str, Any]) -> None:
     control.sendall(json.dumps(told, allow_nan=False).encode() + b"\n")
 
 
-def end(child: int) -> int:
-    """End a process and whatever it has begun; how it ended, as `waitpid` says it."""
-    ended = os.waitpid(child, os.WNOHANG)
-    for _ in range(20):  # one that ends by itself says more about why
-        if ended[0]:
-            break
+def end(child: int, patience: float) -> int:
+    """End a process and whatever it has begun; how it ended, as `waitpid` says it.
+
+    One that ends by itself says more about why: it has `patience` seconds for that.
+    """
+    deadline = time.monotonic() + patience
+    while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
         time.sleep(0.005)
-        ended = os.waitpid(child, os.WNOHANG)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
     return ended[1] if ended[0] else os.waitpid(child, 0)[1]

@@ -17,10 +17,10 @@ from wm_tutorial.mistakes.part import Answer, Arguments, Function, Mistake, Part
 # What is shown --------------------------------------------------------------------------------------------------------
 
 
-def right_lighthouse_observation(oil: Tensor, soot: Tensor, weather: Tensor) -> Tensor:
-    """(B,) whole numbers each -> (B, 5) float32 in 0..1: oil / 10, soot / 4, and the weather one-hot."""
+def right_lighthouse_observation(oil: Tensor, soot: Tensor, lamp: Tensor, weather: Tensor) -> Tensor:
+    """(B,) whole numbers each -> (B, 6) float32 in 0..1: oil / 10, soot / 4, the lamp, and the weather one-hot."""
     sky = torch.nn.functional.one_hot(weather, 3)
-    return torch.cat([(oil / 10)[:, None], (soot / 4)[:, None], sky], 1).float()
+    return torch.cat([torch.stack([oil / 10, soot / 4, lamp], 1), sky], 1).float()
 
 
 def _whole(seed: int, count: int, most: int) -> Tensor:
@@ -28,43 +28,54 @@ def _whole(seed: int, count: int, most: int) -> Tensor:
 
 
 def _gauges(seed: int, count: int) -> Arguments:
-    return {"oil": _whole(seed, count, 10), "soot": _whole(seed + 1, count, 4), "weather": _whole(seed + 2, count, 2)}
+    most = {"oil": 10, "soot": 4, "lamp": 1, "weather": 2}
+    return {name: _whole(seed + i, count, top) for i, (name, top) in enumerate(most.items())}
 
 
 LIGHTHOUSE_OBSERVATION = Part(
     name="lighthouse_observation",
     right=right_lighthouse_observation,
-    batched=("oil", "soot", "weather"),
+    batched=("oil", "soot", "lamp", "weather"),
     cases=(
-        {"oil": torch.tensor([10, 5, 2]), "soot": torch.tensor([0, 1, 4]), "weather": torch.tensor([0, 1, 2])},
+        {
+            "oil": torch.tensor([10, 5, 2]),
+            "soot": torch.tensor([0, 1, 4]),
+            "lamp": torch.tensor([1, 0, 1]),
+            "weather": torch.tensor([0, 1, 2]),
+        },
         *(_gauges(3 + 7 * seed, count) for seed, count in enumerate((5, 8, 1, 12))),
     ),
     mistakes={
         "weather_as_a_size": Mistake(
             "the weather is one number, as if fog were twice a falling barometer.",
             "it is stored as 0, 1, 2; but these are names, and a network that sees a size must first unlearn it.",
-            (lambda o, s, w: torch.stack([o / 10, s / 4, w / 2], 1),
-             lambda o, s, w: torch.stack([o / 10, s / 4, w.float()], 1)),
+            (lambda o, s, f, w: torch.stack([o / 10, s / 4, f, w / 2], 1),
+             lambda o, s, f, w: torch.stack([o / 10, s / 4, f, w.float()], 1)),
         ),
         "weather_missing": Mistake(
             "the weather is not shown, so nobody can prepare for fog.",
             "the gauges come to mind first, since they are numbers already.",
-            (lambda o, s, w: torch.stack([o / 10, s / 4], 1),),
+            (lambda o, s, f, w: torch.stack([o / 10, s / 4, f], 1),),
+        ),
+        "lamp_missing": Mistake(
+            "the lamp is not shown, so nobody can tell from what is seen what the hour was paid for.",
+            "it decides nothing of what comes; but a reward head reads a state, and no action.",
+            (lambda o, s, f, w: torch.cat([torch.stack([o / 10, s / 4], 1), torch.eye(3)[w]], 1),),
         ),
         "not_scaled": Mistake(
             "oil and soot are shown in their own units, outside of the bounds 0 and 1.",
             "the network is trusted to learn any scale; it begins as if all numbers were about as large as 1.",
-            (lambda o, s, w: torch.cat([o[:, None], s[:, None], torch.nn.functional.one_hot(w, 3)], 1).float(),),
+            (lambda o, s, f, w: torch.cat([torch.stack([o, s, f], 1), torch.nn.functional.one_hot(w, 3)], 1).float(),),
         ),
         "one_scale_for_all": Mistake(
             "soot is divided by the size of the tank.",
             "one constant is quickly written for all; but a glass is black at 4.",
-            (lambda o, s, w: right_lighthouse_observation(o, 0.4 * s, w),),
+            (lambda o, s, f, w: right_lighthouse_observation(o, 0.4 * s, f, w),),
         ),
         "other_bounds": Mistake(
             "the numbers lie in -1..1, and the space says 0..1.",
             "many recipes centre their inputs; what counts is that space and numbers say the same.",
-            (lambda o, s, w: 2 * right_lighthouse_observation(o, s, w) - 1,),
+            (lambda o, s, f, w: 2 * right_lighthouse_observation(o, s, f, w) - 1,),
         ),
     },
 )  # fmt: skip

@@ -29,7 +29,7 @@ BURNS = (1, 1, 2)  # oil an hour, in each weather: in fog the flame is turned up
 CHANGE = np.array([[0.8, 0.2, 0.0], [0.2, 0.0, 0.8], [0.3, 0.0, 0.7]])  # (W, W) of the weather, from hour to hour
 HOURS = 100  # of an episode, by registration
 
-Seen: TypeAlias = Any  # of `Lighthouse` an array (5,), of `LighthouseDict` a dict
+Seen: TypeAlias = Any  # of `Lighthouse` an array (6,), of `LighthouseDict` a dict
 
 
 class Lighthouse(gym.Env[Seen, np.int64]):
@@ -45,8 +45,10 @@ class Lighthouse(gym.Env[Seen, np.int64]):
     with a full tank, a clean glass and a clear sky, and has at most 100 hours by registration; that limit truncates and
     is no terminal.
 
-    Observation: (5,) float32 in 0..1: oil / 10, soot / 4, and the weather one-hot. It is the whole state. The
-    attributes `oil`, `soot` and `weather` are the same in whole numbers. Raises InputError for an unknown action.
+    Observation: (6,) float32 in 0..1: oil / 10, soot / 4, the lamp (1 if it was tended, 0 if it was left turned down),
+    and the weather one-hot. The attributes `oil`, `soot`, `lamp` and `weather` are the same in whole numbers. Oil, soot
+    and weather are the state; the lamp decides nothing of what comes, but without it nobody could tell from what is
+    seen what was paid for, and a reward head reads nothing else. Raises InputError for an unknown action.
 
     Source: ours.
     """
@@ -54,16 +56,17 @@ class Lighthouse(gym.Env[Seen, np.int64]):
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own type)
     oil: int
     soot: int
+    lamp: int
     weather: int
 
     def __init__(self) -> None:
-        self.observation_space: spaces.Space[Any] = spaces.Box(0.0, 1.0, (5,), np.float32)
+        self.observation_space: spaces.Space[Any] = spaces.Box(0.0, 1.0, (6,), np.float32)
         self.action_space = spaces.Discrete(3)
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Seen, Info]:
-        """A full tank, a clean glass and a clear sky; there are no options."""
+        """A full tank, a clean glass, the lamp as it should be, and a clear sky; there are no options."""
         super().reset(seed=seed)
-        self.oil, self.soot, self.weather = TANK, 0, CLEAR
+        self.oil, self.soot, self.lamp, self.weather = TANK, 0, 1, CLEAR
         return self._seen(), {}
 
     def step(self, action: np.int64) -> tuple[Seen, float, bool, bool, Info]:
@@ -72,22 +75,23 @@ class Lighthouse(gym.Env[Seen, np.int64]):
             raise InputError(f"the action is {action!r}; it must be the integer 0 (tend), 1 (carry) or 2 (wipe)")
         self.weather = int(self.np_random.choice(3, p=CHANGE[self.weather]))
         self.oil, self.soot = after(self.oil, self.soot, int(action), self.weather)
+        self.lamp = int(action == TEND)
         return self._seen(), paid(self.oil, self.soot, int(action), self.weather), self.oil == 0, False, {}
 
     def _seen(self) -> Seen:
-        gauges = [self.oil / TANK, self.soot / BLACK]
+        gauges = [self.oil / TANK, self.soot / BLACK, self.lamp]
         return np.array([*gauges, *np.eye(3)[self.weather]], np.float32)
 
 
 class LighthouseDict(Lighthouse):
-    """The same world; its observation is a dict: "gauges" (2,) float32 in 0..1, and "weather", one of 0, 1 and 2."""
+    """The same world; its observation is a dict: "gauges" (3,) float32 in 0..1, and "weather": 0, 1 or 2."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.observation_space = spaces.Dict(gauges=spaces.Box(0.0, 1.0, (2,), np.float32), weather=spaces.Discrete(3))
+        self.observation_space = spaces.Dict(gauges=spaces.Box(0.0, 1.0, (3,), np.float32), weather=spaces.Discrete(3))
 
     def _seen(self) -> Seen:
-        gauges = np.array([self.oil / TANK, self.soot / BLACK], np.float32)
+        gauges = np.array([self.oil / TANK, self.soot / BLACK, self.lamp], np.float32)
         return {"gauges": gauges, "weather": np.int64(self.weather)}
 
 

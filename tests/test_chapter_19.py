@@ -88,12 +88,12 @@ def test_the_shaped_reward_agrees() -> None:
 
 def test_running_statistics_are_those_of_all_that_was_seen() -> None:
     class Told(gym.Env[Any, Any]):
-        observation_space = gym.spaces.Box(0.0, 1.0, (5,), np.float64)
+        observation_space = gym.spaces.Box(0.0, 1.0, (6,), np.float64)
 
     running = CHAPTER["Running"](Told())
-    told = np.random.default_rng(0).uniform(size=(20, 5))
+    told = np.random.default_rng(0).uniform(size=(20, 6))
     for n, one in enumerate(told, 1):
         seen = running.observation(one)
         deviation = np.sqrt(np.maximum(told[:n].var(0), 1e-4))
         np.testing.assert_allclose(seen, (one - told[:n].mean(0)) / deviation, atol=1e-6)
-    np.testing.assert_array_equal(CHAPTER["Running"](Told()).observation(told[3]), np.zeros(5))
+    np.testing.assert_array_equal(CHAPTER["Running"](Told()).observation(told[3]), np.zeros(6))
