@@ -14,6 +14,7 @@ from typing import Any
 
 import book_api
 import book_check
+import book_css
 import book_finish
 import book_pages
 import book_pdf
@@ -548,6 +549,35 @@ BUILT = (
     + "It goes on. " * 20
     + "</p>"
 )
+
+
+def test_rules_that_no_page_and_no_script_asks_for_are_left_out_of_a_style() -> None:
+    page = '<p class="told big" id="top">x</p><script>box.classList.add("later")</script>'
+    known = book_css.words([page], ["const kind = `modal-${name}`; show('is-open')"])
+    style = """@charset "utf-8"; :root{--size:1px} p:hover{color:red} .told,.gone{color:blue} .gone .told{a:b}
+        #top:not(.gone)>a{c:d} #nowhere{e:f} .later.is-open{g:h} :is(.gone,.big) a{i:j} :is(.gone,.lost){k:l}
+        .bs-tooltip-auto[data-x^=top] i{m:n} @media print{.gone{o:p}.told{q:r}} @media screen{.gone{s:t}}
+        @font-face{font-family:A} .told::after{content:".gone,"}"""
+    slim = re.sub(r"\s+", " ", book_css.slim(style, known))
+    for kept in (
+        ":root{",
+        "p:hover{",
+        ".told{color:blue}",
+        "#top:not(.gone)>a{",
+        ".later.is-open{",
+        ":is(.gone,.big) a{",
+    ):
+        assert kept in slim
+    for kept in (
+        ".bs-tooltip-auto[",
+        "@media print{.told{q:r}}",
+        "@font-face{",
+        '.told::after{content:".gone,"}',
+        "@charset",
+    ):
+        assert kept in slim
+    assert not [rule for rule in ("{a:b}", "e:f", "k:l", "o:p", "s:t", "screen") if rule in slim]
+    assert book_css.slim(slim, known) == slim
 
 
 def test_a_page_loads_what_it_needs_and_says_what_it_is_about() -> None:

@@ -1,7 +1,8 @@
 """What the theme leaves to be mended in the pages that Jupyter Book has built: `make book` does it last.
 
-The theme brings an icon script of 1.5 MB, MathJax and the index of the search to every page, headings and lists that a
-screen reader stumbles over, a search that looks through code, and the chapters for download as they were rewritten.
+The theme brings an icon script of 1.5 MB, MathJax, the index of the search and all of Bootstrap to every page, headings
+and lists that a screen reader stumbles over, a search that looks through code, and the chapters for download as they
+were rewritten.
 Its pages are changed here and not its templates: what is to be taken out stands in templates of three packages.
 """
 
@@ -11,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import book_search
+from book_css import slim_all
 
 ROOT = Path(__file__).parent.parent
 DESCRIPTION = 160  # characters that a search engine shows
@@ -55,8 +57,8 @@ NEEDED = {
 # Scripts that can wait until the page is there; others say what these need, or listen to a frame from its first word.
 CAN_WAIT = "clipboard.min copybutton sphinx-book-theme togglebutton design-tabs film progress zoo"
 WAITS = re.compile(rf'<script (?=src="[^"]*/(?:{CAN_WAIT.replace(".", "[.]").replace(" ", "|")})[.]js)')
-# Letters of the icon font, one rule for each of a thousand.
-ICONS = re.compile(r"(?:\.fa-[\w-]+:before,)*\.fa-[\w-]+:before\{content:\"[^\"]*\"\}")
+# Style sheets that bring far more than is used.
+STYLES = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css")
 SEARCH = re.compile(r'<script[^>]*src="[^"]*(?:searchtools|language_data|searchindex|search)\.js[^"]*"[^>]*></script>')
 SEARCHES = '<script src="searchindex.js"></script>\n<script src="_static/search.js"></script>\n'
 # What a screen reader is told, and what it should be told.
@@ -87,8 +89,7 @@ def finish(folder: Path, site: str | None) -> None:
     (folder / "searchindex.js").write_text(book_search.index(folder, pages))
     for chapter in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         shutil.copy(chapter, folder / "_sources" / "notebooks" / chapter.name)
-    style = folder / "_static" / "styles" / "pydata-sphinx-theme.css"
-    style.write_text(ICONS.sub("", style.read_text()))
+    slim_all(folder, pages, STYLES)
     if site:
         listed = (f"  <url><loc>{site}/{path.relative_to(folder).as_posix()}</loc></url>\n" for path in pages)
         (folder / "sitemap.xml").write_text(
