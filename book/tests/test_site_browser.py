@@ -180,6 +180,15 @@ def test_a_page_has_a_licence_a_picture_and_one_title(visit: Visit, name: str) -
         assert ((HTML / name).parent / str(picture)).resolve().exists()
 
 
+def test_what_is_typed_into_the_search_begins_after_the_lens(visit: Visit) -> None:  # noqa: F811
+    page = visit.open("cite")
+    page.keyboard.press("Control+k")
+    lens = page.locator("dialog .bd-search > :is(i, svg)").first.bounding_box()
+    typed = page.locator("dialog .bd-search input")
+    padding = typed.evaluate("box => parseFloat(getComputedStyle(box).paddingLeft)")
+    assert lens["x"] + lens["width"] <= typed.bounding_box()["x"] + padding
+
+
 def test_the_glossary_leads_to_its_letters_and_back_to_the_chapters(visit: Visit) -> None:  # noqa: F811
     page = visit.open("glossary")
     page.set_viewport_size(DESK)
