@@ -14,21 +14,23 @@ A batch counts once, at its first try. Afterwards the holes are closed, by kind,
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
+import resource
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pytest
 from tqdm import tqdm
 
 TESTS = Path(__file__).parent
@@ -43,8 +45,12 @@ OF_THE_REPOSITORY = {
     *("test_book", "test_chapters", "test_mutants", "test_project", "test_results", "test_slides", "test_teachers"),
     *("test_tools", "test_architecture", "test_shipped", "test_story", "test_heldout", "test_jupyter"),
 }
+SAID = "what_the_tests_said.txt"
 FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/\S+?\.py(?:::.+?)?)(?: - (.*))?$", re.MULTILINE)
-SECONDS = 900  # for the tests of one mistake
+SECONDS = 400  # of CPU time, for the tests of one mistake: on a busy machine it is noticed, too
+# Every try is a process of its own. All of them are forks of one that has read the slow libraries, and nothing of ours.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch", "gymnasium", "matplotlib.pyplot", "pytest", "hypothesis", "nbval.plugin"])
 
 
 @dataclass(frozen=True)
@@ -88,32 +94,50 @@ def batch(number: int) -> list[Mistake]:
     return [Mistake(**told) for told in json.loads(path.read_text())]
 
 
+def in_fork(root: Path, words: list[str], seconds: int) -> None:
+    """Run pytest as if it had been started in `root`, and write there what it says; the end of a forked process."""
+    os.chdir(root)
+    os.environ |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "400"}
+    sys.dont_write_bytecode = True  # two mistakes of the same length in the same second would look the same
+    ours = {str(ROOT), *(str(ROOT / folder) for folder in ("tests", "tools"))}
+    sys.path[:] = [str(root), *(path for path in sys.path if path not in ours)]
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+    with (root / SAID).open("w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    sys.exit(pytest.main(words))
+
+
 class Copy:
     """A copy of the repository in which mistakes are made, and its tests run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        ignored = shutil.ignore_patterns("__pycache__", "_build", "build", ".ipynb_checkpoints")
+        ignored = shutil.ignore_patterns("_build", "build", ".ipynb_checkpoints")  # what is compiled is copied, too
         for name in COPIED:
             source = ROOT / name
             (shutil.copytree(source, root / name, ignore=ignored) if source.is_dir() else shutil.copy(source, root))
 
-    @cached_property
-    def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    def failure(self, tests: Iterable[str], without: Iterable[str] = (), seconds: int = SECONDS) -> tuple[str, str]:
+        """The first test that fails, and what it says; empty if none does in so many seconds of CPU time.
 
-    def failure(self, tests: Iterable[str], without: Iterable[str] = (), seconds: float = SECONDS) -> tuple[str, str]:
-        """The first test that fails, and what it says; empty if none does in so many seconds."""
+        Raises:
+            RuntimeError: if pytest itself fails.
+        """
         left_out = [word for test in without for word in ("--deselect", test)]
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", *left_out, *tests]
-        try:
-            done = subprocess.run(
-                command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=seconds
-            )
-        except subprocess.TimeoutExpired:
-            return "", f"none of the tests that began within {seconds:.0f} s"
-        found = FAILED.search(done.stdout)
-        return (found[1], found[2] or "") if found else ("", "")
+        words = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", *left_out, *tests]
+        words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of plugins that were read before the fork
+        process = FORKS.Process(target=in_fork, args=(self.root, words, seconds))
+        process.start()
+        process.join()
+        said = (self.root / SAID).read_text()
+        if process.exitcode == -signal.SIGXCPU:
+            return "", f"none of the tests that ran within {seconds} s"
+        if found := FAILED.search(said):
+            return found[1], found[2] or ""
+        if process.exitcode not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            raise RuntimeError(f"pytest ended with {process.exitcode} and no failed test:\n{said[-3000:]}")
+        return "", ""
 
     def noticed(self, mistake: Mistake) -> dict[str, str]:
         """By which test a mistake is noticed, and what that test says; `test` is empty if by none."""
