@@ -601,19 +601,19 @@ def test_a_page_loads_what_it_needs_and_says_what_it_is_about() -> None:
     assert search.count("searchindex.js") == 1 and "_static/search.js" in search
 
 
-def test_the_page_of_all_pages_keeps_links_between_them_and_opens_what_is_folded(tmp_path: Path) -> None:
+def test_on_paper_links_lead_to_other_pages_and_what_is_folded_is_open(tmp_path: Path) -> None:
     (tmp_path / "notebooks").mkdir()
     page = '<head><script src="{}_static/x.js"></script></head><article class="bd-article">{}</article>'
-    (tmp_path / "index.html").write_text(page.format("", '<p id="top"></p><iframe src="play.html"></iframe>'))
+    top = '<section id="top">\n<h1>Top &amp; <em>first</em><a class="headerlink" href="#top">#</a></h1>'
+    (tmp_path / "index.html").write_text(page.format("", f'{top}<p id="b"></p><iframe src="play.html"></iframe>'))
     (tmp_path / "notebooks" / "a.html").write_text(
-        page.format(
-            "../", '<details><a href="../index.html#top"></a><a href="b.html"></a><img src="../p.png"></details>'
-        )
+        page.format("../", '<details><a href="../index.html#b"></a><a href="b.html"></a><img src="../p.png"></details>')
     )
-    told = book_pdf.whole(tmp_path, ["index.html", "notebooks/a.html"])
-    assert told.count("<article") == 2 and 'id="index--top"' in told and "iframe" not in told
-    assert 'href="#index--top"' in told and "b.html" not in told  # that page is not there
-    assert "<details open" in told and 'src="p.png"' in told and 'src="_static/x.js"' in told
+    first, second = book_pdf.documents(tmp_path, ["index.html", "notebooks/a.html"]).values()
+    assert book_pdf.headings(first) == [("index--top", 1, "Top & first")] and "iframe" not in first
+    assert 'id="index--b"' in first and '<a href="#index--b"></a>' in first  # Chromium writes down where that is
+    assert 'href="course:index--b"' in second and "b.html" not in second  # that page is not there
+    assert "<details open" in second and 'src="p.png"' in second and 'src="_static/x.js"' in second
 
 
 def test_the_search_looks_through_prose_by_sections() -> None:

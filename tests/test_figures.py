@@ -24,6 +24,7 @@ from wm_tutorial import figures
 from wm_tutorial.data import Array, Dream, Narrowing
 from wm_tutorial.errors import InputError, OutputError
 from wm_tutorial.figures import style
+from wm_tutorial.figures.night import kept
 from wm_tutorial.figures.svg import shade
 
 T, CONTEXT = 10, 4
@@ -903,3 +904,31 @@ def test_a_class_is_drawn_as_one_and_not_as_as_many_curves(tmp_path: Path) -> No
     assert list(lines["truth"]) == told and list(lines["model"]) == guessed
     assert not any("entry" in axes.get_title() + axes.get_title("left") for axes in figure.axes)
     assert "left out" not in figure.legends[0].get_title().get_text()
+
+
+# --- A film on a dark page --------------------------------------------------------------------------------------------
+
+
+def gif_of(*boxes: tuple[tuple[int, int, int, int], str]) -> bytes:
+    """A film of 300 by 200 pixels: two frames of paper, the second with filled rectangles."""
+    first = Image.new("RGB", (300, 200), figures.PAPER)
+    last = first.copy()
+    for box, color in boxes:
+        last.paste(color, box)
+    file = BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=[last])
+    return file.getvalue()
+
+
+def test_on_a_dark_page_a_film_keeps_its_pictures_and_its_night_but_not_what_is_drawn_by_day() -> None:
+    camera, night, day = (10, 20, 90, 120), (110, 20, 190, 120), (210, 20, 290, 120)
+    gif = gif_of((camera, "#AA3311"), (night, figures.EYES_CLOSED.sky), (day, figures.REALITY.sky))
+    assert kept(gif) == [camera, night]
+    assert kept(gif_of(((10, 20, 59, 120), "#AA3311"))) == []  # too narrow: a bar, a line
+    assert kept(gif_of(((10, 10, 130, 70), "#AA3311"), ((10, 10, 70, 190), "#AA3311"))) == []  # no rectangle
+
+
+def test_what_turns_dark_is_all_of_a_film_but_these_pictures() -> None:
+    path = figures.turned(gif_of(((30, 20, 90, 120), "#AA3311")))
+    assert path.startswith("polygon(evenodd,0% 0%,100% 0%,100% 100%,0% 100%,0% 0%")
+    assert "10% 10%,30% 10%,30% 60%,10% 60%,10% 10%" in path

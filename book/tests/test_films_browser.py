@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 from test_browser import CHAPTERS, PHONE, Visit, address, browser, pytestmark  # noqa: F401 (fixtures)
 
+from wm_tutorial.course import notebook
+
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 PICTURE = re.compile(r'<img src="data:image/([\w+]+);base64,([^"]+)" alt="([^"]*)"')
 SHOWN = "canvas => canvas.toDataURL('image/png').split(',')[1]"
@@ -175,3 +177,21 @@ def test_without_scripts_a_film_is_the_image_that_it_was(browser: Any, address: 
     image = visit.page.locator("article img[src^='data:image/gif']").first
     assert image.is_visible() and image.bounding_box()["width"] > 300
     visit.context.close()
+
+
+def test_in_a_dark_jupyterlab_a_film_is_dark_and_its_night_stays_as_it_is(browser: Any) -> None:  # noqa: F811
+    """The page says that it is dark, and the system that it is light."""
+    gif = next(file for kind, file, _ in FILMS["05_imagination"] if kind == "gif")
+    shown = notebook.show_gif(gif, "A dream.", "A dream.").as_html
+    seen = {}
+    for light in ("true", "false"):
+        page = browser.new_page(color_scheme="light")
+        page.set_content(f'<body data-jp-theme-light="{light}">{shown}</body>')
+        page.evaluate("() => document.querySelector('.wm-figure img').decode()")
+        image = Image.open(BytesIO(page.locator(".wm-figure img").screenshot())).convert("RGB")
+        seen[light] = [np.array(image.getpixel(place)) for place in ((350, 240), (100, 75), (372, 75))]
+        page.close()
+    (paper, day, _), (turned, evening, night) = seen["true"], seen["false"]
+    assert min(paper) > 240 and max(turned) < 30 and min(day) > 220 and max(evening) < 50
+    pixels = np.asarray(Image.open(BytesIO(gif)).convert("RGB")).astype(int)
+    np.testing.assert_allclose(night, pixels[75, 372], atol=3)

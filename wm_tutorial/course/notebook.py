@@ -36,10 +36,14 @@ from wm_tutorial.runs.run import Run
 PAD = 0.08  # inches around each plot, where the edge of a figure can be seen
 # An SVG in a page is as dark as the page says it is, and where the page says nothing as dark as the system. JupyterLab
 # says it; what the website, exported notebooks, VS Code and Colab know is said here. Untrusted notebooks lose this.
-FOLLOW = (
-    "<style>.wm-figure img{color-scheme:light}"
-    ":is([data-theme=dark],[data-jp-theme-light=false],.vscode-dark,[theme=dark]) .wm-figure img{color-scheme:dark}"
-    "</style>"
+DARK = ":is([data-theme=dark],[data-jp-theme-light=false],.vscode-dark,[theme=dark])"
+FOLLOW = f"<style>.wm-figure img{{color-scheme:light}}{DARK} .wm-figure img{{color-scheme:dark}}</style>"
+# A GIF has the colours that it has. Over it lies a pane that turns what is behind it into its opposite: paper becomes
+# #121212, ink bright, and blue stays blue. Holes in it leave pictures as they are. `film.js` of the website does more.
+NIGHT_FALLS = (
+    f"<style>.wm-night{{display:none}}@media screen{{{DARK} .wm-figure img+.wm-night{{display:block;position:absolute;"
+    f"inset:0;backdrop-filter:invert(.93) hue-rotate(180deg)}}{DARK} .wm-figure div:has(>img+.wm-night){{"
+    "clip-path:inset(1px)}}</style>"  # the pane leaves a share of a pixel free
 )
 # An instrument is seen once it runs (`instruments/kit.js` says so), and its picture until then and on paper.
 LIVE = (
@@ -182,10 +186,15 @@ def _captioned(image: bytes, kind: str, caption: str, alt: str) -> Shown:
             "alt='what it shows, with its main numbers'."
         )
     data = base64.b64encode(image).decode()
+    shown = f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" style="width: 100%; height: auto'
+    if kind == "gif":
+        night = f'<div class="wm-night" style="clip-path: {figures.turned(image)}"></div>'
+        shown = f'<div style="position: relative">{shown}; display: block">{night}</div>'
+    else:
+        shown += '">'
     return Shown(
-        f"{FOLLOW if kind == 'svg+xml' else ''}"
-        f'<figure class="wm-figure" style="margin: 1em 0; max-width: {100 * WIDTH:.0f}px">'
-        f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" style="width: 100%; height: auto">'
+        f"{NIGHT_FALLS if kind == 'gif' else FOLLOW}"
+        f'<figure class="wm-figure" style="margin: 1em 0; max-width: {100 * WIDTH:.0f}px">{shown}'
         f'<figcaption style="{CAPTION}">{html.escape(caption)}</figcaption></figure>',
         f"{caption}\n[{alt}]",
     )

@@ -17,6 +17,7 @@ from wm_tutorial.figures.curves import (
 from wm_tutorial.figures.diagram import agent_diagram
 from wm_tutorial.figures.episode import CART_POLE_LIMIT, cart_pole_film
 from wm_tutorial.figures.film import film, still
+from wm_tutorial.figures.night import turned
 from wm_tutorial.figures.open_loop import open_loop
 from wm_tutorial.figures.plan import narrowing
 from wm_tutorial.figures.recording import check_recording, recording
@@ -60,5 +61,6 @@ __all__ = [
     "PAPER", "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH", "VERMILION", "WIDTH", "Light",
     "Plot", "Sketch", "agent_diagram", "alt_text", "cart_pole_film", "check_recording", "draw_cart_pole",
     "draw_pendulum", "film", "house_style", "imagined_trajectory", "innocent_losses", "losses", "mistakes",
-    "narrowing", "open_loop", "recording", "return_curve", "save", "seed_curves", "still", "to_svg", "update_diagram",
+    "narrowing", "open_loop", "recording", "return_curve", "save", "seed_curves", "still", "to_svg", "turned",
+    "update_diagram",
 ]  # fmt: skip
