@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import heldout
@@ -57,6 +58,19 @@ def test_a_mistake_is_noticed_by_a_test_that_passes_without_it_and_is_about_the_
     slip = Mistake("slip", "wm_tutorial/half.py", "x / 2", becomes, "", "", 1)
     assert small.noticed(slip)["test"] == test
     assert "x / 2" in (small.root / "wm_tutorial" / "half.py").read_text()
+
+
+def test_tests_that_name_what_is_changed_come_first() -> None:
+    source = "def one():\n    return 1\n\nclass Two:\n    def __init__(self):\n        self.x = 2\n\nLAST = 3\n"
+    for was, around in (("return 1", "one"), ("= 2", "Two"), ("= 3", "")):
+        assert Mistake("slip", "", was, "", "", "", 1).around(source) == around
+
+
+def test_mistakes_that_change_nothing_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    slip = partial(Mistake, file="", was="", becomes="", wrong="", matters="", subtlety=1)
+    monkeypatch.setattr(heldout, "batch", lambda number: [slip("one"), slip("two"), slip("three", equivalent="dead")])
+    found = {"one": {"test": "tests/a.py"}, "two": {"test": ""}, "three": {"test": ""}}
+    assert line({"1": found}).endswith("first try: 1 of 2 in batch 1 (1 left out that changes nothing)")
 
 
 def test_what_stands_there_twice_cannot_be_made(small: Copy) -> None:

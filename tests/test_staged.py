@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,27 @@ def test_a_stage_that_was_stopped_half_way_is_not_finished(stage: Any, tmp_path:
         running.run((stage,))
     with pytest.raises(InputError, match=f"Stage {after} needs stage {stage}, which is not finished"):
         stages(tmp_path).run((after,))
+
+
+def test_a_candidate_is_judged_by_its_own_episodes(
+    finished: StagedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An episode pays ten times the first weight of who played it, and every second one 1 more."""
+    shutil.copytree(finished.path, tmp_path / "run")
+    (tmp_path / "run" / "controller.pt").unlink()
+    candidates: list[torch.Tensor] = []
+
+    def play_nothing(world: Any, controllers: torch.Tensor, *rest: Any) -> torch.Tensor:
+        first = controllers[:, 0, 0]
+        candidates.append(first[::2])
+        return 10.0 * first + torch.arange(len(first)) % 2
+
+    monkeypatch.setattr("wm_tutorial.world_models_2018.stages.play", play_nothing)
+    stages(tmp_path / "run").run(("controller",))
+    scores = torch.load(tmp_path / "run" / "controller.pt")["scores"]
+    assert len(scores) == len(candidates) == TINY["generations"]
+    for given, weights in zip(scores, candidates, strict=True):
+        assert given.tolist() == pytest.approx((10.0 * weights + 0.5).tolist(), abs=1e-5)
 
 
 def stop_at_the_first_save(running: Stages) -> None:

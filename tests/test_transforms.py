@@ -90,6 +90,16 @@ def test_slope_at_exactly_zero_is_one(function: Callable[[Tensor], Tensor], zero
     assert slope(function, zero) == 1.0
 
 
+@pytest.mark.parametrize("count", [3, 5, 41, 255])
+def test_bins_rise_from_the_smallest_to_the_largest_by_way_of_zero_and_are_symmetric(count: int) -> None:
+    bins = symexp_bins(count)
+    assert (bins.diff() > 0).all()  # none stands there twice
+    assert bins[count // 2] == 0.0 and torch.equal(bins, -bins.flip(0))
+    assert bins[-1].item() == pytest.approx(math.exp(20) - 1, rel=1e-5)
+    assert symlog(bins.double()).diff().tolist() == pytest.approx([40.0 / (count - 1)] * (count - 1), rel=1e-4)
+    assert TwoHot(torch.zeros(count), bins).mean == 0.0  # of a head that knows nothing
+
+
 def test_one_prediction_can_be_compared_with_several_targets() -> None:
     """Log-probabilities are computed once; a part of the predictions has its own."""
     logits = torch.linspace(-1.0, 1.0, 2 * 3 * 5).reshape(2, 3, 5)

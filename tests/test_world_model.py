@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, replace
+from typing import Literal
 
 import pytest
 import torch
@@ -172,6 +173,22 @@ def test_below_free_nats_nobody_learns_from_the_divergence() -> None:
     for name in ("dynamics", "representation"):
         assert (losses[name] == 1e6).all()
         assert receivers(losses[name], parts(model)) == set()
+
+
+@pytest.mark.parametrize("free_nats_of", ["state", "mean"])
+def test_free_nats_are_those_of_each_state_or_of_the_mean(free_nats_of: Literal["state", "mean"]) -> None:
+    """Free nats a little below the mean of all states cut the states that lie lower, or leave that mean alone."""
+    batch, model = random_batch(VECTORS, batch=4, length=3), small()
+    torch.manual_seed(0)
+    kl = model.losses(batch)[0]["dynamics"].detach()
+    free = 0.9 * kl.mean().item()
+    assert (kl < free).any()
+    model.config = replace(model.config, free_nats=free, free_nats_of=free_nats_of)
+    torch.manual_seed(0)
+    losses, _ = model.losses(batch)
+    for name in ("dynamics", "representation"):
+        wanted = kl.mean().expand_as(kl) if free_nats_of == "mean" else kl.clamp(min=free)
+        torch.testing.assert_close(losses[name].detach(), wanted)
 
 
 def test_each_row_teaches_the_observations_it_may() -> None:

@@ -1,5 +1,6 @@
 """How the website looks, and how soon: one typeface, headings in an order that can be seen, one colour of links."""
 
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ TYPEFACE = "Atkinson Hyperlegible Next"
 SLOWER = 4  # times, as on a phone
 PAINTED = 1.5  # seconds until the largest thing that is seen at first
 TRIES = 6  # a machine that does something else is slow for another reason: the quickest of these counts
+BUSY = 1.5  # processes for each core that wait for it or have it: beyond that, a page that is late says nothing
 LARGEST = """() => { window.painted = 0; new PerformanceObserver(list => {
     for (const entry of list.getEntries()) window.painted = entry.startTime / 1000;
 }).observe({ type: 'largest-contentful-paint', buffered: true }); }"""
@@ -81,4 +83,6 @@ def test_the_largest_paint_is_soon_on_a_slow_machine(browser: Any, address: str,
         slow.context.close()
         if 0 < took[-1] < PAINTED:
             return
+    if (load := os.getloadavg()[0]) > BUSY * (os.cpu_count() or 1):
+        pytest.skip(f"the machine is too busy to tell: load {load:.0f}, {took} s")
     raise AssertionError(f"{name}: {took} s")
