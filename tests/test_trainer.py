@@ -933,6 +933,13 @@ def test_evaluation_repeats_itself_and_changes_nothing(greedy: bool) -> None:
     assert trainer.evaluate(6, greedy) == trainer.evaluate(6, greedy, seed=trainer.config.seed)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_an_evaluation_has_the_episodes_of_the_seed_asked_for_whatever_the_run_was_seeded_with(seed: int) -> None:
+    """0 is a seed like others, so agents of different runs can be compared on the same episodes."""
+    trainer = ready(seed=5)
+    assert trainer.evaluate(6, seed=seed) == evaluate(trainer.agent, "CartPole-v1", 6, seed)
+
+
 def test_an_episode_without_end_is_told_from_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wm_tutorial.evaluation.LONGEST_EPISODE", 50)
     assert Trainer(Troupe([50]), tiny()).evaluate(2).lengths == (50, 50)
