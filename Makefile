@@ -18,8 +18,8 @@ BOOK_PIP := $(BOOK)/bin/python -m pip install --disable-pip-version-check
 extra = $$($(BIN)/python tools/extra.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help train check test hooks mutants heldout lab notebooks student solutions grade nbgrader otter graders engines report \
-    slides book book-two links pdf browser results bench lock chromium locked locked-book clean
+.PHONY: help train check test hooks mutants heldout lab notebooks student solutions grade nbgrader otter graders engines \
+    report slides book book-two links pdf browser results bench lock chromium locked locked-book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

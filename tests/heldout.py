@@ -107,7 +107,7 @@ def batch(number: int) -> list[Mistake]:
     return [Mistake(**told) for told in json.loads(path.read_text())]
 
 
-def in_fork(root: Path, words: list[str], seconds: int) -> None:
+def in_fork(root: Path, words: list[str]) -> None:
     """Run pytest as if it had been started in `root`, and write there what it says; the end of a forked process."""
     os.chdir(root)
     os.environ |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "400"}
@@ -115,7 +115,7 @@ def in_fork(root: Path, words: list[str], seconds: int) -> None:
     ours = {str(ROOT), *(str(ROOT / folder) for folder in ("tests", "tools"))}
     sys.path[:] = [str(root), *(path for path in sys.path if path not in ours)]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which the background of a script ignores
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, resource.RLIM_INFINITY))
     with (root / SAID).open("w") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
@@ -132,8 +132,8 @@ class Copy:
             source = ROOT / name
             (shutil.copytree(source, root / name, ignore=ignored) if source.is_dir() else shutil.copy(source, root))
 
-    def failure(self, tests: Iterable[str], without: Iterable[str] = (), seconds: int = SECONDS) -> tuple[str, str]:
-        """The first test that fails, and what it says; empty if none does in so many seconds of CPU time.
+    def failure(self, tests: Iterable[str], without: Iterable[str] = ()) -> tuple[str, str]:
+        """The first test that fails, and what it says; empty if none does in `SECONDS` of CPU time.
 
         Raises:
             RuntimeError: if pytest itself fails.
@@ -141,12 +141,12 @@ class Copy:
         left_out = [word for test in without for word in ("--deselect", test)]
         words = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", *left_out, *tests]
         words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of plugins that were read before the fork
-        process = FORKS.Process(target=in_fork, args=(self.root, words, seconds))
+        process = FORKS.Process(target=in_fork, args=(self.root, words))
         process.start()
         process.join()
         said = (self.root / SAID).read_text()
         if process.exitcode == -signal.SIGXCPU:
-            return "", f"none of the tests that ran within {seconds} s"
+            return "", f"none of the tests that ran within {SECONDS} s"
         if found := FAILED.search(said):
             return found[1], found[2] or ""
         if process.exitcode not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

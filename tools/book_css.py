@@ -6,6 +6,7 @@ somewhere: by a page, or by a script, which may put it there later.
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import tinycss2
@@ -14,19 +15,19 @@ from tinycss2.ast import FunctionBlock, HashToken, IdentToken, LiteralToken, Nod
 WITH_RULES = ("media", "supports", "layer", "container")
 PUT_TOGETHER = re.compile(r"bs-(?:tooltip|popover)-\w+")  # by a script, out of parts of a word
 ATTRIBUTE = re.compile(r'\b(?:class|id)="([^"]*)"')
+WORD = re.compile(r"[\w-]+")
 SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script>", re.DOTALL)
 
 
 def words(pages: Iterable[str], scripts: Iterable[str]) -> set[str]:
     """Every class and id of the pages, and every word of the scripts, those within the pages, too."""
     found = set[str]()
+    within = list[str]()
     for page in pages:
-        for value in ATTRIBUTE.findall(page):
-            found |= set(value.split())
-        for script in SCRIPT.findall(page):
-            found |= set(re.findall(r"[\w-]+", script))
-    for script in scripts:
-        found |= set(re.findall(r"[\w-]+", script))
+        found.update(*map(str.split, ATTRIBUTE.findall(page)))
+        within += SCRIPT.findall(page)
+    for script in chain(within, scripts):
+        found.update(WORD.findall(script))
     return found
 
 

@@ -94,10 +94,9 @@ def documents(folder: Path, pages: list[str]) -> dict[str, str]:
         head = re.sub(r'\b(href|src)="(?:\.\./)*(_static/[^"]+)"', r'\1="\2"', head)
         places = {anchor(name, ""), *(place for place, *_ in headings(text)), *(asked & set(PLACE.findall(text)))}
         unseen = "".join(f'<a href="#{place}"></a>' for place in sorted(places))
-        told[name] = (
-            f'{head}{STYLE}</head><body data-theme="light"><main>{text}</main><div hidden>{unseen}</div></body>'
-        )
-    return {name: f"{text}</html>" for name, text in told.items()}
+        body = f'<body data-theme="light"><main>{text}</main><div hidden>{unseen}</div></body>'
+        told[name] = f"{head}{STYLE}</head>{body}</html>"
+    return told
 
 
 def join(parts: list[Path], outline: list[tuple[str, int, str]], out: Path) -> int:

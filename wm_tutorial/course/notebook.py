@@ -186,12 +186,11 @@ def _captioned(image: bytes, kind: str, caption: str, alt: str) -> Shown:
             "alt='what it shows, with its main numbers'."
         )
     data = base64.b64encode(image).decode()
-    shown = f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" style="width: 100%; height: auto'
+    style = "width: 100%; height: auto" + ("; display: block" if kind == "gif" else "")
+    shown = f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" style="{style}">'
     if kind == "gif":
         night = f'<div class="wm-night" style="clip-path: {figures.turned(image)}"></div>'
-        shown = f'<div style="position: relative">{shown}; display: block">{night}</div>'
-    else:
-        shown += '">'
+        shown = f'<div style="position: relative">{shown}{night}</div>'
     return Shown(
         f"{NIGHT_FALLS if kind == 'gif' else FOLLOW}"
         f'<figure class="wm-figure" style="margin: 1em 0; max-width: {100 * WIDTH:.0f}px">{shown}'

@@ -91,8 +91,7 @@ class LighthouseDict(Lighthouse):
         self.observation_space = spaces.Dict(gauges=spaces.Box(0.0, 1.0, (3,), np.float32), weather=spaces.Discrete(3))
 
     def _seen(self) -> Seen:
-        gauges = np.array([self.oil / TANK, self.soot / BLACK, self.lamp], np.float32)
-        return {"gauges": gauges, "weather": np.int64(self.weather)}
+        return {"gauges": super()._seen()[:3], "weather": np.int64(self.weather)}
 
 
 def after(oil: int, soot: int, action: int, weather: int) -> tuple[int, int]:
