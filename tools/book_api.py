@@ -271,7 +271,7 @@ def prose(doc: str, known: dict[str, str]) -> str:
                 blocks.append(f"```python\n{block}\n```")
         elif (head := lines[0].rstrip(":")) in SECTIONS and len(lines) > 1:
             blocks.append(f"**{head}**\n\n" + items(lines[1:], known))
-        elif len(table := columns(lines)) > 1 or (table and "   " in lines[0]):
+        elif table := columns(lines):
             blocks.append("\n".join(f"- `{name}`: {inline(said, known)}" for name, said in table))
         elif lines[0].startswith("Critical:"):
             text = inline(" ".join(lines).removeprefix("Critical:").strip(), known)

@@ -23,7 +23,11 @@ T = TypeVar("T")
 class Pace:
     """How long things took since the run was begun or resumed: steps on which it learned, and evaluations.
 
-    update  seconds of one update, tried before the start; all there is to judge by as long as nothing was learned
+    steps        on which it learned
+    learning     seconds that they took
+    evaluations  how many there were
+    evaluating   seconds that they took
+    update       seconds of one update, tried before the start; all there is to judge by while nothing is learned
     """
 
     steps: int = 0

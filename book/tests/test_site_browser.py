@@ -43,7 +43,7 @@ QUESTIONS = {
     "learning from pixels": "13_pixels",
     "bounded continuous actions": "14_continuous_actions",
     "cross-entropy method": "18_planet",
-    "train on my own environment": "how_to_use",
+    "train on my own environment": "19_your_own_environment how_to_use",
     "how do I install it": "how_to_use",
     "does it solve CartPole": "results 08_trainer",
     "how long does a chapter take": "run_times index",
