@@ -272,7 +272,7 @@ def prose(doc: str, known: dict[str, str]) -> str:
         elif (head := lines[0].rstrip(":")) in SECTIONS and len(lines) > 1:
             blocks.append(f"**{head}**\n\n" + items(lines[1:], known))
         elif table := columns(lines):
-            blocks.append("\n".join(f"- `{name}`: {inline(said, known)}" for name, said in table))
+            blocks.append("\n".join(f"- {explained(name)}: {inline(said, known)}" for name, said in table))
         elif lines[0].startswith("Critical:"):
             text = inline(" ".join(lines).removeprefix("Critical:").strip(), known)
             blocks.append(f"```{{warning}}\n{text[0].upper()}{text[1:]}\n```")
@@ -294,11 +294,16 @@ def mixed(lines: list[str], known: dict[str, str]) -> list[str]:
     return [inline(" ".join(lines[:first]), known), f"```text\n{code}\n```"]
 
 
+def explained(name: str) -> str:
+    """What stands on the left of such a line; an arrow leads to what is given back."""
+    return "**returns**" if name == "->" else f"`{name}`"
+
+
 def columns(lines: list[str]) -> list[tuple[str, str]]:
-    """Lines such as "logits  (..., bins)", with what goes on below them."""
+    """Lines such as "logits  (..., bins)" or "->  (...)", with what goes on below them."""
     rows: list[tuple[str, str]] = []
     for line in lines:
-        if found := re.match(r"([\w., *-]*[\w*])  +(\S.*)", line):
+        if found := re.match(r"([\w., *-]*[\w*]|->)  +(\S.*)", line):
             rows.append((found[1], found[2]))
         elif rows and line.startswith("  "):
             rows[-1] = (rows[-1][0], f"{rows[-1][1]} {line.strip()}")

@@ -17,11 +17,11 @@ Point = tuple[float, float]
 class Box:
     """A part in the picture.
 
-    text    what is written in it
-    chapter where it is built, empty for what is not
-    middle  of the box, in units of the picture (14 wide, 7 high)
-    color   of its edge, and of its face where it is lit
-    width   in the same units
+    text     what is written in it
+    chapter  where it is built, empty for what is not
+    middle   of the box, in units of the picture (14 wide, 7 high)
+    color    of its edge, and of its face where it is lit
+    width    in the same units
     """
 
     text: str
