@@ -125,7 +125,8 @@ pdf: $(STAMP) ## Print the website that `make book` built as one PDF: book/_buil
 
 browser: $(STAMP) ## Try what `make book` and `make slides` built in Chromium, which `make chromium` installs
 	$(PIP) -q -c constraints.txt $(call extra,browser)
-	$(BIN)/pytest -rs book/tests $(ARGS)
+	$(BIN)/pytest -rs -n $(JOBS) --dist loadfile --ignore=book/tests/test_paint_browser.py book/tests $(ARGS)
+	$(if $(ARGS),,$(BIN)/pytest -rs book/tests/test_paint_browser.py)
 
 chromium: ## Install Chromium for `make browser`: on Debian, as root; elsewhere it says what is missing
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { \

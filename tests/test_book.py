@@ -338,7 +338,8 @@ def test_a_docstring_becomes_lists_code_and_warnings() -> None:
     )
     assert book_api.prose(doc, {}) == (
         "Adds.\n\n```text\nx + y\n```\n\n```{warning}\nBoth \\* count.\n```\n\n**Args**\n\n"
-        "- `x`: (B,) numbers.\n- `y`: one, see `x`.\n\n- `a`: (B,)\n- `b`: more of it\n- **returns**: (B,)\n\n- `alone`: here"
+        "- `x`: (B,) numbers.\n- `y`: one, see `x`.\n\n- `a`: (B,)\n- `b`: more of it\n- **returns**: (B,)\n\n"
+        "- `alone`: here"
     )
 
 

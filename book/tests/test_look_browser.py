@@ -1,19 +1,9 @@
-"""How the website looks, and how soon: one typeface, headings in an order that can be seen, one colour of links."""
-
-import os
-from typing import Any
+"""How the website looks: one typeface, headings in an order that can be seen, one colour of links."""
 
 import pytest
 from test_browser import ALL, CHAPTERS, DESK, Visit, address, browser, pytestmark, visit  # noqa: F401 (fixtures)
 
 TYPEFACE = "Atkinson Hyperlegible Next"
-SLOWER = 4  # times, as on a phone
-PAINTED = 1.5  # seconds until the largest thing that is seen at first
-TRIES = 6  # a machine that does something else is slow for another reason: the quickest of these counts
-BUSY = 1.5  # processes for each core that wait for it or have it: beyond that, a page that is late says nothing
-LARGEST = """() => { window.painted = 0; new PerformanceObserver(list => {
-    for (const entry of list.getEntries()) window.painted = entry.startTime / 1000;
-}).observe({ type: 'largest-contentful-paint', buffered: true }); }"""
 # Of every link that is neither a button nor a card nor a term of the glossary: its colour.
 LINKS = """() => [...document.querySelectorAll('article a')]
     .filter(a => a.offsetHeight && a.textContent.trim())
@@ -67,22 +57,3 @@ def test_what_is_folded_says_whether_it_is_code_or_what_it_shows(visit: Visit) -
         assert folds.count() > 2
         assert page.locator(f"details.hide:has(> summary:has-text('Show the {kind}')):not(:has({within}))").count() == 0
     assert page.locator(".cell summary:has-text('content'), .cell summary:has-text('source')").count() == 0
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_the_largest_paint_is_soon_on_a_slow_machine(browser: Any, address: str, name: str) -> None:  # noqa: F811
-    took = []
-    for _ in range(TRIES):
-        slow = Visit(browser, address)
-        session = slow.context.new_cdp_session(slow.page)
-        session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
-        slow.page.add_init_script(f"({LARGEST})()")
-        slow.page.goto(f"{address}/{name}.html", wait_until="domcontentloaded")
-        slow.page.wait_for_timeout(500)
-        took.append(slow.page.evaluate("() => window.painted"))
-        slow.context.close()
-        if 0 < took[-1] < PAINTED:
-            return
-    if (load := os.getloadavg()[0]) > BUSY * (os.cpu_count() or 1):
-        pytest.skip(f"the machine is too busy to tell: load {load:.0f}, {took} s")
-    raise AssertionError(f"{name}: {took} s")
