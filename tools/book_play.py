@@ -13,6 +13,10 @@ import whole  # noqa: E402 (on its own: the package around it needs torch)
 
 FILM = ("dream.gif", "Film of CartPole: reality on the left, the agent's dream of it on the right.")  # without scripts
 CART_POLE = ROOT / "book" / "results" / "cartpole-guide" / "seed-100.safetensors"
+TYPEFACE = """@font-face { font-family: "Atkinson Hyperlegible Next"; font-weight: 200 800; font-display: swap;
+  src: url("../fonts/atkinson-hyperlegible-next.woff2") format("woff2"); }
+body { font-family: "Atkinson Hyperlegible Next", system-ui, sans-serif; }
+"""
 CATCH = ROOT / "book" / "results" / "history" / "catch-in-the-dark-v3" / "seed-200.safetensors"
 
 
@@ -29,7 +33,7 @@ def pages() -> dict[str, str]:
         held = {agent: path.read_bytes() for agent, path in agents.items()}
         world = whole.world_of(whole.told_in(next(iter(held.values())))["spaces"])
         assert world is not None, name
-        made[name] = whole.whole_page(held, world, film=FILM if world == "CartPole-v1" else None)
+        made[name] = whole.whole_page(held, world, film=FILM if world == "CartPole-v1" else None, style=TYPEFACE)
     return made
 
 

@@ -157,6 +157,12 @@ def test_the_front_page_begins_with_chapter_00_and_the_dream(browser: Any, addre
         opened.evaluate(f"() => document.documentElement.dataset.theme = '{mode}'")
         opened.wait_for_timeout(300)
         assert inside.evaluate("() => document.documentElement.dataset.theme") == mode
+        sky = inside.evaluate(
+            "() => [...player.find('real').getContext('2d').getImageData(9, 9, 1, 1).data.slice(0, 3)]"
+        )
+        assert max(sky) < 120 if mode == "dark" else min(sky) > 200
+    family = inside.evaluate("() => getComputedStyle(document.body).fontFamily")
+    assert family.startswith('"Atkinson') and inside.evaluate("f => document.fonts.check('15px ' + f)", family)
     assert not front.complaints
     front.context.close()
 

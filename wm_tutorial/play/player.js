@@ -72,13 +72,14 @@ const Player = (() => {
     }
 
     show() {
-      this.canvas("real", this.obs, false);
-      this.canvas("dream", this.dreamed, true);
+      const dark = document.documentElement.dataset.theme === "dark";
+      this.canvas("real", this.obs, dark ? "dusk" : "day");
+      this.canvas("dream", this.dreamed, "night");
       this.drawLines();
       this.find("said").textContent = this.words();
     }
 
-    canvas(name, obs, night) {
+    canvas(name, obs, hour) {
       const canvas = this.find(name), ratio = window.devicePixelRatio || 1, width = canvas.clientWidth || 300;
       const height = Math.round((width * this.shape[1]) / this.shape[0]);
       if (canvas.width !== Math.round(width * ratio)) {
@@ -87,7 +88,7 @@ const Player = (() => {
       }
       const paint = canvas.getContext("2d");
       paint.setTransform(canvas.width / width, 0, 0, canvas.width / width, 0, 0);
-      this.draw(paint, width, height, obs, night);
+      this.draw(paint, width, height, obs, hour);
     }
 
     // Two numbers in the line below: reality and dream. Of a vector the third entry, the angle, in degrees; of a
@@ -111,7 +112,7 @@ const Player = (() => {
       paint.fillStyle = css.getPropertyValue("--shade");
       this.lines.forEach(([, , open], i) => open || paint.fillRect(across(i), 0, across(i + 1) - across(i), height));
       paint.fillStyle = css.getPropertyValue("--soft");
-      paint.font = "12px system-ui, sans-serif";
+      paint.font = `12px ${css.fontFamily}`;
       paint.fillText(vector ? "the pole's angle, -15° to 15°" : "error of the dreamed picture", 8, 16);
       for (const [side, color] of [[0, "--real"], [1, "--dream"]]) {
         paint.strokeStyle = css.getPropertyValue(color);

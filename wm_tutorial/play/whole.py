@@ -84,10 +84,13 @@ def _told_of_a_part(told: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name != "sha256"} | {"format": "wm_tutorial player"}
 
 
-def whole_page(files: Mapping[str, bytes], world: str, half: bool = True, film: tuple[str, str] | None = None) -> str:
+def whole_page(
+    files: Mapping[str, bytes], world: str, half: bool = True, film: tuple[str, str] | None = None, style: str = ""
+) -> str:
     """A page that needs no other file and no network: agents (as `Agent.save` writes them) by name, in one world.
 
-    film  address and alternative text of a film that is shown where scripts are off
+    film   address and alternative text of a film that is shown where scripts are off
+    style  more CSS, such as the typeface of the website around it
     """
     held = {name: base64.b64encode(slim(file, half)).decode() for name, file in files.items()}
     chooser = ""
@@ -100,7 +103,7 @@ def whole_page(files: Mapping[str, bytes], world: str, half: bool = True, film: 
     )
     return Template((HERE / "page.html").read_text()).substitute(
         title=html.escape(world.removeprefix("wm_tutorial/")),
-        style=(HERE / "player.css").read_text(),
+        style=(HERE / "player.css").read_text() + style,
         narrow=" wm-picture" if PLAYABLE[world].spaces[0] == "image" else "",
         moves=moves,
         chooser=chooser,

@@ -2,7 +2,8 @@
 //
 // A world:  reset() -> obs,  step(index) -> {obs, reward, over};  keys and their actions, steps a second, steps of the
 //           line below that are seen at once
-// A scene:  draw(context, width, height, obs, night) paints what an observation shows, real or dreamed
+// A scene:  draw(context, width, height, obs, hour) paints what an observation shows: in reality it is
+// day, or dusk where the page is dark, and in the dream night
 "use strict";
 
 const Worlds = (() => {
@@ -43,14 +44,17 @@ const Worlds = (() => {
     }
   }
 
-  const DAY = { sky: "#f7fafc", ground: "#dfe6ec", rail: "#8a93a0", cart: "#0072b2", wheel: "#33404d", pole: "#d55e00" };
-  const NIGHT = { sky: "#141c33", ground: "#0c1226", rail: "#5b6788", cart: "#6cb8e6", wheel: "#aab4cf", pole: "#f2a65a" };
+  const HOURS = {
+    day: { sky: "#f7fafc", ground: "#dfe6ec", rail: "#8a93a0", cart: "#0072b2", wheel: "#33404d", pole: "#d55e00" },
+    dusk: { sky: "#40535f", ground: "#2c3b45", rail: "#9fb0bb", cart: "#6cb8e6", wheel: "#dbe4ea", pole: "#f2a65a" },
+    night: { sky: "#141c33", ground: "#0c1226", rail: "#5b6788", cart: "#6cb8e6", wheel: "#aab4cf", pole: "#f2a65a" },
+  };
 
-  function drawCartPole(paint, width, height, [x, , angle], night) {
-    const look = night ? NIGHT : DAY, scale = width / 5.6, ground = 0.8 * height, middle = width / 2 + x * scale;
+  function drawCartPole(paint, width, height, [x, , angle], hour) {
+    const look = HOURS[hour], scale = width / 5.6, ground = 0.8 * height, middle = width / 2 + x * scale;
     paint.fillStyle = look.sky;
     paint.fillRect(0, 0, width, height);
-    if (night) drawStars(paint, width, ground);
+    if (hour === "night") drawStars(paint, width, ground);
     paint.fillStyle = look.ground;
     paint.fillRect(0, ground, width, height - ground);
     paint.fillStyle = look.rail;
@@ -158,9 +162,9 @@ const Worlds = (() => {
   }
 
   // An image of SIZE x SIZE x 3 numbers, bytes if it is real and 0..1 if it is dreamed.
-  function drawPicture(paint, width, height, obs, night) {
+  function drawPicture(paint, width, height, obs, hour) {
     const cell = Math.min(width, height) / SIZE, left = (width - SIZE * cell) / 2, scale = obs instanceof Uint8Array ? 1 : 255;
-    paint.fillStyle = night ? NIGHT.ground : "#000";
+    paint.fillStyle = hour === "night" ? HOURS.night.ground : "#000";
     paint.fillRect(0, 0, width, height);
     for (let i = 0; i < SIZE * SIZE; i++) {
       const [r, g, b] = [0, 1, 2].map((k) => Math.round(scale * obs[3 * i + k]));
