@@ -334,12 +334,12 @@ def test_the_options_stand_on_their_page_under_the_headings_of_their_sections(ga
 def test_a_docstring_becomes_lists_code_and_warnings() -> None:
     doc = (
         "Adds.\n\n    x + y\n\nCritical: both * count.\n\nArgs:\n    x: (B,)\n        numbers.\n    y: one, see `x`."
-        "\n\na  (B,)\nb  more\n   of it\n->  (B,)\n\nalone  here"
+        "\n\na  (B,)\nb  more\n   of it\n->  (B,)\n\nalone  here\n\n| a | b |\n|---|---|\n| c | d |"
     )
     assert book_api.prose(doc, {}) == (
         "Adds.\n\n```text\nx + y\n```\n\n```{warning}\nBoth \\* count.\n```\n\n**Args**\n\n"
         "- `x`: (B,) numbers.\n- `y`: one, see `x`.\n\n- `a`: (B,)\n- `b`: more of it\n- **returns**: (B,)\n\n"
-        "- `alone`: here"
+        "- `alone`: here\n\n| a | b |\n|---|---|\n| c | d |"
     )
 
 

@@ -278,7 +278,7 @@ def prose(doc: str, known: dict[str, str]) -> str:
             blocks.append(f"```{{warning}}\n{text[0].upper()}{text[1:]}\n```")
         elif any(line.startswith("    ") for line in lines):
             blocks += mixed(lines, known)
-        elif all(line.startswith(("- ", "  ")) for line in lines):
+        elif all(line.startswith(("- ", "  ")) for line in lines) or all(line.startswith("|") for line in lines):
             blocks.append("\n".join(inline(line, known) for line in lines))
         else:
             text = inline(" ".join(lines), known)
