@@ -115,7 +115,7 @@ def _diagnose_gradients(part: Part, function: Function) -> str:
         right = gradients(part, part.right, case)
         if isinstance(answer, Unusable):
             return f"the numbers are right, but once the inputs require gradient, {answer}"
-        wrong = [name for name in right if not _close(part, right[name], answer[name])]
+        wrong = [name for name in right if not _close(part, right[name], answer[name], _largest_number(right[name]))]
         leaks = [name for name in wrong if not right[name].any()]
         missing = [name for name in wrong if not answer[name].any()]
         if missing:
@@ -160,13 +160,18 @@ def compare(part: Part, right: Answer, answer: Answer) -> Difference | None:
     return None
 
 
-def _far(part: Part, right: Tensor, answer: Tensor) -> Tensor:
+def _far(part: Part, right: Tensor, answer: Tensor, unit: float = 1.0) -> Tensor:
     relative, absolute = part.tolerance or TOLERANCE.get(right.dtype, (0.0, 0.0))
-    return ~torch.isclose(answer.double(), right.double(), relative, absolute, equal_nan=True)
+    return ~torch.isclose(answer.double(), right.double(), relative, absolute * unit, equal_nan=True)
 
 
-def _close(part: Part, right: Tensor, answer: Tensor) -> bool:
-    return not _far(part, right, answer).any()
+def _close(part: Part, right: Tensor, answer: Tensor, unit: float = 1.0) -> bool:
+    return not _far(part, right, answer, unit).any()
+
+
+def _largest_number(gradient: Tensor) -> float:
+    """What a small number of a gradient is small beside: it may be a sum of many large ones, in whatever order."""
+    return max(1.0, gradient.abs().max().item()) if gradient.numel() else 1.0
 
 
 def _named(part: Part, function: Function, asks: tuple[Ask, ...]) -> str:

@@ -37,7 +37,7 @@ def shaped_reward(function: Function) -> bool:
 
     reward      (B, T) r_1 .. r_T
     potential   (B, T + 1) Phi(s_0) .. Phi(s_T), how promising each state looks to you
-    terminated  (B, T) bool, whether s_1 .. s_T are terminal
+    terminated  (B, T) bool, whether s_1 .. s_T are terminal; of an episode only the last state can be
     gamma       what a reward one step later is worth
     ->          (B, T) r_{t+1} + gamma Phi(s_{t+1}) - Phi(s_t), where a terminal state has no potential
 

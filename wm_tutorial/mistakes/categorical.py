@@ -67,6 +67,8 @@ CATEGORICAL_SAMPLE = Part(
             }
             for seed, shape, dtype in variations()
         ),
+        # a class that cannot be has no share, and 0 is a number that torch.rand draws
+        {"probabilities": torch.tensor([[[0.0, 0.75, 0.25]]]), "uniform": torch.tensor([[0.0]])},
         # rounded shares sum to a little less than 1, and the number may lie above them
         {"probabilities": torch.tensor([[[0.25, 0.25, 0.4999999]]]), "uniform": torch.tensor([[0.99999994]])},
     ),
@@ -86,6 +88,11 @@ CATEGORICAL_SAMPLE = Part(
             "the class before the right one is chosen, and the last one never.",
             "the number of shares below is the index already; nothing needs to be subtracted.",
             (_of_index(lambda p, u: _index(p, u) - 1),),
+        ),
+        "sample_from_an_empty_share": Mistake(
+            "a number that lies just where a share ends gets the class that has ended, and 0 a class that cannot be.",
+            "< and <= differ for one number in millions; the share of a class begins with its lower end.",
+            (_of_index(lambda p, u: (p.cumsum(-1) < u.unsqueeze(-1)).sum(-1)),),
         ),
         "sample_over_variables": Mistake(
             "the shares are added up over the variables (-2) and not over the classes (-1).",
