@@ -64,6 +64,17 @@ def _row_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Argument
     }
 
 
+def _rest_at_a_break(
+    reward: Tensor, is_last: Tensor, is_terminal: Tensor, bootstrap: Tensor, gamma: float, lam: float
+) -> Tensor:
+    after, returns = bootstrap[:, -1], []
+    for t in reversed(range(1, reward.shape[1])):
+        after = (1 - lam) * bootstrap[:, t] + lam * (~is_last[:, t] * after)
+        after = reward[:, t] + gamma * (~is_terminal[:, t] * after)
+        returns.insert(0, after)
+    return torch.stack(returns, 1)
+
+
 REPLAY_RETURNS = Part(
     name="replay_returns",
     right=right_replay_returns,
@@ -144,6 +155,11 @@ REPLAY_RETURNS = Part(
             "a loop from the end begins with a zero; here it begins with what was imagined.",
             (lambda r, last, terminal, b, gamma, lam: _returns(
                 r, last, terminal, torch.cat([b[:, :-1], 0.0 * b[:, -1:]], 1), gamma, lam),),
+        ),
+        "rest_of_lambda_at_a_break": Mistake(
+            "where time ran out the bootstrap keeps its share of 1 - lam; it must get all, as nothing else is known.",
+            "lam was set to 0 in the term of the return alone; the two shares must sum to 1.",
+            (_rest_at_a_break,),
         ),
     },
 )  # fmt: skip

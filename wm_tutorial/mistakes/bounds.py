@@ -93,6 +93,16 @@ SCALED_ACTION = Part(
             (lambda action, low, high: right_scaled_action(torch.tanh(action), low, high),
              lambda action, low, high: right_scaled_action(2 * torch.sigmoid(action) - 1, low, high)),
         ),
+        "clipped_after_stretching": Mistake(
+            "the action is stretched first and then clipped to -1..1, the bounds of the policy and not of the motor.",
+            "the clip is right where it stands in the policy; after the stretch other bounds hold.",
+            (lambda action, low, high: (low + (action + 1) / 2 * (high - low)).clamp(-1, 1),),
+        ),
+        "bounds_taken_for_symmetric": Mistake(
+            "the action is multiplied by high alone: that is right where low is -high.",
+            "most environments have such bounds, so nothing shows for long.",
+            (lambda a, low, high: a.clamp(-1, 1) * high, lambda a, low, high: (a.clamp(-1, 1) * high).maximum(low)),
+        ),
     },
 )  # fmt: skip
 

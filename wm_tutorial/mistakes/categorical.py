@@ -200,6 +200,11 @@ STRAIGHT_THROUGH = Part(
             "argmax makes a one-hot vector of probabilities, and no die is thrown.",
             (lambda p, z: favourite(p) + p - p.detach(),),
         ),
+        "gradient_of_the_drawn_alone": Mistake(
+            "only the class that was drawn gets a gradient, and one divided by its probability.",
+            "sample * p / p.detach() has the right numbers; the slope of p - p.detach() is 1 for every class.",
+            (lambda p, z: z * (p / p.detach()),),
+        ),
     },
 )
 

@@ -248,6 +248,11 @@ NORMAL_LOG_PROB = Part(
             "a standard deviation is often a constant.",
             of_wrong(right_normal_log_prob, 1, torch.Tensor.detach),
         ),
+        "log_prob_square_over_std": Mistake(
+            "the square of the distance is divided by the deviation; the variance belongs there.",
+            "one of the two squares of (distance / std)^2 was lost when the fraction was written out.",
+            (lambda m, s, a: (-((a - m) ** 2) / (2 * s) - s.log() - math.log(2 * math.pi) / 2).sum(-1),),
+        ),
     },
 )  # fmt: skip
 

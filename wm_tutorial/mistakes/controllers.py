@@ -232,6 +232,11 @@ DREAM_RETURN = Part(
             "the loop asked any() and not each dream.",
             (lambda r, d: right_dream_return(r, d.any(0, keepdim=True).expand_as(d)),),
         ),
+        "dream_comes_back_to_life": Mistake(
+            "only the step after an end counts nothing; later rewards come back.",
+            "the flag was shifted by one step, and not kept from there on: what is over stays over.",
+            (lambda r, d: r[:, 0] + (r[:, 1:] * ~d[:, :-1]).sum(1),),
+        ),
     },
 )  # fmt: skip
 

@@ -192,6 +192,15 @@ REPLAY_BYTES = Part(
             "the row takes all the thought.",
             (lambda n, o, w, a, h, z: _row(o, w, a, h, z),),
         ),
+        "width_of_everything": Mistake(
+            "every number of a row gets the width of the observation's; all others are float32, of four bytes.",
+            "with vectors, whose width is four, it is right: pictures show it.",
+            (
+                lambda rows, numbers, width, action, memory, latent: (
+                    rows * (width * (numbers + action + memory + latent + 1) + 3)
+                ),
+            ),
+        ),
     },
 )
 

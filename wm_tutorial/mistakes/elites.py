@@ -331,6 +331,11 @@ SHIFTED_PLAN = Part(
             "that is how PlaNet plans, anew in each step; here what is known goes on.",
             (lambda mean, is_first: torch.zeros_like(mean),),
         ),
+        "plan_kept_at_the_start": Mistake(
+            "where an episode begins the plan of the one before is kept; it must be zeros.",
+            "the mask chooses whether to shift; a new episode has no plan that could be kept.",
+            (lambda mean, first: torch.where(first[:, None, None], mean, right_shifted_plan(mean, first)),),
+        ),
     },
 )  # fmt: skip
 

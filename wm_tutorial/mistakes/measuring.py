@@ -268,6 +268,11 @@ def _matched_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Argu
     }
 
 
+def _by_sorted_place(new_seeds: Tensor, new: Tensor, old_seeds: Tensor, old: Tensor) -> Tensor:
+    both = int(torch.isin(new_seeds, old_seeds).sum())
+    return new[new_seeds.argsort()][:both] - old[old_seeds.argsort()][:both]
+
+
 MATCHED = Part(
     name="matched_differences",
     right=_matched(),
@@ -316,6 +321,11 @@ MATCHED = Part(
             "a seed that only one side has counts as a return of 0 of the other; it is left out.",
             "a table filled up with zeros has no holes.",
             (_missing_as_zero,),
+        ),
+        "matched_after_sorting": Mistake(
+            "both sides are sorted and matched by place: a seed that only one side has shifts all after it.",
+            "with the same seeds on both sides it is right.",
+            (_by_sorted_place,),
         ),
     },
 )  # fmt: skip
@@ -438,6 +448,10 @@ def _rank_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Argumen
     return {"one": (4 * one).round() / 4 if seed % 20 else one, "other": other}
 
 
+def _of_argsorts(one: Tensor, other: Tensor) -> Tensor:
+    return torch.corrcoef(torch.stack([one.argsort(), other.argsort()]).double())[0, 1].to(one)
+
+
 RANKS = Part(
     name="rank_correlation",
     right=_ranked(),
@@ -491,6 +505,11 @@ RANKS = Part(
             "one row is ranked from below and the other from above: the sign is wrong.",
             "the best comes first in a table, the lowest first in a sort.",
             (lambda one, other: -_pearson(_places(one), _places(other)),),
+        ),
+        "argsort_for_places": Mistake(
+            "argsort says which number comes at each place; the place of each number is the argsort of that.",
+            "both are a permutation of 0 .. N - 1, so nothing looks odd.",
+            (_of_argsorts,),
         ),
     },
 )  # fmt: skip

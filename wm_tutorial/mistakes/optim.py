@@ -196,6 +196,13 @@ def _step_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Argumen
     }
 
 
+def _hats_kept(
+    gradient: Tensor, average: Tensor, square: Tensor, updates: int, betas: tuple[float, float], eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    direction, average, square = right_laprop(gradient, average, square, updates, betas, eps)
+    return direction, average / (1 - betas[0] ** updates), square / (1 - betas[1] ** updates)
+
+
 LAPROP = Part(
     name="laprop",
     right=right_laprop,
@@ -273,6 +280,11 @@ LAPROP = Part(
             "eps is added before the root is taken.",
             "other optimisers have it there; with an eps of 1e-20 nobody would see.",
             (_eps_inside,),
+        ),
+        "hats_kept": Mistake(
+            "the corrected averages are handed on to the next update, where they are corrected once more.",
+            "the hats are for the direction alone; what is kept has none.",
+            (_hats_kept,),
         ),
     },
 )  # fmt: skip

@@ -50,7 +50,9 @@ LIGHTHOUSE_OBSERVATION = Part(
             "the weather is one number, as if fog were twice a falling barometer.",
             "it is stored as 0, 1, 2; but these are names, and a network that sees a size must first unlearn it.",
             (lambda o, s, f, w: torch.stack([o / 10, s / 4, f, w / 2], 1),
-             lambda o, s, f, w: torch.stack([o / 10, s / 4, f, w.float()], 1)),
+             lambda o, s, f, w: torch.stack([o / 10, s / 4, f, w.float()], 1),
+             lambda o, s, f, w: torch.stack([o / 10, s / 4, f, w / 2, 0 * f, 0 * f], 1),
+             lambda o, s, f, w: torch.stack([o / 10, s / 4, f, w, 0 * f, 0 * f], 1)),
         ),
         "weather_missing": Mistake(
             "the weather is not shown, so nobody can prepare for fog.",
@@ -76,6 +78,11 @@ LIGHTHOUSE_OBSERVATION = Part(
             "the numbers lie in -1..1, and the space says 0..1.",
             "many recipes centre their inputs; what counts is that space and numbers say the same.",
             (lambda o, s, f, w: 2 * right_lighthouse_observation(o, s, f, w) - 1,),
+        ),
+        "bounds_exchanged": Mistake(
+            "oil is divided by 4, the most soot, and soot by 10, the most oil.",
+            "two bounds, two columns; numbers above 1 give it away.",
+            (lambda o, s, f, w: right_lighthouse_observation(2.5 * o, 0.4 * s, f, w),),
         ),
     },
 )  # fmt: skip
@@ -145,6 +152,16 @@ SHAPED_REWARD = Part(
             "before minus after, as in a cost.",
             (lambda r, p, e, g: r + p[:, :-1] - g * p[:, 1:] * ~e, lambda r, p, e, g: r + p[:, :-1] - g * p[:, 1:],
              lambda r, p, e, g: r + p[:, :-1] - p[:, 1:]),
+        ),
+        "help_left_out_at_the_end": Mistake(
+            "where the episode ends all of the help is left out; what was given on the way has to be paid back there.",
+            "only the potential of the terminal state is 0, and that of the state before is still taken away.",
+            (lambda r, p, e, g: r + (g * p[:, 1:] - p[:, :-1]) * ~e,),
+        ),
+        "departing_potential_discounted": Mistake(
+            "gamma stands at the potential of the state that is left; it belongs to the one arrived in.",
+            "what comes one step later is worth gamma of it.",
+            (lambda r, p, e, g: r + p[:, 1:] * ~e - g * p[:, :-1],),
         ),
     },
 )  # fmt: skip

@@ -89,6 +89,11 @@ PLANES = Part(
             "that is good for vectors; where pixels hardly ever change it divides by next to nothing.",
             (_planes(lambda x: (x.float() - x.float().mean()) / (x.float().std() + 1e-8)),),
         ),
+        "planes_by_256": Mistake(
+            "it is divided by 256: 255 does not become 0.5.",
+            "a byte has 256 values, and the largest of them is 255.",
+            (lambda obs: obs.permute(0, 3, 1, 2).float() / 256 - 0.5,),
+        ),
     },
 )
 

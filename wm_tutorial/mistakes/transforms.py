@@ -201,6 +201,12 @@ def _spread_bins(seed: int, dtype: torch.dtype) -> Tensor:
 SIDES = (False, True)  # of a number on a bin: it counts to its left, or to its right
 BINS = torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0])
 
+
+def _as_if_even(x: Tensor, bins: Tensor) -> Tensor:
+    place = ((x - bins[0]) / (bins[-1] - bins[0])).clamp(0, 1) * (len(bins) - 1)
+    return (1 - (place.unsqueeze(-1) - torch.arange(len(bins))).abs()).clamp_min(0).to(x)
+
+
 TWO_HOT = Part(
     name="two_hot",
     right=right_two_hot,
@@ -239,6 +245,11 @@ TWO_HOT = Part(
             "a number beyond the last bin gets weights below 0 and above 1.",
             "the formula works inside of the bins, and no number beyond them was tried; clamp x to them first.",
             (lambda x, bins: _two_hot(*_place(x, bins), len(bins)),),
+        ),
+        "two_hot_as_if_even": Mistake(
+            "the shares are reckoned as if the bins were evenly spaced.",
+            "a straight formula from the first bin to the last; the bins of symexp lie ever further apart.",
+            (_as_if_even,),
         ),
     },
 )  # fmt: skip
