@@ -343,6 +343,17 @@ def test_a_docstring_becomes_lists_code_and_warnings() -> None:
     )
 
 
+def test_an_example_with_empty_lines_stays_whole_and_what_is_explained_becomes_a_list() -> None:
+    doc = (
+        "class A(B):\n\n    def f(self):\n        return 1\n\ntrain(A())\n\n"
+        "lit: names\nof it.\nhow: many\nRaises E if not.\n\nNo list: this."
+    )
+    assert book_api.prose(doc, {}) == (
+        "```python\nclass A(B):\n\n    def f(self):\n        return 1\n\ntrain(A())\n```\n\n"
+        "- `lit`: names of it.\n- `how`: many\n\nRaises E if not.\n\nNo list: this."
+    )
+
+
 def test_no_columns_of_a_docstring_run_together() -> None:
     for name, page in book_api.pages(ROOT / "wm_tutorial").items():
         prose = re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)

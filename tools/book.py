@@ -155,13 +155,18 @@ def keep(code: str) -> str:
 
 # Also words of everyday language, or too common to be linked anywhere but where they are defined.
 EVERYDAY = {"action", "agent", "arriving", "both", "context", "departing", "probe", "return", "row", "state", "value"}
+TITLE = re.compile(r"(?<!\*)\*(?! )[^*\n]+ [^*\n]+ [^*\n]+\*(?!\*)")  # three words at least: fewer are only stressed
+LINKED = re.compile(r"\[[^\]]*\]\([^)]*\)")
+PAPER = re.compile(
+    rf"{LINKED.pattern}|`[^`]*`|\barXiv (?P<arxiv>\d{{4}}\.\d{{4,5}})|\bdoi (?P<doi>10\.\d{{4,}}/[^\s,;()]*\w)"
+)
 EVERYDAY |= {f"{word}s" for word in EVERYDAY} | {"belief", "beliefs", "head", "heads", "model", "surprise", "variance"}
 
 
 def link_terms(texts: list[str], terms: dict[str, str]) -> list[str]:
     """Link the first use of each term in the texts of one page to the glossary; the definition, where it is in bold.
 
-    Headings, links, code, mathematics, HTML and tables stay as they are.
+    Headings, links, code, mathematics, HTML, tables and titles in italics stay as they are.
     """
     spellings = "|".join(sorted(map(re.escape, terms), key=len, reverse=True))
     spelled = re.compile(rf"(?<![\w\-/.])({spellings})(?![\w/]|-\w)", re.IGNORECASE)
@@ -179,13 +184,24 @@ def link_terms(texts: list[str], terms: dict[str, str]) -> list[str]:
         lines = []
         for line in text.split("\n"):
             if not line.startswith(("#", "|", "    ", "(")) and not re.match(r"\s*<", line):
-                parts = re.split(r"(\[[^\]]*\]\([^)]*\)|<[^>]+>|https?://\S+)", line)
+                parts = re.split(rf"({LINKED.pattern}|<[^>]+>|https?://\S+|{TITLE.pattern})", line)
                 line = "".join(part if i % 2 else which.sub(linked, part) for i, part in enumerate(parts))
             lines.append(line)
         return "\n".join(lines)
 
     defined = [outside_code(text, lambda text: prose(text, bold)) for text in texts]
     return [outside_code(text, lambda text: prose(text, spelled)) for text in defined]
+
+
+def link_papers(text: str) -> str:
+    """Text in which arXiv 2301.04104 and doi 10.1038/nature14236 lead to the paper."""
+
+    def linked(found: re.Match[str]) -> str:
+        if number := found["arxiv"]:
+            return f"[{found[0]}](https://arxiv.org/abs/{number})"
+        return f"[{found[0]}](https://doi.org/{found['doi']})" if found["doi"] else found[0]
+
+    return outside_code(text, lambda prose: PAPER.sub(linked, prose))
 
 
 # --- Gathering --------------------------------------------------------------------------------------------------------
@@ -214,7 +230,7 @@ def gather(source: Path = SOURCE) -> None:
     notebooks = {chapter: chapter_of_the_book(chapter, source, url, terms) for chapter in chapters}
     texts["book/glossary.md"] = book_pages.glossary(texts["book/glossary.md"], met(notebooks))
     for path, text in (texts | reference).items():
-        text = relink(text, path, source, url)
+        text = link_papers(relink(text, path, source, url))
         if path == "book/convention.md":
             (text,) = link_terms([text], terms)
         (source / page_of(path)).write_text(text)
@@ -230,7 +246,7 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
     notebook["metadata"] = {"kernelspec": KERNEL, "language_info": {"name": "python", "pygments_lexer": "ipython3"}}
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
     cells[-1]["source"] = without_links("".join(cells[-1]["source"]))  # the book has its own
-    texts = [relink("".join(cell["source"]), f"notebooks/{path.name}", source, url) for cell in cells]
+    texts = [link_papers(relink("".join(cell["source"]), f"notebooks/{path.name}", source, url)) for cell in cells]
     for cell, text in zip(cells, link_terms(texts, terms), strict=True):
         cell["source"] = text
     for cell in notebook["cells"]:

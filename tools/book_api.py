@@ -256,7 +256,7 @@ def inline(text: str, known: dict[str, str]) -> str:
 def prose(doc: str, known: dict[str, str]) -> str:
     """A docstring as Markdown: paragraphs, lists of arguments, columns, and what is indented as it is."""
     blocks: list[str] = []
-    for block in re.split(r"\n\s*\n", doc.strip("\n")):
+    for block in with_whole_examples(re.split(r"\n\s*\n", doc.strip("\n"))):
         lines = block.split("\n")
         if all(line.startswith("    ") for line in lines):
             code = "\n".join(line[4:] for line in lines)
@@ -264,20 +264,22 @@ def prose(doc: str, known: dict[str, str]) -> str:
                 blocks[-1] = blocks[-1].removesuffix("\n```") + f"\n\n{code}\n```"
             else:
                 blocks.append(f"```text\n{code}\n```")
-        elif re.match(r"(from wm_tutorial|import |notebook\.|check\.|run = |agent|with .+:$)", lines[0]):
-            if blocks and blocks[-1].startswith("```python"):
-                blocks[-1] = blocks[-1].removesuffix("\n```") + f"\n\n{block}\n```"
-            else:
-                blocks.append(f"```python\n{block}\n```")
         elif (head := lines[0].rstrip(":")) in SECTIONS and len(lines) > 1:
             blocks.append(f"**{head}**\n\n" + items(lines[1:], known))
         elif table := columns(lines):
             blocks.append("\n".join(f"- {explained(name)}: {inline(said, known)}" for name, said in table))
+        elif is_python(block):
+            if blocks and blocks[-1].startswith("```python"):
+                blocks[-1] = blocks[-1].removesuffix("\n```") + f"\n\n{block}\n```"
+            else:
+                blocks.append(f"```python\n{block}\n```")
         elif lines[0].startswith("Critical:"):
             text = inline(" ".join(lines).removeprefix("Critical:").strip(), known)
             blocks.append(f"```{{warning}}\n{text[0].upper()}{text[1:]}\n```")
         elif any(line.startswith("    ") for line in lines):
             blocks += mixed(lines, known)
+        elif EXPLAINED.match(lines[0]):
+            blocks.append(listed(lines, known))
         elif all(line.startswith(("- ", "  ")) for line in lines) or all(line.startswith("|") for line in lines):
             blocks.append("\n".join(inline(line, known) for line in lines))
         else:
@@ -285,6 +287,44 @@ def prose(doc: str, known: dict[str, str]) -> str:
             starts = re.match(r"(Source[^:]*|Raises|Shapes|Returns):", text)
             blocks.append(text.replace(starts[0], f"**{starts[1]}:**", 1) if starts else text)
     return "\n\n".join(blocks)
+
+
+def is_python(block: str) -> bool:
+    """Whether a block of a docstring is an example: statements that do something, and no sentence."""
+    try:
+        body = ast.parse(block).body
+    except SyntaxError:
+        return False
+    return not all(isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call) for node in body)
+
+
+def with_whole_examples(blocks: list[str]) -> list[str]:
+    """The blocks, with examples in one piece that have empty lines within."""
+    whole: list[str] = []
+    while blocks:
+        count = next((n for n in range(len(blocks), 1, -1) if is_python("\n\n".join(blocks[:n]))), 1)
+        whole.append("\n\n".join(blocks[:count]))
+        blocks = blocks[count:]
+    return whole
+
+
+EXPLAINED = re.compile(r"([a-z_]\w*): ")  # "records: lines of metrics.jsonl", in a paragraph
+
+
+def listed(lines: list[str], known: dict[str, str]) -> str:
+    """A paragraph in which lines begin with what they explain, as a list; what it raises goes on below."""
+    joined: list[str] = []
+    for line in lines:
+        if not joined or EXPLAINED.match(line) or line.startswith("Raises "):
+            joined.append(line)
+        else:
+            joined[-1] += f" {line}"
+    return "\n".join(
+        f"- `{found[1]}`: {inline(text[found.end() :], known)}"
+        if (found := EXPLAINED.match(text))
+        else f"\n{inline(text, known)}\n"
+        for text in joined
+    ).strip("\n")
 
 
 def mixed(lines: list[str], known: dict[str, str]) -> list[str]:

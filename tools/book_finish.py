@@ -55,12 +55,16 @@ NEEDED = {
     r"<script[^>]*sphinx_highlight\.js[^>]*></script>": r"$^",  # marks words that the search of Sphinx was asked for
 }
 # Scripts that can wait until the page is there; others say what these need, or listen to a frame from its first word.
-CAN_WAIT = "clipboard.min copybutton sphinx-book-theme togglebutton design-tabs film progress zoo"
+CAN_WAIT = "clipboard.min copybutton sphinx-book-theme togglebutton design-tabs film progress sideways zoo"
 WAITS = re.compile(rf'<script (?=src="[^"]*/(?:{CAN_WAIT.replace(".", "[.]").replace(" ", "|")})[.]js)')
 # Style sheets that bring far more than is used.
 STYLES = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css")
 SEARCH = re.compile(r'<script[^>]*src="[^"]*(?:searchtools|language_data|searchindex|search)\.js[^"]*"[^>]*></script>')
 SEARCHES = '<script src="searchindex.js"></script>\n<script src="_static/search.js"></script>\n'
+# A letter with an index, in words: s_t, d_{t+1}. Tags and code stay as they are.
+SYMBOL = re.compile(
+    r"(<(code|script|title)\b.*?</\2>|<[^>]+>)|\b([A-Za-z])_(?:\{([^{}]+)\}|([a-z]|\d+)(?!\w))", re.DOTALL
+)
 # What a screen reader is told, and what it should be told.
 TOLD = {
     "<summary><span": '<summary aria-label="Show the pages below"><span',
@@ -110,6 +114,8 @@ def mended(page: str, name: str, site: str | None) -> str:
         page = page.replace("</head>", f"{SEARCHES}</head>")
     for told, better in TOLD.items():
         page = page.replace(told, better)
+    if name == "zoo.html":
+        page = SYMBOL.sub(lambda found: found[1] or f"<i>{found[3]}</i><sub>{found[4] or found[5]}</sub>", page)
     return page.replace("</title>", f"</title>{head(page, name, site)}", 1)
 
 

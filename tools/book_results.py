@@ -133,6 +133,8 @@ def section(result: Result, others: list[Result]) -> str:
     """What the page has of one result."""
     agent = result.agent.removesuffix("*")
     title = f"{agent}{', options of its own' if agent != result.agent else ''}, {result.steps:,} steps"
+    if engine := re.search(r"--envs-in (\w+)", result.command):
+        title += f", environments in {engine[1]}"
     if not result.first:
         title = f"`{result.folder.rpartition('/')[2]}`"
     world = [other for other in others if other.environment == result.environment]

@@ -6,7 +6,7 @@ check.report("06")
 A check itself writes nothing to disk: what it found is remembered until the kernel ends. `report` adds it to a small
 file in the reader's home, plain text, a line for each exercise that was tried or got right, such as
 
-6.3 right 2026-05-04
+    6.3 right 2026-05-04
 
 Lines are only ever added, each in one piece, so that two notebooks at once cannot lose each other's. An exercise that
 was right once stays right. The environment variable WM_TUTORIAL_PROGRESS names another file, or says "off".

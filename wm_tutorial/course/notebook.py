@@ -11,6 +11,7 @@ notebook.show(figure, caption="The error grows.", alt="Error against steps, from
 import base64
 import html
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -227,8 +228,17 @@ def _cell(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
 
 
+SUBSCRIPT = re.compile(r"\b([A-Za-z])_(?:\{([^{}]+)\}|\(([^()]+)\)|([a-z]|\d+)(?!\w))")
+
+
+def with_subscripts(text: str) -> str:
+    """HTML in which v_t and v_{t+1} are what they mean: a letter with something small below it."""
+    return SUBSCRIPT.sub(lambda found: f"<i>{found[1]}</i><sub>{found[2] or found[3] or found[4]}</sub>", text)
+
+
 def _html_row(cells: Sequence[str], sides: Sequence[str], tag: str) -> str:
-    row = (f'<{tag} style="text-align: {side}">{html.escape(c)}</{tag}>' for c, side in zip(cells, sides, strict=True))
+    texts = (with_subscripts(html.escape(cell)) for cell in cells)
+    row = (f'<{tag} style="text-align: {side}">{text}</{tag}>' for text, side in zip(texts, sides, strict=True))
     return f"<tr>{''.join(row)}</tr>"
 
 

@@ -15,22 +15,22 @@ exported file. Answers stand in the order of the alphabet, so their place says n
 """
 
 import html
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wm_tutorial.course.notebook import Shown
+from wm_tutorial.course.notebook import Shown, with_subscripts
 from wm_tutorial.errors import InputError
 
 STYLE = (
     "<style>.wm-quiz details{border:1px solid #8886;border-radius:6px;margin:.35em 0;padding:.3em .8em}"
-    ".wm-quiz summary{cursor:pointer}.wm-quiz .said{margin:.4em 0 .2em 1.1em}</style>"
+    ".wm-quiz summary{cursor:pointer}.wm-quiz .said{margin:.4em 0 .2em 1.1em}"
+    ".wm-quiz>p{margin:1.6em 0 .5em}.wm-quiz>p:first-child{margin-top:.2em}</style>"
 )
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its answers. `code` in backticks is set as code.
+    """A question with its answers. `code` in backticks is set as code, and v_t or v_{t+1} with a small t.
 
     asked  the question
     right  the right answer, and why it is: one of them
@@ -84,4 +84,5 @@ def _answers(question: Question) -> list[tuple[str, str]]:
 
 
 def _text(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    pieces = html.escape(text).split("`")  # every other one stands between backticks
+    return "".join(f"<code>{piece}</code>" if n % 2 else with_subscripts(piece) for n, piece in enumerate(pieces))
