@@ -57,7 +57,8 @@ SCALED_ACTION = Part(
             "it is multiplied by the upper bound: right only where the lower one is its negative.",
             "torques and forces are mostly symmetric; pedals and valves are not.",
             (lambda action, low, high: action.clamp(-1, 1) * high, lambda action, low, high: action * high,
-             lambda action, low, high: (action * high).clamp(low, high)),
+             lambda action, low, high: (action * high).clamp(low, high),
+             lambda action, low, high: (action.clamp(-1, 1) * high).maximum(low)),
         ),
         "action_from_0": Mistake(
             "the action is taken for a share from 0 to 1: all below 0 is lost, or goes below the bound.",
@@ -97,11 +98,6 @@ SCALED_ACTION = Part(
             "the action is stretched first and then clipped to -1..1, the bounds of the policy and not of the motor.",
             "the clip is right where it stands in the policy; after the stretch other bounds hold.",
             (lambda action, low, high: (low + (action + 1) / 2 * (high - low)).clamp(-1, 1),),
-        ),
-        "bounds_taken_for_symmetric": Mistake(
-            "the action is multiplied by high alone: that is right where low is -high.",
-            "most environments have such bounds, so nothing shows for long.",
-            (lambda a, low, high: a.clamp(-1, 1) * high, lambda a, low, high: (a.clamp(-1, 1) * high).maximum(low)),
         ),
     },
 )  # fmt: skip

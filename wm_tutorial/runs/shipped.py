@@ -25,6 +25,7 @@ SHIPPED = {
     "catch-in-the-dark-v3": "wm_tutorial/CatchInTheDark-v0",
     "chapter-18": "Pendulum-v1",
     "lighthouse-guide": "wm_tutorial/Lighthouse-v0",
+    "pendulum-v1": "Pendulum-v1",
     "pendulum-v3": "Pendulum-v1",
     "planet-cartpole": "CartPole-v1",
     "planet-pendulum": "Pendulum-v1",
