@@ -169,14 +169,17 @@ def chapters_taught(chapters: list[Chapter]) -> str:
 
 def dependencies(chapters: list[Chapter]) -> str:
     """A drawing of which chapter needs which: one line for each chapter, an arc from each it builds on."""
-    row, left, width = 44, 134, 470
+    row, left, width = 44, 190, 526
     place = {chapter.number: 30 + row * i for i, chapter in enumerate(chapters)}
+    spans = [place[c.number] - place[n] for c in chapters for n in c.builds_on if n in place]
     arcs, lines = [], []
     for chapter in chapters:
         y = place[chapter.number]
         for before in (n for n in chapter.builds_on if n in place):
             top = place[before]
-            bow = left - 40 - 14.3 * (y - top) / row
+            bow = (
+                left - 30 - 205 * ((y - top) / max(spans)) ** 0.75
+            )  # three quarters of it are seen: none leaves at the left
             arcs.append(
                 f'<path d="M {left - 14} {top} C {bow:.0f} {top}, {bow:.0f} {y}, {left - 20} {y}" class="arc" '
                 'marker-end="url(#tip)"/>'
