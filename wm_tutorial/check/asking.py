@@ -7,6 +7,7 @@ import sysconfig
 import traceback
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,10 @@ def kind_of(value: Any) -> str:
 
 def _by_name(part: Part, returned: Any) -> Answer:
     names = part.returns
+    if part.container is NoneType:
+        if returned is None:
+            return {}
+        raise Unusable(f"it returned {kind_of(returned)}; a test returns nothing, and raises where something is wrong.")
     if returned is None:
         raise Unusable("it returned None; is the return statement missing?")
     if part.container is Tensor:
