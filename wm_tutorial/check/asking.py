@@ -25,7 +25,9 @@ STUB = "still to be written; it raises NotImplementedError."
 
 
 def right_answer(part: Part, arguments: Arguments) -> Answer:
-    """What must be answered."""
+    """What must be answered; by a test nothing."""
+    if part.container is NoneType:
+        return {}
     return part.expected(arguments) if part.expected else answers(part, part.right, arguments)
 
 

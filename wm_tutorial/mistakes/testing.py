@@ -25,7 +25,7 @@ from wm_tutorial.mistakes.part import (
     of_wrong,
 )
 from wm_tutorial.mistakes.returns import BUGS as OF_RETURNS
-from wm_tutorial.mistakes.returns import LAMBDA_RETURNS
+from wm_tutorial.mistakes.returns import LAMBDA_RETURNS, right_lambda_returns
 
 # What must hold in every stream of rows -------------------------------------------------------------------------------
 
@@ -297,10 +297,10 @@ OF_ONES_OWN: dict[str, Mistake] = {
         (lambda r, d, v, lam: in_a_loop(r, d, v, lam, v[:, -1].mean().expand(len(v))),
          lambda r, d, v, lam: in_a_loop(r, d, v, lam, v[:1, -1].expand(len(v)))),
     ),
-    "last_step_left_out": Mistake(
-        "there is one return too few, the last one.",
-        "H states have H - 1 steps between them; but the arrays hold steps.",
-        (lambda r, d, v, lam: in_a_loop(r, d, v, lam)[:, :-1],),
+    "first_return_alone": Mistake(
+        "only the return of the first state is returned, (B, 1).",
+        "the loop ends with it; and (B, 1) fits wherever (B, H) is wanted, by broadcasting.",
+        (lambda r, d, v, lam: in_a_loop(r, d, v, lam)[:, :1],),
     ),
 }  # fmt: skip
 # Who gets the numbers wrong, by name: what a reader of chapter 6 may write, and what the package's own code may do.
@@ -348,12 +348,13 @@ def _inputs(
 def _comparing(
     *cases: tuple[Tensor, Tensor, Tensor, float],
     same: Callable[[Tensor, Tensor], object] = torch.testing.assert_close,
+    reference: Function = in_a_loop,
 ) -> Function:
     """A test that compares with the right numbers on these inputs, in this way."""
 
     def test(lambda_returns: Function) -> None:
         for case in cases:
-            same(lambda_returns(*case), in_a_loop(*case))
+            same(lambda_returns(*case), reference(*case))
 
     return test
 
@@ -474,7 +475,8 @@ RETURNS_TEST = Part(
         "to_the_last_bit": Mistake(
             "it asks for equal bits, and a right function that adds up in another order has other last digits.",
             "== is what one writes for numbers; torch.testing.assert_close allows for rounding.",
-            (_comparing(*(_inputs(seed, batch=8, horizon=8) for seed in (1, 11, 21)), same=_exactly),),
+            tuple(_comparing(*(_inputs(seed, batch=8, horizon=8) for seed in (1, 11, 21)), same=_exactly, reference=one)
+                  for one in (*RIGHT.values(), right_lambda_returns)),
         ),
     },
 )  # fmt: skip
