@@ -97,7 +97,7 @@ def _diagnose(part: Part, function: Function) -> str:
 
 def _of_a_test(part: Part, test: Function) -> str:
     """Whether a test blames a function that is right, and which wrong ones it lets through."""
-    through = []
+    through, wrong = dict[str, None](), {str(one) for case in part.cases for one in case.values() if not one.right}
     for case in part.cases:
         (candidate,) = case.values()
         answer = _attempt(answers, part, test, case)
@@ -107,13 +107,12 @@ def _of_a_test(part: Part, test: Function) -> str:
         if raised and candidate.right:
             return f"it blames a function that is right ({candidate}): {answer}{_named(part, test, (answers,))}"
         if not raised and not candidate.right:
-            through.append(str(candidate))
+            through[str(candidate)] = None  # in one of its forms
     if not through:
         return ""
-    wrong = sum(not candidate.right for case in part.cases for candidate in case.values())
-    told = [*through[:TOLD], *([f".. and {len(through) - TOLD} more"] if len(through) > TOLD else [])]
+    told = [*list(through)[:TOLD], *([f".. and {len(through) - TOLD} more"] if len(through) > TOLD else [])]
     lines = "".join(f"\n  {line}" for line in told)
-    return f"it lets {len(through)} of {wrong} mistakes through:{lines}{_named(part, test, (answers,))}"
+    return f"it lets {len(through)} of {len(wrong)} mistakes through:{lines}{_named(part, test, (answers,))}"
 
 
 def _largest(

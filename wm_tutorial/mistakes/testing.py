@@ -322,10 +322,9 @@ def right_one(name: str) -> Arguments:
     return _candidate(name, RIGHT[name], right=True)
 
 
-def wrong_form(name: str, number: int) -> Arguments:
-    """A wrong candidate: one of the forms of a mistake, by its number."""
-    form = "" if number == 0 else f", form {number + 1}"
-    return _candidate(f"{name}{form}: {WRONG[name].story}", WRONG[name].functions[number])
+def wrong_ones(name: str) -> list[Arguments]:
+    """Wrong candidates: a mistake in every form in which people make it."""
+    return [_candidate(f"{name}: {WRONG[name].story}", function) for function in WRONG[name].functions]
 
 
 def wrong_by_a_factor(piece: int, name: str, factor: float) -> Arguments:
@@ -367,6 +366,10 @@ def _exactly(found: Tensor, expected: Tensor) -> None:
     assert torch.equal(found, expected)
 
 
+def _by_broadcasting(found: Tensor, expected: Tensor) -> None:
+    assert torch.allclose(found, expected)
+
+
 def _sums(found: Tensor, expected: Tensor) -> None:
     assert found.shape == expected.shape
     torch.testing.assert_close(found.sum(), expected.sum())
@@ -396,7 +399,7 @@ RETURNS_TEST = Part(
     right=_comparing(*(_inputs(seed, lam=lam) for seed, lam in ((1, 0.7), (11, 0.3), (21, 0.0), (31, 1.0)))),
     cases=(
         *map(right_one, RIGHT),
-        *(wrong_form(name, 0) for name in WRONG),
+        *(case for name in WRONG for case in wrong_ones(name)),
     ),
     container=NoneType,
     mistakes={
@@ -420,7 +423,8 @@ RETURNS_TEST = Part(
         "one_number_for_all": Mistake(
             "all numbers are those for which every return is the same, so most mistakes return it, too.",
             "a fixed point is a true law, and quickly written; it is one of several that are needed.",
-            (_comparing(_FIXED_POINT), _comparing(_FIXED_POINT, (*_FIXED_POINT[:3], 0.0), (*_FIXED_POINT[:3], 1.0))),
+            tuple(_comparing(*cases, same=same) for same in (torch.testing.assert_close, _by_broadcasting)
+                  for cases in ((_FIXED_POINT,), [(*_FIXED_POINT[:3], lam) for lam in (0.0, 0.7, 1.0)])),
         ),
         "a_single_step": Mistake(
             "one step is too few: a recursion shows itself from the second on.",
