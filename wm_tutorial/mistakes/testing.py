@@ -6,6 +6,7 @@ Shape letters: R rows of a stream, B batch, T sequence length, H horizon.
 from collections.abc import Callable
 from contextlib import suppress
 from types import NoneType
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,7 +26,10 @@ from wm_tutorial.mistakes.part import (
     of_wrong,
 )
 from wm_tutorial.mistakes.returns import BUGS as OF_RETURNS
-from wm_tutorial.mistakes.returns import LAMBDA_RETURNS, right_lambda_returns
+from wm_tutorial.mistakes.returns import LAMBDA_RETURNS
+from wm_tutorial.returns import lambda_returns as right_lambda_returns
+
+Case: TypeAlias = tuple[Tensor, Tensor, Tensor, float]  # reward, discount, value, lambda
 
 # What must hold in every stream of rows -------------------------------------------------------------------------------
 
@@ -241,7 +245,7 @@ REACH = Part(
 
 def in_a_loop(reward: Tensor, discount: Tensor, value: Tensor, lam: float, following: Tensor | None = None) -> Tensor:
     """The recursion as it stands in the book, from v_H or what else is `following`: (B,)."""
-    following, found = value[:, -1] if following is None else following, []
+    following, found = value[:, -1] if following is None else following, list[Tensor]()
     for t in reversed(range(reward.shape[1])):
         following = reward[:, t] + discount[:, t] * ((1 - lam) * value[:, t] + lam * following)
         found.insert(0, following)
@@ -335,9 +339,7 @@ def wrong_by_a_factor(piece: int, name: str, factor: float) -> Arguments:
     )
 
 
-def _inputs(
-    seed: int, batch: int = 3, horizon: int = 4, lam: float = 0.7, change: Function = lambda x: x
-) -> tuple[Tensor, Tensor, Tensor, float]:
+def _inputs(seed: int, batch: int = 3, horizon: int = 4, lam: float = 0.7, change: Function = lambda x: x) -> Case:
     """Rewards, discounts and values of which no two are alike."""
     reward, value = (uniform(seed + k, batch, horizon, dtype=torch.float32, low=1.0, high=3.0) for k in (0, 1))
     discount = uniform(seed + 2, batch, horizon, dtype=torch.float32, low=0.3, high=0.95)
@@ -345,7 +347,7 @@ def _inputs(
 
 
 def _comparing(
-    *cases: tuple[Tensor, Tensor, Tensor, float],
+    *cases: Case,
     same: Callable[[Tensor, Tensor], object] = torch.testing.assert_close,
     reference: Function = in_a_loop,
 ) -> Function:
@@ -372,7 +374,7 @@ def _by_broadcasting(found: Tensor, expected: Tensor) -> None:
 
 def _sums(found: Tensor, expected: Tensor) -> None:
     assert found.shape == expected.shape
-    torch.testing.assert_close(found.sum(), expected.sum())
+    assert torch.isclose(found.sum(), expected.sum())
 
 
 def _swallowed(found: Tensor, expected: Tensor) -> None:
@@ -384,10 +386,10 @@ def _constant(x: Tensor) -> Tensor:
     return x[:, :1].expand_as(x)
 
 
-def _with(cases: tuple[Tensor, Tensor, Tensor, float], **changes: Function) -> tuple[Tensor, Tensor, Tensor, float]:
-    reward, discount, value, lam = cases
-    pieces = {"reward": reward, "discount": discount, "value": value}
-    reward, discount, value = (changes.get(name, lambda x: x)(x) for name, x in pieces.items())
+def _with(case: Case, piece: int, change: Function) -> Case:
+    changed: list[Any] = list(case)
+    changed[piece] = change(case[piece])
+    reward, discount, value, lam = changed
     return reward, discount, value, lam
 
 
@@ -459,17 +461,17 @@ RETURNS_TEST = Part(
         "values_zero": Mistake(
             "all values are 0, so it does not see which of them are taken, nor whether.",
             "zeros are at hand; they hide every factor in front of them.",
-            (_comparing(_with(_inputs(1), value=torch.zeros_like)),),
+            (_comparing(_with(_inputs(1), VALUE, torch.zeros_like)),),
         ),
         "rewards_zero": Mistake(
             "all rewards are 0, so it does not see where they come in.",
             "zeros are at hand; they hide every factor in front of them.",
-            (_comparing(_with(_inputs(1), reward=torch.zeros_like)),),
+            (_comparing(_with(_inputs(1), REWARD, torch.zeros_like)),),
         ),
         "one_discount_for_all": Mistake(
             "every step has the same discount, so ends of episodes are none of its business.",
             "gamma is a constant; but the discount is gamma times what goes on, and differs where something ends.",
-            (_comparing(_with(_inputs(1), discount=lambda x: torch.full_like(x, 0.9))),),
+            (_comparing(_with(_inputs(1), DISCOUNT, lambda x: torch.full_like(x, 0.9))),),
         ),
         "sums_alone": Mistake(
             "it compares a sum or a mean, in which places do not matter.",
