@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wm_tutorial.mistakes.bug import Bug
 from wm_tutorial.mistakes.inputs import uniform, variations
-from wm_tutorial.mistakes.n_steps import LAM
+from wm_tutorial.mistakes.n_steps import DISCOUNT, LAM, REWARD, VALUE
 from wm_tutorial.mistakes.part import (
     Answer,
     Arguments,
