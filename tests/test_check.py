@@ -1,5 +1,6 @@
 """The readers' checks: right answers pass in one line, known mistakes get their names, other slips their own words."""
 
+import copy
 import functools
 import itertools
 import math
@@ -607,6 +608,46 @@ def greenhouse_of_a_reader(play: Function) -> Any:
     return play(Bed)
 
 
+def row_faults_one_by_one(reward: Tensor, is_first: Tensor, is_last: Tensor, is_terminal: Tensor) -> Tensor:
+    rows = list(zip(reward.tolist(), is_first.tolist(), is_last.tolist(), is_terminal.tolist(), strict=True))
+    counts = [0, 0, 0, 0]
+    for n, (paid, first, last, terminal) in enumerate(rows):
+        counts[0] += first and paid != 0
+        counts[1] += terminal and not last
+        counts[2] += n > 0 and first and not rows[n - 1][2]
+        counts[3] += n + 1 < len(rows) and last and not rows[n + 1][1]
+    return torch.tensor(counts)
+
+
+def reach_by_where(function: Function, x: Tensor, other: Tensor) -> Tensor:
+    columns = torch.arange(x.shape[1])
+    after = [function(torch.where(columns == i, other, x)) for i in columns]
+    return torch.stack([(one != function(x)).sum(0) > 0 for one in after])
+
+
+def judged_by_the_recursion(lambda_returns: Function) -> None:
+    """What is returned must fit itself: every return follows from the next one."""
+    for lam in (0.3, 0.8):
+        r, d, v = (torch.rand(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(n)) for n in range(3))
+        found = lambda_returns(r, d, v, lam)
+        assert found.shape == r.shape
+        later = torch.cat([found[:, 1:], v[:, -1:]], 1)
+        torch.testing.assert_close(found, r + d * ((1 - lam) * v + lam * later))
+
+
+def nothing_learns(show: Function) -> Any:
+    def mistake(log_prob: Tensor, returns: Tensor, value: Tensor) -> Tensor:
+        return ((value - returns) * log_prob).detach()
+
+    def test(loss: Function) -> None:
+        given = [torch.rand(3, 2, requires_grad=True) for _ in range(3)]
+        slopes = torch.autograd.grad(loss(*given).sum(), given, allow_unused=True)
+        assert slopes[0] is not None and torch.allclose(slopes[0], given[2] - given[1])
+        assert all(x is None or bool((x == 0).all()) for x in slopes[1:])
+
+    return show(mistake, test)
+
+
 def package_flop_of_dense(rows: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
     """What torch's counter sees of a layer that learns, and whose inputs learn, too."""
 
@@ -654,6 +695,10 @@ PACKAGE = {
     "lighthouse_observation": package_lighthouse_observation,
     "shaped_reward": shaped_in_a_loop,
     "greenhouse": greenhouse_of_a_reader,
+    "row_faults": row_faults_one_by_one,
+    "reach": reach_by_where,
+    "returns_test": judged_by_the_recursion,
+    "silent_mistake": nothing_learns,
     "tolerant_divergence": package_tolerant_divergence,
     "mixture_log_prob": package_mixture_log_prob,
     "tempered": package_tempered,
@@ -1278,7 +1323,51 @@ def cross_entropy_in_a_loop(score: Function, noise: Tensor, elites: int) -> tupl
     return plan[0][:, 0, :], *plan
 
 
+def returns_test_with_numpy(lambda_returns: Function) -> None:
+    """A table worked out by hand, and another kind of error."""
+    given = torch.tensor([[[2.0, 3.0], [4.0, 1.0]], [[0.5, 0.25], [0.0, 1.0]], [[6.0, 8.0], [1.0, 2.0]]])
+    found = lambda_returns(*given, 0.25).numpy()  # 3 + 8 / 4 = 5, and 2 + (0.75 * 6 + 0.25 * 5) / 2
+    if not np.allclose(found, [[4.875, 5.0], [4.0, 3.0]], rtol=1e-5):
+        raise ValueError(f"other returns: {found}")
+
+
+def returns_test_with_mistakes_of_its_own(lambda_returns: Function) -> None:
+    """Several laws that are enough together, over many draws."""
+    for seed in range(5):
+        draw = torch.Generator().manual_seed(seed)
+        r, d, v = (torch.rand(3, 4, generator=draw) for _ in range(3))
+        torch.testing.assert_close(lambda_returns(r, d, v, 0.0), r + d * v)
+        torch.testing.assert_close(lambda_returns(r[:, 3:], d[:, 3:], v[:, 3:], 0.5), (r + d * v)[:, 3:])
+        for lam in (0.25, 1.0):
+            ahead = lambda_returns(r[:, 1:], d[:, 1:], v[:, 1:], lam)
+            wanted = r[:, 0] + d[:, 0] * ((1 - lam) * v[:, 0] + lam * ahead[:, 0])
+            torch.testing.assert_close(lambda_returns(r, d, v, lam)[:, 0], wanted)
+            torch.testing.assert_close(lambda_returns(r, d, v, lam)[:, 1:], ahead)
+
+
+def louder_by_a_half(show: Function) -> Any:
+    def mistake(log_prob: Tensor, returns: Tensor, value: Tensor) -> Tensor:
+        return (value - returns).detach() * (1.5 * log_prob - 0.5 * log_prob.detach())
+
+    def test(loss: Function) -> None:
+        log_prob, returns, value = (torch.linspace(a, a + 1, 4).view(2, 2).requires_grad_() for a in (-2.0, 3.0, 0.5))
+        loss(log_prob, returns, value).mean().backward()
+        np.testing.assert_allclose(log_prob.grad, (value - returns).detach() / 4, rtol=1e-5)
+        for x in (returns, value):
+            assert x.grad is None or x.grad.abs().max() == 0
+
+    return show(mistake, test)
+
+
 EQUIVALENT: list[tuple[str, Function]] = [
+    ("row_faults", lambda r, first, last, end: torch.stack([
+        (first & r.bool()).sum(), (end > last).sum(), (first[1:] > last[:-1]).sum(), (last[:-1] > first[1:]).sum()])),
+    ("reach", lambda f, x, other: torch.stack([
+        (f(torch.cat([x[:, :i], other[:, i : i + 1], x[:, i + 1 :]], 1)) - f(x)).abs().amax(0) > 0
+        for i in range(x.shape[1])])),
+    ("returns_test", returns_test_with_numpy),
+    ("returns_test", returns_test_with_mistakes_of_its_own),
+    ("silent_mistake", louder_by_a_half),
     ("candidate_returns", candidate_returns_one_by_one),
     ("candidate_returns", candidate_returns_stacked),
     ("refit", refit_sorted),
@@ -1876,7 +1965,95 @@ def search_of_own(
     return cross_entropy
 
 
+def reach_of_own(function: Function, x: Tensor, other: Tensor) -> list[Tensor]:
+    """For each column that is changed, what moves: (B, T)."""
+    found = []
+    for i in range(x.shape[1]):
+        there = x.clone()
+        there[:, i] = other[:, i]
+        found.append(function(there) != function(x))
+    return found
+
+
+def judged_by_hand(*rows: tuple[list[float], list[float], list[float]], lam: float = 0.25) -> Function:
+    """A test with rows of rewards, discounts and values, as somebody writes it who takes these for an example."""
+
+    def test(lambda_returns: Function) -> None:
+        r, d, v = (torch.tensor(x) for x in zip(*rows, strict=True))
+        wanted = returns.lambda_returns(r, d, v, lam)
+        torch.testing.assert_close(lambda_returns(r, d, v, lam), wanted)
+
+    return test
+
+
+def judged_to_the_last_digit(lambda_returns: Function) -> None:
+    """The printed text is compared."""
+    r, d, v = torch.rand(3, 9, 7, generator=torch.Generator().manual_seed(4))
+    assert lambda_returns(r, d, v, 0.7).tolist() == returns.lambda_returns(r, d, v, 0.7).tolist()
+
+
+def only_told(lambda_returns: Function) -> None:
+    r, d, v = torch.rand(3, 2, 4)
+    if not torch.allclose(lambda_returns(r, d, v, 0.7), returns.lambda_returns(r, d, v, 0.7)):
+        print("wrong")
+
+
+def silent_with(mistake: Function, test: Function) -> Function:
+    return lambda show: show(mistake, test)
+
+
+def asks_for_none(loss: Function) -> None:
+    p, r, v = (torch.rand(2, 2).requires_grad_() for _ in range(3))
+    loss(p, r, v).sum().backward()
+    assert torch.allclose(p.grad, v - r) and r.grad is None and v.grad is None  # type: ignore[arg-type]
+
+
+def asks_for_zeros(loss: Function) -> None:
+    p, r, v = (torch.rand(2, 2).requires_grad_() for _ in range(3))
+    loss(p, r, v).sum().backward()
+    assert torch.allclose(p.grad, v - r) and (r.grad == 0).all() and (v.grad == 0).all()  # type: ignore
+
+
+def looks_at_numbers(loss: Function) -> None:
+    p, r, v = torch.rand(3, 2, 2)
+    assert torch.allclose(loss(p, r, v), (v - r) * p)
+
+
+def leaks(p: Tensor, r: Tensor, v: Tensor) -> Tensor:
+    return (v - r) * p
+
+
 WRITTEN: list[tuple[str, str, Function]] = [
+    ("row_faults", "time_limit_held_against_it", lambda r, f, last, end: torch.stack([
+        (f & (r != 0)).sum(), (end != last).sum(), (f[1:] & ~last[:-1]).sum(), (last[:-1] & ~f[1:]).sum()])),
+    ("row_faults", "same_row_compared", lambda r, f, last, end: torch.stack([
+        (f * r != 0).sum(), (end & ~last).sum(), (f & ~last).sum(), (last & ~f).sum()])),
+    ("row_faults", "only_gains", lambda r, f, last, end: torch.stack([
+        (r[f] > 0).sum(), (end & ~last).sum(), (f[1:] & ~last[:-1]).sum(), (last[:-1] & ~f[1:]).sum()])),
+    ("reach", "rows_and_columns_swapped", lambda f, x, other: torch.stack(
+        [one.any(0) for one in reach_of_own(f, x, other)], 1)),
+    ("reach", "in_all_sequences", lambda f, x, other: torch.stack([one.all(0) for one in reach_of_own(f, x, other)])),
+    ("reach", "one_sequence_changed", lambda f, x, other: torch.stack([one[0] for one in reach_of_own(f, x, other)])),
+    ("returns_test", "a_single_sequence", judged_by_hand(([1.0, 2.0, 4.0], [0.5, 0.25, 0.5], [8.0, 3.0, 5.0]))),
+    ("returns_test", "lambda_a_half", judged_by_hand(
+        ([1.0, 2.0, 4.0], [0.5, 0.25, 0.5], [8.0, 3.0, 5.0]), ([0.0, 3.0, 1.0], [0.9, 0.5, 0.8], [2.0, 6.0, 1.0]),
+        lam=0.5)),
+    ("returns_test", "values_zero", judged_by_hand(
+        ([1.0, 2.0, 4.0], [0.5, 0.25, 0.5], [0.0, 0.0, 0.0]), ([5.0, 3.0, 1.0], [0.9, 0.5, 0.8], [0.0, 0.0, 0.0]))),
+    ("returns_test", "constant_in_time", judged_by_hand(
+        ([1.0] * 3, [0.5] * 3, [8.0] * 3), ([3.0] * 3, [0.9] * 3, [2.0] * 3))),
+    ("returns_test", "one_discount_for_all", judged_by_hand(
+        ([1.0, 2.0, 4.0], [0.9] * 3, [8.0, 3.0, 5.0]), ([2.0, 3.0, 1.0], [0.9] * 3, [2.0, 6.0, 1.0]))),
+    ("returns_test", "a_single_step", judged_by_hand(([1.0], [0.5], [8.0]), ([3.0], [0.9], [2.0]))),
+    ("returns_test", "to_the_last_bit", judged_to_the_last_digit),
+    ("returns_test", "nothing_raised", only_told),
+    ("silent_mistake", "none_insisted_on", silent_with(leaks, asks_for_none)),
+    ("silent_mistake", "zeros_insisted_on", silent_with(leaks, asks_for_zeros)),
+    ("silent_mistake", "numbers_tested", silent_with(leaks, looks_at_numbers)),
+    ("silent_mistake", "nothing_wrong", silent_with(
+        lambda p, r, v: p * (v.detach() - r.detach()), looks_at_numbers)),
+    ("silent_mistake", "numbers_wrong", silent_with(lambda p, r, v: p * (r - v), looks_at_numbers)),
+    ("silent_mistake", "everyone_blamed", silent_with(leaks, lambda loss: loss.backward())),
     ("candidate_returns", "planned_reward_departing", returns_of_own(rewards_of="left")),
     ("candidate_returns", "planned_end_takes_reward", returns_of_own(early=True)),
     ("candidate_returns", "planned_end_ignored", returns_of_own(ends=False)),
@@ -2823,6 +3000,17 @@ SLIPS: dict[str, tuple[str, Any, str]] = {
     "gradient too much": ("critic_loss", lambda v, t, w: w * (v[:, 0] - t) ** 2, "gradient flows into target, weight"),
     "same noise again": ("sample", lambda m, v: (torch.manual_seed(1), sample_with_generator(m, v))[1], "call to call"),
     "unknown": ("lambda_returns", lambda *g: lambda_returns(*g) + 1, "differs in row 0, columns 0, 1, 2, 3, 4.\n"),
+    "a test that answers": ("returns_test", lambda function: True, "a test returns nothing, and raises where"),
+    "a test that blames": (
+        "returns_test", lambda function: function(1), "it blames a function that is right (a loop from the end): ",
+    ),
+    "a test with two holes": (
+        "returns_test", judged_by_hand(([1.0, 2.0, 4.0], [0.5] * 3, [8.0, 3.0, 5.0])),
+        "it lets 2 of 26 mistakes through:\n  link_discount_shifted: ",
+    ),
+    "a mistake that raises": (
+        "silent_mistake", lambda show: show(lambda p: p, looks_at_numbers), "it raised TypeError: ",
+    ),
 }  # fmt: skip
 
 
@@ -2919,6 +3107,19 @@ def test_right_numbers_do_not_name_a_mistake_of_other_gradients(part: str, funct
 def test_malformed_dreams_are_told_apart_and_not_dreamed_on(change: Any, expected: str, capsys: Capture) -> None:
     right, out = said(capsys, "imagination", lambda *given: change(PACKAGE["imagination"](*given)))
     assert not right and expected in out
+
+
+def test_nothing_about_a_function_to_test_says_whether_it_is_right() -> None:
+    given = [copy.deepcopy(case)["lambda_returns"] for case in check.PARTS["returns_test"].cases]
+    assert {(type(one), one.__name__, one.__qualname__, one.__doc__) for one in given} == {
+        (type(raises), "lambda_returns", given[0].__qualname__, None)
+    }
+
+
+def test_of_a_test_no_more_holes_are_listed_than_can_be_read(capsys: Capture) -> None:
+    right, out = said(capsys, "returns_test", lambda function: None)
+    assert not right and "it lets 26 of 26 mistakes through" in out
+    assert out.count("\n  ") == 5 + 1 + 2 and ".. and 21 more" in out
 
 
 def test_a_step_asked_twice_is_noticed(capsys: Capture) -> None:

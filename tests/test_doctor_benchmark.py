@@ -11,6 +11,7 @@ import pytest
 from scripted import TINY, tree
 
 from wm_tutorial import figures, zoo
+from wm_tutorial.cli import Zoo, command_line
 from wm_tutorial.runs.asked import check_learns
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -93,6 +94,14 @@ def test_the_page_has_a_place_for_the_table_and_no_table_without_runs(tmp_path: 
 # --- The runs ---------------------------------------------------------------------------------------------------------
 
 
+def test_the_command_of_a_world_makes_its_runs() -> None:
+    """The files of runs name it, and a test of results takes them at their word."""
+    for name, world in ZOO["WORLDS"].items():
+        asked = command_line(ZOO["command_of"](name, world, world.mistakes()[:2], 1501))
+        assert isinstance(asked, Zoo) and asked.config == world.config and asked.env == world.env
+        assert asked.bugs == tuple(world.mistakes()[:2]) and asked.seeds == (1501,)
+
+
 def test_every_world_can_be_learned_in() -> None:
     for world in ZOO["WORLDS"].values():
         gym.spec(world.env)
@@ -126,6 +135,9 @@ def test_each_run_is_made_once_and_told_in_a_table(tmp_path: Path, monkeypatch: 
     }
     told = json.loads((tmp_path / "runs" / "cartpole" / "none" / "seed-1500.json").read_text())
     assert told["config"]["seed"] == 1500 and "too early" in " ".join(told["missed"])
+    asked = command_line(told["command"].split()[1:])
+    assert (asked.seeds, asked.bugs, asked.episodes) == ((1500,), ("reward_late", "entropy_sign"), ZOO["EPISODES"])
+    assert asked.config == worlds["cartpole"].config and asked.out == "book/results/mistakes/cartpole"
     ZOO["measure"](tmp_path / "runs", worlds, ["cartpole", "corridor"], [1500, 1503])
     assert tree(tmp_path / "runs") == made
     assert DOCTOR["summarise"](tmp_path / "runs")["shares"]["false alarms"]["of"] == 3

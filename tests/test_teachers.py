@@ -171,6 +171,10 @@ def test_the_numbers_of_the_questions_for_the_room() -> None:
     assert math.isclose(clip.norm().item(), 0.0003, rel_tol=1e-4) and "0.3 · 0.001 = 0.0003" in said
     forever, once = 1 / (1 - 0.9), (1 - 0.9**10) / (1 - 0.9)
     assert f"1 / (1 - 0.9) = {forever:.0f}, and (1 - 0.9^10) / 0.1 = {once:.1f} if" in said
+    ones = torch.ones(1, 4)
+    for lam in (0.0, 0.3, 1.0):
+        fixed = right("lambda_returns")(ones, ones / 2, 2 * ones, lam)
+        assert set(fixed.flatten().tolist()) == {2.0} and "1 + 0.5 · 2 = 2 in every column" in said
     hope = [right("shaped_reward")(row(0.0), row(4.0, 1.0), torch.tensor([[end]]), 0.5).item() for end in (False, True)]
     assert f"0.5 · 1 - 4 = {hope[0]:g}, and {hope[1]:g}: after" in said
 
@@ -245,6 +249,12 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
     shared = right("averaged_gradient")(torch.tensor([[1.0], [5.0]]), torch.tensor([6, 2])).item()
     litres = 2 * torch.tensor([1.0, 3.0, 1.0])
     shaped = right("shaped_reward")(row(0.0, 0.0), litres[None], torch.zeros(1, 2, dtype=torch.bool), 0.5)[0].tolist()
+    paid, kept_, worth = row(2.0, 3.0), row(0.5, 0.25), row(6.0, 8.0)
+    tested, swapped = (right("lambda_returns")(paid, kept_, worth, lam)[0].tolist() for lam in (0.25, 0.75))
+    laws = right("row_faults")(
+        row(0.0, 1.0, 1.0, 0.0, 2.0, 1.0)[0],
+        *(torch.tensor([n in rows for n in range(6)]) for rows in ((0, 3, 4), (2, 5), (1, 2))),
+    ).tolist()
     return {
         "0.A": (f"= {right('discounted_return')(torch.tensor([1.0, 2.0, 4.0]), 0.5):g}.", f"= {3 + 0.5**3 * 8:g}."),
         "0.B": (f"= {episode:g};",),
@@ -277,6 +287,11 @@ def answers_to_the_bank() -> dict[str, tuple[str, ...]]:
         "13.B": (f"= {100 / 768:.2f}",),
         "14.A": (f"= {std.item():.3f}", f"{2 * torch.special.ndtr(-1 / std).item():.0%}".replace("%", " %")),
         "14.B": ("{:g} and {:g}.".format(*valve.flatten().tolist()), f"ln 10 = {math.log(10):.1f}"),
+        "15.A": (f"{laws[0]} (row 4), {laws[1]} (row 1), {laws[2]} (row 4) and {laws[3]}:",),
+        "15.B": (
+            f"R_1 = 3 + 8/4 = {tested[1]:g} and R_0 = 2 + (4.5 + 1.25) / 2 = {tested[0]:g}.",
+            f"{swapped[1]:g} again, and {swapped[0]:g}.",
+        ),
         "16.A": ("11 - 10 = {:g} on seed 1 and 30 - 20 = {:g} on seed 3".format(*ahead.tolist()),),
         "16.B": (f"/ 4 = {middle:g}.", f"= {51 / 6:g}."),
         "17.A": (

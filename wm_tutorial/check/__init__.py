@@ -49,6 +49,7 @@ from wm_tutorial.check.pixels import column_probe, convolution_size, image_loss,
 from wm_tutorial.check.planner import candidate_returns, cross_entropy, refit, shifted_plan
 from wm_tutorial.check.progress import report
 from wm_tutorial.check.scale import return_range, scaled_advantage, two_hot_slope
+from wm_tutorial.check.testing import reach, returns_test, row_faults, silent_mistake
 from wm_tutorial.check.world_models import (
     dream_return,
     mixture_log_prob,
@@ -77,20 +78,21 @@ from wm_tutorial.mistakes.transforms import SYMEXP, SYMLOG, TWO_HOT, TWO_HOT_MEA
 from wm_tutorial.mistakes.weights import IMAGINED_RETURN, IMAGINED_WEIGHT
 
 __all__ = [
-    "PARTS", "Mistake", "Part", "agents_interval", "alignment", "averaged_gradient", "bandit_gradient", "block_linear",
-    "bounded_normal", "candidate_returns", "categorical_kl", "categorical_sample", "clip_by_share", "column_probe",
-    "continue_loss", "continue_target", "convolution_size", "critic_loss", "cross_entropy", "discounted_return",
-    "dream_return", "dynamics_step", "environment", "episode_returns", "executed_action", "expected_gradient",
-    "fair_mean", "false_death_value", "flop_of_dense", "gated_update", "gaussian_kl", "greenhouse", "image_loss",
-    "imagination", "imagined_return", "imagined_weight", "interquartile_mean", "kl_balance", "lambda_returns",
-    "lambda_weights", "laprop", "lighthouse_observation", "linear_probe", "matched_differences", "mixture_log_prob",
-    "n_step_return", "normal_entropy", "normal_log_prob", "observe_sequence", "pathwise_dream", "planes", "policy_loss",
-    "price_of_independence", "prior_inputs", "promised_and_kept", "rank_correlation", "refit", "remembered",
-    "replay_bytes", "replay_returns", "replay_sample", "report", "return_range", "ring_all_reduce_seconds", "rssm_step",
+    "PARTS", "Mistake", "Part", "agents_interval", "alignment", "averaged_gradient", "bandit_gradient",
+    "block_linear", "bounded_normal", "candidate_returns", "categorical_kl", "categorical_sample", "clip_by_share",
+    "column_probe", "continue_loss", "continue_target", "convolution_size", "critic_loss", "cross_entropy",
+    "discounted_return", "dream_return", "dynamics_step", "environment", "episode_returns", "executed_action",
+    "expected_gradient", "fair_mean", "false_death_value", "flop_of_dense", "gated_update", "gaussian_kl",
+    "greenhouse", "image_loss", "imagination", "imagined_return", "imagined_weight", "interquartile_mean",
+    "kl_balance", "lambda_returns", "lambda_weights", "laprop", "lighthouse_observation", "linear_probe",
+    "matched_differences", "mixture_log_prob", "n_step_return", "normal_entropy", "normal_log_prob",
+    "observe_sequence", "pathwise_dream", "planes", "policy_loss", "price_of_independence", "prior_inputs",
+    "promised_and_kept", "rank_correlation", "reach", "refit", "remembered", "replay_bytes", "replay_returns",
+    "replay_sample", "report", "return_range", "returns_test", "ring_all_reduce_seconds", "row_faults", "rssm_step",
     "sample", "sampled_kl", "scaled_action", "scaled_advantage", "shaped_reward", "shifted_plan", "signal_share",
-    "slow_update", "straight_through", "symexp", "symlog", "teaching_share", "tempered", "tolerant_divergence",
-    "two_hot", "two_hot_mean", "two_hot_slope", "unimix", "updates_due", "updates_of_run", "upsample_convolve",
-    "useful_horizon", "write_back",
+    "silent_mistake", "slow_update", "straight_through", "symexp", "symlog", "teaching_share", "tempered",
+    "tolerant_divergence", "two_hot", "two_hot_mean", "two_hot_slope", "unimix", "updates_due", "updates_of_run",
+    "upsample_convolve", "useful_horizon", "write_back",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import sysconfig
 import traceback
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ STUB = "still to be written; it raises NotImplementedError."
 
 
 def right_answer(part: Part, arguments: Arguments) -> Answer:
-    """What must be answered."""
+    """What must be answered; by a test nothing."""
+    if part.container is NoneType:
+        return {}
     return part.expected(arguments) if part.expected else answers(part, part.right, arguments)
 
 
@@ -121,6 +124,10 @@ def kind_of(value: Any) -> str:
 
 def _by_name(part: Part, returned: Any) -> Answer:
     names = part.returns
+    if part.container is NoneType:
+        if returned is None:
+            return {}
+        raise Unusable(f"it returned {kind_of(returned)}; a test returns nothing, and raises where something is wrong.")
     if returned is None:
         raise Unusable("it returned None; is the return statement missing?")
     if part.container is Tensor:

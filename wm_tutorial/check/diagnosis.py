@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ Ask: TypeAlias = Callable[[Part, Function, Arguments], Answer]
 TOLERANCE = {torch.float32: (1e-4, 1e-5), torch.float64: (1e-6, 1e-7)}  # relative, absolute
 READABLE = 16  # larger arguments are shown by their shape
 ROW = 8  # longer rows are cut
+TOLD = 5  # of what a test lets through
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def _as_it_was() -> Iterator[None]:
 
 def _diagnose(part: Part, function: Function) -> str:
     """What is wrong with the first answer that is wrong, or nothing."""
+    if part.container is NoneType:
+        return _of_a_test(part, function)
     expected = [right_answer(part, case) for case in part.cases]
     got = [_attempt(answers, part, function, case) for case in part.cases]
     for case, right, answer in zip(part.cases, expected, got, strict=True):
@@ -89,6 +93,26 @@ def _diagnose(part: Part, function: Function) -> str:
                 or _about_sizes(part, function, expected, got)
             )
     return _diagnose_gradients(part, function) if part.gradient_to or part.no_gradient_to else ""
+
+
+def _of_a_test(part: Part, test: Function) -> str:
+    """Whether a test blames a function that is right, and which wrong ones it lets through."""
+    through, wrong = dict[str, None](), {str(one) for case in part.cases for one in case.values() if not one.right}
+    for case in part.cases:
+        (candidate,) = case.values()
+        answer = _attempt(answers, part, test, case)
+        raised = isinstance(answer, Unusable) and answer.raised
+        if isinstance(answer, Unusable) and not raised:
+            return str(answer)
+        if raised and candidate.right:
+            return f"it blames a function that is right ({candidate}): {answer}{_named(part, test, (answers,))}"
+        if not raised and not candidate.right:
+            through[str(candidate)] = None  # in one of its forms
+    if not through:
+        return ""
+    told = [*list(through)[:TOLD], *([f".. and {len(through) - TOLD} more"] if len(through) > TOLD else [])]
+    lines = "".join(f"\n  {line}" for line in told)
+    return f"it lets {len(through)} of {len(wrong)} mistakes through:{lines}{_named(part, test, (answers,))}"
 
 
 def _largest(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from wm_tutorial import mistakes
+from wm_tutorial.mistakes import testing
 from wm_tutorial.mistakes.part import Arguments, Part, Rule
 
 NAME = mistakes.__name__
@@ -183,6 +184,13 @@ def _horizons(rng: random.Random) -> list[Arguments]:
     return [{"horizon": rng.randint(2, 12), "lam": round(rng.uniform(0.1, 0.9), 2)} for _ in range(3)]
 
 
+def _functions_to_test(rng: random.Random) -> list[Arguments]:
+    """One that is right, and one for each input in which that is too small, by a share that nobody knows."""
+    names = ("reward", "discount", "value", "lambda")
+    wrong = [testing.wrong_by_a_factor(i, name, round(rng.uniform(0.4, 0.8), 3)) for i, name in enumerate(names)]
+    return [testing.right_one(rng.choice(list(testing.RIGHT))), *wrong]
+
+
 def _gaussians(rng: random.Random) -> list[Arguments]:
     """As large as those of the check, whose tolerance is for as many numbers as it draws."""
     cases = []
@@ -201,6 +209,7 @@ DRAWN: dict[str, Callable[[random.Random], list[Arguments]]] = {
     "fair_mean": _several_streams,
     "lambda_weights": _horizons,
     "replay_sample": _ring,
+    "returns_test": _functions_to_test,
     "sample": _gaussians,
     "updates_due": _updates,
     "write_back": _rows_to_write,

@@ -40,6 +40,7 @@ from wm_tutorial.mistakes import (
     returns,
     scale,
     setup,
+    testing,
     training,
     transforms,
     weights,
@@ -53,6 +54,7 @@ AREAS = (
     alignment, returns, episodes, kl, balance, latents, categorical, enumeration, dynamics, horizon, heads, transforms,
     imagination, weights, policy, critic, replay, training, acting, memory, linear, scale, assembly, optim, pixels,
     continuous, bounds, elites, planner, mixtures, controllers, measuring, own_env, costs, experience, setup,
+    testing,
 )  # fmt: skip
 PARTS: Mapping[str, Part] = {part.name: part for area in AREAS for part in area.PARTS}
 BUGS: Mapping[str, Bug] = {bug.name: bug for area in AREAS for bug in area.BUGS}

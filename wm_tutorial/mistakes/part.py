@@ -51,6 +51,24 @@ class Rule:
         return self.text
 
 
+@dataclass(frozen=True, repr=False)
+class Candidate(Rule):
+    """A function that a reader's test is tried on: the test must raise, unless it is right.
+
+    Only the function itself is handed over: nothing that a test can look at says which one it is.
+    """
+
+    right: bool
+
+    def __reduce__(self) -> Any:
+        """A copy, and what another process is given, is the function alone."""
+        return _itself, (self.function,)
+
+
+def _itself(function: Function) -> Function:
+    return function
+
+
 def once(call: Call, arguments: Arguments) -> Answer:
     """The answer itself, for a function that leaves nothing to chance."""
     return call(arguments)
@@ -64,7 +82,8 @@ class Part:
     right           the finished function
     cases           arguments by name, in the order of the call; the first are small enough to read in a message
     mistakes        by name; what is in the bug zoo too has the same name there
-    container       what it returns: a Tensor, a tuple or a dict of Tensors, or an array of whole numbers
+    container       what it returns: a Tensor, a tuple or a dict of Tensors, or an array of whole numbers; NoneType
+                    for a test, whose only argument in each case is a `Candidate`
     returns         names of what it returns
     batched         arguments whose first axis is the batch
     gradient_to     arguments that must receive gradient
