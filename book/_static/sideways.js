@@ -1,6 +1,6 @@
 /* What is wider than its place is moved sideways, and fades at the side where it goes on (course.css: .goes-on). */
 {
-  const WIDE = ".cell_output figure, .cell_output .output, .cell_output pre, .wide, .pst-scrollable-table-container, .math,"
+  const WIDE = ".cell_output figure, .cell_output .output, .cell_output pre, .wide, .pst-scrollable-table-container, div.math,"
     + " article div.highlight pre, article :is(p, a):has(> img[src*='figure']), div:has(> svg.curves)";
   const mark = (box) => box.classList.toggle("goes-on", box.scrollWidth - box.clientWidth - box.scrollLeft > 3);
   const sizes = new ResizeObserver((seen) => seen.forEach(({ target }) => mark(target)));
@@ -9,5 +9,5 @@
     box.addEventListener("scroll", () => mark(box), { passive: true });
     for (const picture of box.querySelectorAll("img")) picture.addEventListener("load", () => mark(box));
   }
-  if (window.MathJax?.startup?.promise) MathJax.startup.promise.then(() => document.querySelectorAll(".math").forEach(mark));
+  if (window.MathJax?.startup?.promise) MathJax.startup.promise.then(() => document.querySelectorAll("div.math").forEach(mark));
 }

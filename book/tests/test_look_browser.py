@@ -1,7 +1,7 @@
 """How the website looks: one typeface, headings in an order that can be seen, one colour of links."""
 
 import pytest
-from test_browser import ALL, CHAPTERS, DESK, Visit, address, browser, pytestmark, visit  # noqa: F401 (fixtures)
+from test_browser import ALL, CHAPTERS, DESK, PHONE, Visit, address, browser, pytestmark, visit  # noqa: F401 (fixtures)
 
 TYPEFACE = "Atkinson Hyperlegible Next"
 # Of every link that is neither a button nor a card nor a term of the glossary: its colour.
@@ -57,3 +57,20 @@ def test_what_is_folded_says_whether_it_is_code_or_what_it_shows(visit: Visit) -
         assert folds.count() > 2
         assert page.locator(f"details.hide:has(> summary:has-text('Show the {kind}')):not(:has({within}))").count() == 0
     assert page.locator(".cell summary:has-text('content'), .cell summary:has-text('source')").count() == 0
+
+
+@pytest.mark.skipif("notebooks/15_bug_zoo" not in ALL, reason="the chapter is not there yet")
+def test_what_goes_on_at_the_side_fades_there_until_its_end_is_seen(visit: Visit) -> None:  # noqa: F811
+    page = visit.open("notebooks/15_bug_zoo")
+    page.wait_for_timeout(500)
+    assert page.locator("article .goes-on:visible").count() == 0  # on a desk all is seen
+    page.set_viewport_size(PHONE)
+    page.wait_for_timeout(500)
+    fading = page.locator("article .goes-on:visible")
+    assert fading.count() > 3
+    goes_on = "box => box.clientWidth > 200 && box.scrollWidth > box.clientWidth + box.scrollLeft"
+    assert all(box.evaluate(goes_on) for box in fading.element_handles())
+    figure = page.locator("article figure.goes-on:visible").first.element_handle()
+    figure.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    page.wait_for_timeout(300)
+    assert "goes-on" not in figure.get_attribute("class")
