@@ -40,6 +40,15 @@ def test_a_chapter_keeps_the_rules(path: Path, rule: Callable[[NotebookNode, str
 
 
 @CHAPTERS
+def test_a_chapter_takes_about_as_long_as_its_head_says(path: Path) -> None:
+    notebook = read(path)
+    said = re.search(r"about (\d+) (seconds|minutes) of compute", " ".join(notebook.cells[0].source.split()))
+    assert said is not None
+    promised = int(said[1]) * (60 if said[2] == "minutes" else 1)
+    assert 0.75 <= promised / measures(notebook, path.stem)["CPU seconds"] <= 1.5
+
+
+@CHAPTERS
 def test_a_student_gets_the_chapter_without_its_solutions(path: Path) -> None:
     """Nothing else differs but what exercises show: no other cell needs a solution (RULES: solutions)."""
     given, whole = student(read(path)), read(path)
