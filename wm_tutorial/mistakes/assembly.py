@@ -67,7 +67,8 @@ def _row_case(seed: int, shape: tuple[int, int], dtype: torch.dtype) -> Argument
 def _rest_at_a_break(
     reward: Tensor, is_last: Tensor, is_terminal: Tensor, bootstrap: Tensor, gamma: float, lam: float
 ) -> Tensor:
-    after, returns = bootstrap[:, -1], []
+    after = bootstrap[:, -1]
+    returns: list[Tensor] = []
     for t in reversed(range(1, reward.shape[1])):
         after = (1 - lam) * bootstrap[:, t] + lam * (~is_last[:, t] * after)
         after = reward[:, t] + gamma * (~is_terminal[:, t] * after)
