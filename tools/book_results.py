@@ -184,7 +184,7 @@ def aimed(aim: str) -> float | None:
 
 # --- Figures ----------------------------------------------------------------------------------------------------------
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 250, 58, 30, 14, 46
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 250, 74, 30, 14, 46
 
 
 def figure(result: Result, world: list[Result]) -> str:
@@ -213,6 +213,8 @@ def figure(result: Result, world: list[Result]) -> str:
         drawn.append(f'<text class="small" x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{tick:,g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     drawn.append(f'<text class="small" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">environment steps</text>')
+    half = TOP + (HEIGHT - TOP - BOTTOM) // 2
+    drawn.append(f'<text class="small" transform="rotate(-90)" x="-{half}" y="13" text-anchor="middle">return</text>')
     if aim is not None:
         x, y = at(0, aim).split(",")
         drawn.append(f'<path class="aim" d="M {x},{y} H {WIDTH - RIGHT}"/>')
