@@ -69,7 +69,9 @@ def test_a_run_shows_its_curve_over_the_band_of_its_kind_in_one_call(tmp_path: P
 
 def test_every_folder_of_results_belongs_to_an_experiment() -> None:
     folders = {path.parent.relative_to(ROOT / "book" / "results").as_posix() for path in FILES}
-    assert {folder for folder in folders if not folder.startswith("zoo/")} <= set(MAKING["ALL"])
+    assert {folder for folder in folders if not folder.startswith(("zoo/", "mistakes/"))} <= set(MAKING["ALL"])
+    worlds = runpy.run_path(str(ROOT / "benchmarks" / "zoo.py"))["WORLDS"]
+    assert {folder.split("/")[1] for folder in folders if folder.startswith("mistakes/")} <= set(worlds)
 
 
 def test_the_rows_of_multiplied_rewards_differ_in_nothing_but_what_their_names_say() -> None:
