@@ -187,9 +187,11 @@ def test_a_solution_is_folded_and_opens_on_a_click(visit: Visit, name: str) -> N
     assert code.is_visible()
 
 
-# How far the code of each box goes beyond it, with or without lines that are wrapped.
+# How far the code of each box goes beyond it, with or without lines that are wrapped. A drawing of letters is no code
+# and may be moved sideways on a phone.
 HIDDEN = """wrapped => [...document.querySelectorAll(wrapped ? 'article div.highlight pre' : 'div.cell_input pre')]
-    .filter(box => !box.closest('.cell_output')).map(box => {
+    .filter(box => !box.closest('.cell_output'))
+    .filter(box => innerWidth >= 600 || !box.closest('.highlight-text, .highlight-none')).map(box => {
         for (let p = box; p; p = p.parentElement) if (p.tagName === 'DETAILS') p.open = true;
         box.style.whiteSpace = wrapped ? '' : 'pre';
         return box.scrollWidth - box.clientWidth;
