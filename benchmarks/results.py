@@ -361,7 +361,7 @@ def curves() -> str:
 
 def texts() -> dict[Path, str]:
     """What was measured, as tables: for book/results/README.md, with the commands, and for the README; as curves."""
-    done = [name for name in ALL if list((RESULTS / name).glob("seed-*.json"))]
+    done = [name for name in ALL if len(found(name)) == len(ALL[name].seeds)]  # not while seeds are missing
     commands = "\n".join("    " + " ".join(ALL[name].command(name, ALL[name].seeds)) for name in done)
     table, history = ("\n".join([HEAD, *(row(name) for name in done if name in of)]) for of in (EXPERIMENTS, HISTORY))
     linked = re.sub(r"\]\(([\w-]+)\)", r"](book/results/\1)", table)

@@ -22,6 +22,7 @@ SHIPPED = {
     "cartpole-guide": "CartPole-v1",
     "cartpole-v3-20k": "CartPole-v1",
     "cartpole-v3-5k": "CartPole-v1",
+    "cartpole-v3-paper": "CartPole-v1",
     "catch-in-the-dark-v3": "wm_tutorial/CatchInTheDark-v0",
     "chapter-18": "Pendulum-v1",
     "lighthouse-guide": "wm_tutorial/Lighthouse-v0",
