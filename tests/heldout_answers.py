@@ -33,23 +33,23 @@ def answers() -> dict[str, list[dict[str, str]]]:
     return told
 
 
-def function_of(answer: dict[str, str]) -> Callable[..., Any]:
-    """The function `f` of an answer."""
+def function_of(source: str) -> Callable[..., Any]:
+    """The function `f` of the source of an answer."""
     space: dict[str, Any] = {}
-    exec(HEAD + answer["source"], space)
+    exec(HEAD + source, space)
     function: Callable[..., Any] = space["f"]
     return function
 
 
 def said(answer: dict[str, str]) -> str:
     """What the check says; nothing if it finds the answer right."""
-    return judge(PARTS[answer["part"]], function_of(answer))
+    return judge(PARTS[answer["part"]], function_of(answer["source"]))
 
 
 def loses_points(answer: dict[str, str]) -> bool:
     """Whether the grader takes the exercise's points away: the check refuses, or two hidden variants do."""
     hidden = [hidden_parts(8, draw)[answer["part"]] for draw in range(DRAWS)]
-    return bool(said(answer)) or sum(bool(problem_of(part, function_of(answer))) for part in hidden) > 1
+    return bool(said(answer)) or sum(bool(problem_of(part, function_of(answer["source"]))) for part in hidden) > 1
 
 
 def tried() -> dict[str, Any]:

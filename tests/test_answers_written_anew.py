@@ -4,25 +4,12 @@ Nobody who is right may be blamed, on the inputs of a check and on hidden varian
 that of the one that was made.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
+from heldout_answers import function_of
 
 from wm_tutorial.check.diagnosis import judge, problem_of
 from wm_tutorial.grade.hidden import hidden_parts
 from wm_tutorial.mistakes import PARTS
-
-HEAD = "import itertools, math\nimport numpy as np\nimport torch\nfrom torch.nn import functional as F\n"
-
-
-def function_of(source: str) -> Callable[..., Any]:
-    """The function `f` of a source."""
-    space: dict[str, Any] = {}
-    exec(HEAD + source, space)
-    function: Callable[..., Any] = space["f"]
-    return function
-
 
 # --- Right ------------------------------------------------------------------------------------------------------------
 

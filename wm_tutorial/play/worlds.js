@@ -2,8 +2,8 @@
 //
 // A world:  reset() -> obs,  step(index) -> {obs, reward, over};  keys and their actions, steps a second, steps of the
 //           line below that are seen at once
-// A scene:  draw(context, width, height, obs, hour) paints what an observation shows: in reality it is
-// day, or dusk where the page is dark, and in the dream night
+// A scene:  draw(context, width, height, obs, hour) paints what an observation shows: in reality it is day,
+//           or dusk where the page is dark, and in the dream night
 "use strict";
 
 const Worlds = (() => {
