@@ -157,9 +157,7 @@ def keep(code: str) -> str:
 EVERYDAY = {"action", "agent", "arriving", "both", "context", "departing", "probe", "return", "row", "state", "value"}
 TITLE = re.compile(r"(?<!\*)\*(?! )[^*\n]+ [^*\n]+ [^*\n]+\*(?!\*)")  # three words at least: fewer are only stressed
 LINKED = re.compile(r"\[[^\]]*\]\([^)]*\)")
-PAPER = re.compile(
-    rf"{LINKED.pattern}|`[^`]*`|\barXiv (?P<arxiv>\d{{4}}\.\d{{4,5}})|\bdoi (?P<doi>10\.\d{{4,}}/[^\s,;()]*\w)"
-)
+PAPER = re.compile(rf"{LINKED.pattern}|\barXiv (?P<arxiv>\d{{4}}\.\d{{4,5}})|\bdoi (?P<doi>10\.\d{{4,}}/[^\s,;()]*\w)")
 EVERYDAY |= {f"{word}s" for word in EVERYDAY} | {"belief", "beliefs", "head", "heads", "model", "surprise", "variance"}
 
 
