@@ -1,6 +1,7 @@
 """Half precision and compiled steps: other kernels, the same numbers up to rounding."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -9,9 +10,11 @@ import torch
 from helpers import CONTINUOUS, IMAGES, VECTORS, random_batch, randomise
 from scripted import TINY
 
+from wm_tutorial import resume, train
 from wm_tutorial.config import PRESETS, make_config
 from wm_tutorial.data import Spaces
 from wm_tutorial.networks import RMSNorm, widen
+from wm_tutorial.play.page import export
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import WorldModel
 
@@ -86,3 +89,28 @@ def test_compiling_is_asked_for_where_steps_repeat() -> None:
         Trainer("CartPole-v1", make_config("dreamer_v3", **SMALLER, compile=True))
         compiled = {call.args[0].__name__ for call in compile_.call_args_list}
     assert compiled == {"row", "expect"}
+
+
+# --- On another device ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["guide", "dreamer_v3", "planet"])
+def test_no_part_of_a_run_reads_a_tensor_where_it_lies(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What NumPy does with a tensor on a GPU, it does here: a page, a film or a plan must fetch the numbers first."""
+
+    def refused(tensor: torch.Tensor, *_: Any, **__: Any) -> None:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refused)
+    options = SMALLER | {"horizon": 3, "eval_every": 32, "eval_episodes": 2}
+    with train("CartPole-v1", preset=preset, **options, out=tmp_path / "run", draw=False) as run:
+        run.report(run.evaluate(2))
+        run.doctor()
+        run.film(tmp_path / "film.gif", steps=5)
+        run.agent.save(tmp_path / "agent.safetensors")
+        export(run.path, tmp_path / "dream.html")
+    assert (run.path / "imagined.png").exists() == (run.config.behaviour == "actor-critic")
+    with resume(run.path, steps=2 * run.config.steps, draw=False) as more:
+        assert more.trainer.updates > run.trainer.updates

@@ -88,7 +88,8 @@ def imagined_trajectory(trainer: Trainer) -> Figure:
         trajectory = imagine(agent.world_model, agent.behaviour.actor, start, trainer.config.horizon)
         value = agent.behaviour.critic(trajectory.state.feature).mean
         returns = agent.behaviour.returns(trajectory, value)
-    return figures.imagined_trajectory(trajectory.reward, trajectory.continue_, value, returns)
+    drawn = (trajectory.reward, trajectory.continue_, value, returns)
+    return figures.imagined_trajectory(*(numbers.numpy(force=True) for numbers in drawn))
 
 
 def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) -> Path:
