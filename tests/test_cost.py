@@ -1,5 +1,6 @@
 """What an update costs on paper: counted small, known large; and what each machine would take for it."""
 
+import json
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,16 @@ def test_a_ring_sums_in_the_seconds_that_are_told(devices: int) -> None:
     assert ring_seconds(4 * len(total), devices, link=1.0) == pytest.approx(4 * numbers)
     assert ring_seconds(0, devices, link=1.0, latency=0.25) == 2 * (devices - 1) * 0.25
     assert ring_seconds(4 * len(total), devices, link=0.0) == 0.0
+
+
+def test_starts_are_what_was_measured_on_a_gpu() -> None:
+    """Both numbers are read off size1m; an update 15 times as large is then foretold within a fifth."""
+    path = Path(__file__).parent.parent / "book" / "results" / "bench" / "gpu.json"
+    sizes = json.loads(path.read_text())["sizes"]
+    for machine, way in ((H100, "eager"), (GRAPH, "eager in a graph")):
+        took = {size: found["milliseconds"][way] / 1000 for size, found in sizes.items()}
+        assert machine.start == pytest.approx(took["size1m"] / counted("size1m").operators, rel=0.02)
+        assert machine.seconds(counted("size12m")) == pytest.approx(took["size12m"], rel=0.2)
 
 
 def test_more_machines_help_the_largest_size_and_slow_the_smallest() -> None:

@@ -13,10 +13,11 @@ from wm_tutorial.trainer import Trainer
 
 PATH = Path(__file__).parent.parent / "benchmarks" / "throughput.py"
 BENCHMARK = runpy.run_path(str(PATH))
-STEPS, Throughput = BENCHMARK["STEPS"], BENCHMARK["Throughput"]
+ROWS, Throughput = BENCHMARK["ROWS"], BENCHMARK["Throughput"]
 
 
-def test_a_block_collects_and_learns_as_often_as_a_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("envs", [2, ROWS + 1])
+def test_a_block_collects_and_learns_as_often_as_a_run_does(envs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both kinds of block and the mixed one do as much, each in a warm-up and two rounds."""
     calls: list[str] = []
     for method in ("collect", "train_step"):
@@ -27,12 +28,12 @@ def test_a_block_collects_and_learns_as_often_as_a_run_does(monkeypatch: pytest.
             return real(self)
 
         monkeypatch.setattr(Trainer, method, counted)
-    config = BENCHMARK["options"](2, "cpu", "float32")
+    config = BENCHMARK["options"](envs, "cpu", "float32")
     found = BENCHMARK["measure"](config, rounds=2)
-    assert (found.envs, found.rows) == (2, 2 * STEPS)
-    assert found.updates == round(2 * STEPS * config.updates_per_step) > 0
+    assert (found.envs, found.rows) == (envs, max(ROWS, envs))
+    assert found.updates == round(found.rows * config.updates_per_step) > 0
     filled = config.sequence_length + 1  # rows that make the first sequence
-    assert calls.count("collect") == filled + 2 * 3 * STEPS
+    assert calls.count("collect") == filled + 2 * 3 * found.rows // envs
     assert calls.count("train_step") == 2 * 3 * found.updates
 
 

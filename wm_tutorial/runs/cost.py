@@ -131,11 +131,13 @@ def ring_seconds(size: float, devices: int, link: float, latency: float = 0.0) -
 CORE = Machine("one core", 90e9, 15e9, 1e-6, overlaps=False)
 # NVIDIA L4, data sheet of 2023: 121 TFLOP/s in bfloat16, 300 GB/s. NVIDIA H100 SXM, data sheet of 2023: 989 TFLOP/s in
 # bfloat16, 3.35 TB/s, 900 GB/s of NVLink in both directions. Taken are half of the first and three quarters of the
-# second. We think that eager PyTorch starts an operator in 5 microseconds, and a CUDA graph in 2, and that a message
-# takes 5 to begin, 30 over Ethernet.
-L4 = Machine("L4, bfloat16, eager", 0.5 * 121e12, 0.75 * 300e9, 5e-6, width=2)
-H100 = Machine("H100, bfloat16, eager", 0.5 * 989e12, 0.75 * 3.35e12, 5e-6, width=2)
-GRAPH = replace(H100, name="the same in a CUDA graph", start=2e-6)
+# second. Starts were measured on an H200, the same chip with faster memory (book/results/bench/gpu.json): what an
+# update of size1m takes there, for each of its operators, with all that Python does between two of them. We think that
+# a message takes 5 microseconds to begin, 30 over Ethernet.
+EAGER, RECORDED = 29e-6, 2.6e-6
+L4 = Machine("L4, bfloat16, eager", 0.5 * 121e12, 0.75 * 300e9, EAGER, width=2)
+H100 = Machine("H100, bfloat16, eager", 0.5 * 989e12, 0.75 * 3.35e12, EAGER, width=2)
+GRAPH = replace(H100, name="the same in a CUDA graph", start=RECORDED)
 EIGHT = replace(GRAPH, name="eight of them", devices=8, link=450e9, latency=5e-6)
 # NVIDIA DGX H100, data sheet of 2023: a link of 400 Gbit/s to other machines for each of its eight GPUs. A batch of 16
 # sequences has work for no more than 16.
