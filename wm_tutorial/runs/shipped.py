@@ -20,6 +20,7 @@ from wm_tutorial.runs.alone import AgentAlone
 SHIPPED = {
     "acrobot-v3": "Acrobot-v1",
     "cartpole-guide": "CartPole-v1",
+    "cartpole-v2": "CartPole-v1",
     "cartpole-v3-20k": "CartPole-v1",
     "cartpole-v3-5k": "CartPole-v1",
     "cartpole-v3-paper": "CartPole-v1",
@@ -72,7 +73,7 @@ def is_shipped(path: Path) -> bool:
 
 
 def _hint(name: str) -> str:
-    similar = get_close_matches(name, SHIPPED, n=1)
+    similar = [known for known in SHIPPED if known.startswith(name)] or get_close_matches(name, SHIPPED, n=1)
     return (f"did you mean {similar[0]}? " if similar else "") + f"There are {', '.join(SHIPPED)}."
 
 
