@@ -99,6 +99,13 @@ class Visit:
         self.page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise : null")
         return self.page
 
+    def switch(self, mode: str) -> None:
+        """To light or dark, at once: a colour on its way from one to the other is not the one to be judged."""
+        self.page.add_style_tag(content="* { transition: none !important }")
+        self.page.evaluate(
+            f"() => Object.assign(document.documentElement.dataset, {{ theme: '{mode}', mode: '{mode}' }})"
+        )
+
 
 @pytest.fixture
 def visit(browser: Any, address: str) -> Iterator[Visit]:

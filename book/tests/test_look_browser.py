@@ -38,8 +38,7 @@ def test_the_order_of_headings_can_be_seen(visit: Visit) -> None:  # noqa: F811
 def test_links_have_one_colour(visit: Visit, name: str) -> None:  # noqa: F811
     page = visit.open(name if name in ALL else f"notebooks/{name}")
     for mode in ("light", "dark"):
-        page.evaluate(f"() => {{ document.documentElement.dataset.theme = '{mode}'; }}")
-        page.wait_for_timeout(300)
+        visit.switch(mode)
         found = page.evaluate(LINKS)
         assert found and len(set(found)) == 1, (mode, set(found))
 
