@@ -81,8 +81,6 @@ UNPRINTED: dict[str, dict[str, str]] = {
     },
     "10": {"1,500": "updates of a longer run, of which the text says what it gave"},
     "20": {
-        "7,500": "launches that others have reported, with their thread",
-        "358": "milliseconds that others have reported, with their thread",
         "12,288": "bytes of a picture of 64 x 64 x 3",
         "3080": "the name of a GPU",
         "0.902": "1 - 1 / (512 · 0.02), in the sentence",

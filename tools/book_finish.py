@@ -72,12 +72,9 @@ TOLD = {
     '<div id="pst-primary-sidebar" class=': '<div id="pst-primary-sidebar" role="region" aria-label="The site" class=',
     '<th class="head"><p></p></th>': '<td class="head"></td>',
     ' aria-level="2" role="heading"': "",
-    # What is folded has these words for readers.
-    ">Show the source<": ">Show the code<",
-    ">Hide the source<": ">Hide the code<",
-    ">Show the outputs<": ">Show the output<",
-    ">Hide the outputs<": ">Hide the output<",
 }
+# What is folded, in words for readers: the code of the figure, or the figure.
+FOLDED = re.compile(r">(Show|Hide) the (source|code|outputs?)(?: (\w+))?<")
 
 
 def finish(folder: Path, site: str | None) -> None:
@@ -103,6 +100,14 @@ def finish(folder: Path, site: str | None) -> None:
         )
 
 
+def unfolds(found: re.Match[str]) -> str:
+    """The words on a fold: what is shown there, and whether it is that or its code."""
+    verb, kind, shown = found.groups()
+    if kind in ("source", "code"):
+        return f">{verb} the code{f' of the {shown}' if shown else ''}<"
+    return f">{verb} the {shown or 'output'}<"
+
+
 def mended(page: str, name: str, site: str | None) -> str:
     """One page; name: where it stands in the book, such as api/kl.html."""
     page = UNUSED.sub("", page)
@@ -114,6 +119,7 @@ def mended(page: str, name: str, site: str | None) -> str:
         page = page.replace("</head>", f"{SEARCHES}</head>")
     for told, better in TOLD.items():
         page = page.replace(told, better)
+    page = FOLDED.sub(unfolds, page)
     if name == "zoo.html":
         page = SYMBOL.sub(lambda found: found[1] or f"<i>{found[3]}</i><sub>{found[4] or found[5]}</sub>", page)
     return page.replace("</title>", f"</title>{head(page, name, site)}", 1)
