@@ -14,10 +14,8 @@ moment. The raw data and the table are in book/results/mistakes; `benchmarks/doc
 """
 
 import json
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -105,8 +103,8 @@ def measure(results: Path, given: dict[str, World], names: Iterable[str], seeds:
             if seed in MORE and name != FIRST:
                 continue
             tell(f"{name}, seed {seed}: {len(out)} mistakes, and none.")
-            with typed(command_of(name, world, out, seed)):
-                experiment(world.env, world.config, out, [seed], results / name, EPISODES)
+            words = command_of(name, world, out, seed)
+            experiment(world.env, world.config, out, [seed], results / name, EPISODES, words=words)
 
 
 def command_of(name: str, world: World, out: Iterable[str], seed: int) -> list[str]:
@@ -114,16 +112,6 @@ def command_of(name: str, world: World, out: Iterable[str], seed: int) -> list[s
     options = {"seeds": seed, "episodes": EPISODES, **world.options}
     asked = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", str(value))]
     return ["zoo", world.env, "--out", (RESULTS / name).relative_to(ROOT).as_posix(), "--bugs", *out, *asked]
-
-
-@contextmanager
-def typed(words: Iterable[str]) -> Iterator[None]:
-    """Inside, this process was started with these words."""
-    before, sys.argv = sys.argv, ["wm-tutorial", *words]
-    try:
-        yield
-    finally:
-        sys.argv = before
 
 
 def found(results: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:

@@ -112,9 +112,10 @@ def one_seed(
         return record, run.agent.save(Path(folder) / "agent.safetensors").read_bytes()
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write what was measured of one run; its command is the one that this process was started with."""
-    checkpoint.write_text(path, json.dumps(record | {"command": command(*sys.argv[1:])}, allow_nan=False) + "\n")
+def write_record(path: Path, record: dict[str, Any], words: Iterable[str] | None = None) -> None:
+    """Write what was measured of one run, and its command: the `words`, or those that this process was started with."""
+    told = command(*(sys.argv[1:] if words is None else words))
+    checkpoint.write_text(path, json.dumps(record | {"command": told}, allow_nan=False) + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:

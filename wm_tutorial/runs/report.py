@@ -88,8 +88,8 @@ def imagined_trajectory(trainer: Trainer) -> Figure:
         trajectory = imagine(agent.world_model, agent.behaviour.actor, start, trainer.config.horizon)
         value = agent.behaviour.critic(trajectory.state.feature).mean
         returns = agent.behaviour.returns(trajectory, value)
-    drawn = (trajectory.reward, trajectory.continue_, value, returns)
-    return figures.imagined_trajectory(*(numbers.numpy(force=True) for numbers in drawn))
+    reward, continue_ = trajectory.reward.numpy(force=True), trajectory.continue_.numpy(force=True)
+    return figures.imagined_trajectory(reward, continue_, value.numpy(force=True), returns.numpy(force=True))
 
 
 def write(folder: Path, trainer: Trainer, evaluation: Evaluation | None = None) -> Path:

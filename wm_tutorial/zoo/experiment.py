@@ -7,7 +7,7 @@ without an observation, its return, and what the doctor says of the run.
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,7 @@ def experiment(
     episodes: int = 100,
     engine: str = "local",
     jobs: int = 1,
+    words: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Train the finished code, and the code with each mistake alone, once per seed, and write everything down.
 
@@ -63,6 +64,7 @@ def experiment(
         folder: where the data go.
         episodes: of the final evaluation.
         engine, jobs: where the runs are made, and how many side by side; as for `measure`.
+        words: the command that each file names, after `wm-tutorial`; that of this process if None.
 
     Returns:
         The summary, also written to summary.json, and drawn in figure.png and figure.svg.
@@ -89,7 +91,7 @@ def experiment(
         for name in names
         if not paths[told := f"{name}, seed {seed}"].exists()
     ]
-    failures = all_of(runs, lambda job, record: write_record(paths[job.name], record), engine, jobs)
+    failures = all_of(runs, lambda job, record: write_record(paths[job.name], record, words), engine, jobs)
     there = list(folder.glob(f"{NONE}/seed-*.json"))
     summary = summarise(folder) if there or not failures else {}
     raise_failures(failures, str(folder))
