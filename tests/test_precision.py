@@ -1,4 +1,4 @@
-"""Half precision and compiled steps: other kernels, the same numbers up to rounding."""
+"""Half precision, compiled steps, another device: other kernels, the same numbers up to rounding."""
 
 from functools import partial
 from pathlib import Path
