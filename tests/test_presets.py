@@ -155,7 +155,7 @@ def test_the_figure_of_an_imagined_trajectory_shows_the_returns_that_are_learned
     trainer = Trainer("CartPole-v1", make_config(preset, **SMALLER, discount=0.5, lam=1.0, discount_in_continue=inside))
     randomise(trainer.agent)
     imagined_trajectory(trainer)
-    reward, continue_, value, returns = (x[0].double() for x in shown)
+    reward, continue_, value, returns = (torch.from_numpy(x[0]).double() for x in shown)
     expected, gamma = value[-1], 1.0 if inside else 0.5
     for t in reversed(range(len(reward))):
         expected = reward[t] + gamma * continue_[t + 1] * expected
