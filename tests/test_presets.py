@@ -8,7 +8,6 @@ import pytest
 import torch
 from helpers import CONTINUOUS, STANDARD_ERRORS, VECTORS, randomise
 from scripted import TINY, assert_same, copied, snapshot
-from torch import Tensor
 
 from wm_tutorial.agent import Agent
 from wm_tutorial.config import PRESETS, Config, make_config
@@ -150,7 +149,7 @@ def test_the_figure_of_an_imagined_trajectory_shows_the_returns_that_are_learned
     preset: str, inside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gamma counts once, whether it stands beside the continue probability or is inside."""
-    shown: list[Tensor] = []
+    shown: list[Any] = []
     monkeypatch.setattr("wm_tutorial.figures.imagined_trajectory", lambda *drawn: shown.extend(drawn))
     trainer = Trainer("CartPole-v1", make_config(preset, **SMALLER, discount=0.5, lam=1.0, discount_in_continue=inside))
     randomise(trainer.agent)
