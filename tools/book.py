@@ -248,11 +248,8 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
     for cell, text in zip(cells, link_terms(texts, terms), strict=True):
         cell["source"] = text
     for cell in notebook["cells"]:
-        if cell["cell_type"] == "code" and "solution" in cell["metadata"].get("tags", []):
-            cell["metadata"].setdefault("mystnb", {})["code_prompt_show"] = "Show the solution"
-            cell["metadata"]["mystnb"]["code_prompt_hide"] = "Hide the solution"
-        elif cell["cell_type"] == "code" and (shown := what_is_shown(cell)):  # many folds in a row say what is in each
-            prompts = {f"code_prompt_{verb}": f"{verb.title()} the {{type}} {shown}" for verb in ("show", "hide")}
+        if cell["cell_type"] == "code" and (folded := what_is_folded(cell)):  # many folds in a row say what is in each
+            prompts = {f"code_prompt_{verb}": f"{verb.title()} the {folded}" for verb in ("show", "hide")}
             cell["metadata"].setdefault("mystnb", {}).update(prompts)
         if len(outputs := cell.get("outputs", [])) > 1:  # what a check returns, below the sentence it has printed
             outputs[:] = [o for o in outputs if "".join(o.get("data", {}).get("text/plain", "")) not in ANSWERS]
@@ -262,11 +259,13 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
     return notebook
 
 
-def what_is_shown(cell: dict[str, Any]) -> str:
-    """A figure, a table, a film or a quiz, by the last output of a cell; nothing, if it only prints."""
+def what_is_folded(cell: dict[str, Any]) -> str:
+    """A solution; or the `{type}`, which is source or output, of a figure, a table, a film or a quiz; else nothing."""
+    if "solution" in cell["metadata"].get("tags", []):
+        return "solution"
     last = "".join(cell["outputs"][-1].get("data", {}).get("text/html", "")) if cell.get("outputs") else ""
     signs = {"quiz": "wm-quiz", "film": "image/gif", "table": "<table", "figure": "wm-figure"}
-    return next((name for name, sign in signs.items() if sign in last), "")
+    return next((f"{{type}} {name}" for name, sign in signs.items() if sign in last), "")
 
 
 def met(notebooks: dict[Path, dict[str, Any]]) -> dict[str, list[str]]:

@@ -74,7 +74,7 @@ TOLD = {
     ' aria-level="2" role="heading"': "",
 }
 # What is folded, in words for readers: the code of the figure, or the figure.
-FOLDED = re.compile(r">(Show|Hide) the (source|code|outputs?)(?: (\w+))?<")
+FOLDED = re.compile(r">(Show|Hide) the (source|outputs?)(?: (\w+))?<")
 
 
 def finish(folder: Path, site: str | None) -> None:
@@ -103,7 +103,7 @@ def finish(folder: Path, site: str | None) -> None:
 def unfolds(found: re.Match[str]) -> str:
     """The words on a fold: what is shown there, and whether it is that or its code."""
     verb, kind, shown = found.groups()
-    if kind in ("source", "code"):
+    if kind == "source":
         return f">{verb} the code{f' of the {shown}' if shown else ''}<"
     return f">{verb} the {shown or 'output'}<"
 

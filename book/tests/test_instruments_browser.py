@@ -18,7 +18,6 @@ from wm_tutorial.returns import lambda_returns
 # How many pixels of an instrument are beyond its frame
 CUT_OFF = """() => [document.documentElement, document.body]
     .flatMap(e => [e.scrollWidth - innerWidth, e.scrollHeight - innerHeight])"""
-SWITCH = "(mode) => Object.assign(document.documentElement.dataset, { theme: mode, mode })"
 LIVE = ".wm-instrument.wm-live iframe"
 WITH_ONE = ("01_encoder", "02_dynamics", "04_kl", "05_imagination", "06_lambda_returns", "10_discrete_latents")
 HERE = [name for name in WITH_ONE if name in CHAPTERS]
@@ -70,9 +69,7 @@ def test_an_instrument_shuts_nobody_out_and_is_as_dark_as_the_page(visit: Visit,
     for frame in frames(page):
         frame.evaluate(axe)
         for mode in ("dark", "light"):
-            page.evaluate(
-                f"() => Object.assign(document.documentElement.dataset, {{ theme: '{mode}', mode: '{mode}' }})"
-            )
+            visit.switch(mode)
             page.wait_for_timeout(200)
             assert frame.evaluate("() => document.documentElement.dataset.theme") == mode
             found = frame.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")["violations"]
