@@ -76,11 +76,11 @@ TOLD = run_told()
 EPISODES = tuple((r["length"], r["return"], True) for r in TOLD.of("episode"))
 STORED = Stored(
     rows=STEPS + len(EPISODES), held=STEPS + len(EPISODES), streams=4, episodes=EPISODES, starts=len(EPISODES),
-    rewards=(0.0, 1.0), repeated=0.0,
+    rewards=(0.0, 1.0), repeated=0.0, renewed=0.0,
 )  # fmt: skip
 KNOWN = Known(
-    seen=0.2, reward=0.2, divergence=5.0, floor=0.2, dreamed=0.4, persistence=0.8, misled=1.3, ends=64, missed=0.2,
-    told_apart=0.95, invented=0.02, spread=20.0,
+    seen=0.2, reward=0.2, divergence=5.0, floor=0.2, dreamed=0.4, persistence=0.8, misled=1.3, line=(0.01, 1.4),
+    ends=64, missed=0.2, told_apart=0.95, invented=0.02, spread=20.0,
 )  # fmt: skip
 LIVED = Lived(
     greedy=(95.0, 100.0, 105.0, 110.0, 90.0), sampled=(80.0, 85.0, 75.0, 80.0, 90.0),
@@ -101,6 +101,7 @@ def scaled(share: float, by: float) -> tuple[tuple[int, float, bool], ...]:
 
 ALL_ALIKE = tuple((length, total, False) for length, total, _ in EPISODES)
 TIMED = tuple((100, 100.0, False) for _ in EPISODES)
+LIMIT = max(length for length, *_ in EPISODES)
 
 # cause: (part, how it shows, how it does not quite)
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -163,6 +164,16 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "rows repeat themselves": ("experience", {"stored": {"repeated": 0.16}}, {"stored": {"repeated": 0.14}}),
     "no row is terminal": ("experience", {"stored": {"episodes": ALL_ALIKE}}, {"stored": {"episodes": TIMED}}),
+    "ends show the next beginning": (
+        "experience",
+        {"stored": {"renewed": 0.91}},
+        {"stored": {"renewed": 0.91, "starts": len(EPISODES) // 3}},
+    ),
+    "time limit stored as a termination": (
+        "experience",
+        {"limit": LIMIT},
+        {"limit": LIMIT, "stored": {"episodes": (*EPISODES, (LIMIT, float(LIMIT), False))}},
+    ),
     "replay too small for its use": (
         "experience",
         {"stored": {"held": 1000, "episodes": EPISODES[:19]}},
@@ -190,7 +201,11 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"known": {"floor": 0.91, "dreamed": 0.7}},
     ),
     "dream worse than persistence": ("world model", {"known": {"dreamed": 0.81}}, {"known": {"dreamed": 0.79}}),
-    "dream deaf to actions": ("world model", {"known": {"misled": 0.42}}, {"known": {"misled": 0.43}}),
+    "dream deaf to actions": (
+        "world model",
+        {"known": {"misled": 0.42, "line": None}},
+        {"known": {"misled": 0.43, "line": None}},
+    ),
     "reward not known": ("world model", {"known": {"reward": 1.06}}, {"known": {"reward": 1.0}}),
     "ends taken for other rows": ("world model", {"known": {"told_apart": 0.74}}, {"known": {"told_apart": 0.76}}),
     "ends underrated": ("world model", {"known": {"missed": 0.51}}, {"known": {"missed": 0.5}}),
@@ -228,7 +243,7 @@ HINTS = {
 
 def found(changes: dict[str, Any]) -> dict[str, Finding]:
     """All findings in a sound run with changes, by name."""
-    told = run_told(**changes.get("told", {}))
+    told = dataclasses.replace(run_told(**changes.get("told", {})), limit=changes.get("limit"))
     stored, known, lived = (
         dataclasses.replace(sound, **changes.get(name, {}))
         for name, sound in (("stored", STORED), ("known", KNOWN), ("lived", LIVED))
@@ -278,6 +293,20 @@ def test_two_terms_of_the_kl_are_one_number() -> None:
     told = run_told({"dynamics": 1.2, "representation": 1.22})
     assert "differ by 2%" in next(f.seen for f in diagnose(told) if f.name == "KL that cannot be")
     assert not diagnose(run_told({"dynamics": 1.2, "representation": 1.205}))
+
+
+def test_a_straight_line_says_whether_there_was_something_to_hear() -> None:
+    def deaf(dreamed: float, *line: float) -> bool:
+        return "dream deaf to actions" in found({"known": {"dreamed": dreamed, "misled": 0.6, "line": line}})
+
+    assert deaf(0.49, 0.05, 0.6) and not deaf(0.47, 0.05, 0.6)
+    assert not deaf(0.49, 0.4, 0.6) and deaf(0.58, 0.4, 0.6)  # a world in which lines are no use
+    assert not deaf(0.6, 0.05, 0.2)  # the world does not answer
+
+
+def test_a_limit_that_every_episode_reaches_may_be_an_end() -> None:
+    timed = tuple((LIMIT, 1.0, True) for _ in EPISODES)
+    assert "time limit stored as a termination" not in found({"limit": LIMIT, "stored": {"episodes": timed}})
 
 
 def test_a_row_used_too_often_is_a_replay_too_small() -> None:
@@ -348,6 +377,47 @@ def test_what_the_replay_holds_is_what_was_lived() -> None:
     assert not [f for f in diagnose(told, held) if f.part == "experience"]
     trainer.replay.columns["obs"][:, 1:] = trainer.replay.columns["obs"][:, :1]
     assert (evidence.stored(trainer.replay, vectors=True).repeated or 0.0) > 0.6
+
+
+def test_an_end_that_shows_the_next_beginning_is_seen() -> None:
+    replay = scripted_trainer().replay
+    assert evidence.stored(replay, vectors=True).renewed == 0.0
+    for stream in range(replay.streams):
+        last = np.flatnonzero(replay.columns["is_last"][stream, : len(replay) // replay.streams - 1])
+        replay.columns["obs"][stream, last] = replay.columns["obs"][stream, last + 1]
+    assert evidence.stored(replay, vectors=True).renewed == 1.0
+
+
+@pytest.mark.parametrize("rows", [evidence.LINE_LEAST // 2, 400])
+def test_a_straight_line_knows_a_straight_world(rows: int) -> None:
+    trainer = Trainer("CartPole-v1", tiny(envs=1))
+    for _ in range(rows):
+        trainer.collect()
+    line = evidence.straight_line(trainer.replay)
+    if rows < evidence.LINE_LEAST:
+        assert line is None
+        return
+    assert line is not None and line.shape == (4 + 4 + 2 + 1, 4)
+    order = evidence.held_rows(trainer.replay)
+    first = np.flatnonzero(trainer.replay.columns["is_first"][0, order])
+    start = int(first[np.diff(first).argmax()])
+    batch = trainer.replay.sequences(np.array([0]), order[[start]], 12, "cpu")[0]
+    predicted = evidence.gone_on(line, batch.obs, batch.previous_action)
+    assert torch.equal(predicted[:, : evidence.CONTEXT].float(), batch.obs[:, : evidence.CONTEXT])
+    torch.testing.assert_close(predicted.float(), batch.obs, atol=0.02, rtol=0.0)
+    assert not torch.allclose(
+        evidence.gone_on(line, batch.obs, batch.previous_action.flip(-1)).float(), batch.obs, atol=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    "source", ["CartPole-v1", lambda: gym.wrappers.TimeLimit(gym.make("CartPole-v1").unwrapped, 70)]
+)
+def test_the_limit_on_time_is_read_from_the_environment(source: Any) -> None:
+    with closing(Environments(source, 1, (0,))) as environments:
+        assert evidence.time_limit(environments) == (500 if isinstance(source, str) else 70)
+    with closing(Environments(lambda: gym.make("CartPole-v1").unwrapped, 1, (0,))) as environments:
+        assert evidence.time_limit(environments) is None
 
 
 def test_a_ring_that_has_come_round_is_read_from_its_oldest_row() -> None:

@@ -14,7 +14,18 @@ from wm_tutorial.checkpoint import METRICS
 from wm_tutorial.config import Config
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import EnvironmentFailure, InputError
-from wm_tutorial.runs.doctor.evidence import EPISODES, LONGEST, Known, Lived, Stored, at_once, known, lived, stored
+from wm_tutorial.runs.doctor.evidence import (
+    EPISODES,
+    LONGEST,
+    Known,
+    Lived,
+    Stored,
+    at_once,
+    known,
+    lived,
+    stored,
+    time_limit,
+)
 from wm_tutorial.runs.doctor.finding import ENOUGH, Finding, Part, Told
 from wm_tutorial.runs.doctor.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY, no_better_than_chance
 from wm_tutorial.runs.doctor.symptoms_of_records import OF_RECORDS
@@ -116,7 +127,8 @@ def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def examine(trainer: Trainer, live: bool = True) -> Diagnosis:
     """Look at a run; `live` says whether new episodes are lived for it, which takes some seconds."""
     spaces = trainer.agent.spaces
-    told = Told(trainer.config, spaces, trainer.records, trainer.steps, trainer.updates)
+    limit = time_limit(trainer.environments)
+    told = Told(trainer.config, spaces, trainer.records, trainer.steps, trainer.updates, limit)
     looked, missed = _records_looked_at(told)
     held: Stored | None = None
     knows: Known | None = None

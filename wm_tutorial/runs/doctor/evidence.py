@@ -5,23 +5,26 @@ Everything is measured in a few seconds, with random numbers of its own, and not
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
 from wm_tutorial.agent import Agent, Carry
 from wm_tutorial.data import Array, Batch, Row
-from wm_tutorial.envs import EnvSource
+from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.replay import Replay
 from wm_tutorial.runs.dream import as_batch, worlds_of
 from wm_tutorial.trainer import Trainer
+from wm_tutorial.vector import VectorEnvironments
 
 SEQUENCES = 64  # drawn from the replay for each question about the model
 LENGTH = 16  # rows of those that may cross from one episode into the next
 CONTEXT, HORIZON = 5, 15  # rows seen and dreamed, within one episode
+LINE_LEAST, LINE_MOST = 200, 20_000  # rows that a straight line is fitted to
 DREAMS = 4  # of each sequence; their mean is the prediction, or chance in them would be counted as error
 EPISODES = 32  # lived, of each way to act
 LONGEST = 501  # rows of an episode that are lived at most
@@ -40,6 +43,7 @@ class Stored:
     starts    how many different observations those episodes begin with
     rewards   the lowest and the highest reward
     repeated  share of rows whose observation is exactly that of the row before; None unless observations are vectors
+    renewed   share of those episodes whose last observation is exactly the one that the next begins with
     """
 
     rows: int
@@ -49,21 +53,25 @@ class Stored:
     starts: int
     rewards: tuple[float, float]
     repeated: float | None
+    renewed: float
 
 
 def stored(replay: Replay, vectors: bool) -> Stored:
     """Look through a replay that holds at least one row; `vectors` are observations that hardly ever come twice."""
     order = held_rows(replay) % replay.length
     columns = {name: replay.columns[name][:, order] for name in ("is_first", "is_last", "is_terminal", "reward")}
-    episodes, begun = [], []
+    episodes, begun, renewed = [], [], []
     for stream in range(replay.streams):
         first, last = (np.flatnonzero(columns[name][stream]) for name in ("is_first", "is_last"))
+        obs = replay.columns["obs"][stream]
         for end, before in zip(last, np.searchsorted(first, last, side="right") - 1, strict=True):
             if before >= 0:  # or the beginning of this one is no longer held
                 start = first[before]
                 total = float(columns["reward"][stream, start + 1 : end + 1].sum(dtype=np.float64))
                 episodes.append((int(end - start), total, bool(columns["is_terminal"][stream, end])))
-                begun.append(replay.columns["obs"][stream, order[start]].tobytes())
+                begun.append(obs[order[start]].tobytes())
+                if end + 1 < len(order):  # or the next has not begun
+                    renewed.append(np.array_equal(obs[order[end]], obs[order[end + 1]]))
     repeated = None
     if vectors and len(order) > 1:
         obs = replay.columns["obs"][:, order]
@@ -79,12 +87,23 @@ def stored(replay: Replay, vectors: bool) -> Stored:
         starts=len(set(begun)),
         rewards=(low, high),
         repeated=repeated,
+        renewed=float(np.mean(renewed)) if renewed else 0.0,
     )
 
 
 def held_rows(replay: Replay) -> Array:
     """The numbers of all rows held, oldest first."""
     return np.arange(replay.added - min(replay.added, replay.length), replay.added)
+
+
+def time_limit(environments: Environments) -> int | None:
+    """Steps after which Gymnasium's wrapper cuts an episode short; None without one, or where somebody else steps."""
+    env: Any = None if isinstance(environments, VectorEnvironments) else environments.streams[0]
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, gym.wrappers.TimeLimit):
+            return env._max_episode_steps
+        env = env.env
+    return None
 
 
 # --- What the model knows ---------------------------------------------------------------------------------------------
@@ -101,6 +120,8 @@ class Known:
     dreamed       error of observations in the HORIZON rows after the last one seen, or fewer; None: episodes too short
     persistence   of the last observation seen, taken for a prediction of the same rows
     misled        as `dreamed`, with the actions of other sequences
+    line          errors as `dreamed` and `misled`, of a straight line fitted to the replay, which predicts a row from
+                  the two before and the action; None unless observations are vectors
     ends          how many rows at which an episode terminated were looked at
     missed        share of these of which the model says that the episode goes on
     told_apart    how often such a row is thought a likelier end than another row: 1 always, 0.5 as often as by chance
@@ -115,6 +136,7 @@ class Known:
     dreamed: float | None
     persistence: float | None
     misled: float | None
+    line: tuple[float, float] | None
     ends: int
     missed: float
     told_apart: float
@@ -139,7 +161,7 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
         divergence = posterior.kl(prior)  # type: ignore[arg-type]  # both of the kind that this latent is
         later = ~batch.is_first  # the reward of a first row is none
         going_on = model.continues(states.feature).mean[~batch.is_terminal] / gamma
-        dreamed, persistence, misled = _dreamed(agent, replay, rng)
+        dreams = _dreams(agent, replay, rng)
         terminal = _terminal(agent, replay, rng) / gamma
         normalised = agent.config.behaviour == "actor-critic" and agent.config.return_normalization
         low, high = agent.behaviour.normalizer.range.tolist() if normalised else (0.0, 0.0)
@@ -148,9 +170,7 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
             reward=scalar_error(model.reward(states.feature).mean[later], batch.reward[later]),
             divergence=float(divergence.mean()),
             floor=float((divergence < agent.config.free_nats).float().mean()),
-            dreamed=dreamed,
-            persistence=persistence,
-            misled=misled,
+            **dreams,
             ends=len(terminal),
             missed=float((terminal > 0.5).float().mean()) if len(terminal) else 0.0,
             told_apart=float((terminal[:, None] < going_on).float().mean()) if len(terminal) else 1.0,
@@ -159,8 +179,8 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
         )
 
 
-def _dreamed(agent: Agent, replay: Replay, rng: np.random.Generator) -> tuple[float | None, float | None, float | None]:
-    """The errors of dreams, of persistence, and of dreams with actions of others; of as long a horizon as there is."""
+def _dreams(agent: Agent, replay: Replay, rng: np.random.Generator) -> dict[str, Any]:
+    """What `Known` says of dreams, of as long a horizon as there is."""
     order = held_rows(replay)
     first = replay.columns["is_first"][:, order % replay.length]
     begun = np.cumsum(first, axis=1)  # which episode each row belongs to, within its stream
@@ -171,19 +191,51 @@ def _dreamed(agent: Agent, replay: Replay, rng: np.random.Generator) -> tuple[fl
         if len(place) >= SEQUENCES or (horizon == 2 and len(place)):
             break
     else:
-        return None, None, None
+        return dict.fromkeys(("dreamed", "persistence", "misled", "line"))
     chosen = rng.choice(len(place), SEQUENCES, replace=len(place) < SEQUENCES)
     batch = replay.sequences(stream[chosen], order[place[chosen]], rows, str(agent.device))[0]
     truth = in_units(agent.spaces.shown(batch.obs))
     other = batch.previous_action.clone()
     other[:, CONTEXT:] = other[:, CONTEXT:].roll(1, dims=0)
-    errors = []
+    line = straight_line(replay) if agent.spaces.obs_kind == "vector" else None
+    errors, of_line = [], []
     for actions in (batch.previous_action, other):
         asked = Batch(**{**vars(batch), "previous_action": actions})
         predicted = torch.stack([agent.world_model.open_loop(asked, CONTEXT).obs for _ in range(DREAMS)]).mean(0)
         errors.append(error(predicted[:, CONTEXT:], truth[:, CONTEXT:]))
+        if line is not None:
+            of_line.append(error(gone_on(line, batch.obs, actions)[:, CONTEXT:].to(truth), truth[:, CONTEXT:]))
     last_seen = truth[:, CONTEXT - 1 : CONTEXT].expand_as(truth)
-    return errors[0], error(last_seen[:, CONTEXT:], truth[:, CONTEXT:]), errors[1]
+    return {
+        "dreamed": errors[0],
+        "persistence": error(last_seen[:, CONTEXT:], truth[:, CONTEXT:]),
+        "misled": errors[1],
+        "line": tuple(of_line) or None,
+    }
+
+
+def straight_line(replay: Replay) -> Array | None:
+    """(2 D + A + 1, D): a row by least squares from the two before, the action and 1; None of hardly any rows."""
+    order = held_rows(replay)[-LINE_MOST // replay.streams :] % replay.length
+    obs, action, first = (replay.columns[name][:, order] for name in ("obs", "action", "is_first"))
+    within = ~(first[:, 1:-1] | first[:, 2:])  # this row and the one before belong to one episode
+    if within.sum() < LINE_LEAST:
+        return None
+    now, before, earlier, chosen = (
+        column[within].astype(np.float64) for column in (obs[:, 2:], obs[:, 1:-1], obs[:, :-2], action[:, 1:-1])
+    )
+    known = np.concatenate([before, earlier, chosen, np.ones((len(now), 1))], axis=1)
+    return np.linalg.lstsq(known, now, rcond=None)[0]
+
+
+def gone_on(line: Array, obs: Tensor, previous_action: Tensor) -> Tensor:
+    """Observations (B, T, D) until CONTEXT, and then what a straight line makes of the actions (B, T, A)."""
+    rows = list(obs[:, :CONTEXT].double().unbind(1))
+    weight = torch.from_numpy(line).to(rows[0])
+    one = torch.ones_like(rows[0][:, :1])
+    for t in range(CONTEXT, obs.shape[1]):
+        rows.append(torch.cat([rows[-1], rows[-2], previous_action[:, t].to(one), one], dim=-1) @ weight)
+    return torch.stack(rows, dim=1)
 
 
 def _terminal(agent: Agent, replay: Replay, rng: np.random.Generator) -> Tensor:

@@ -65,6 +65,7 @@ class Told:
     records  the lines of metrics.jsonl
     step     how many steps were made
     updates  how many updates
+    limit    steps after which an episode is cut short; None if there is no limit, or it is not known
     """
 
     config: Config
@@ -72,6 +73,7 @@ class Told:
     records: Sequence[dict[str, Any]]
     step: int
     updates: int
+    limit: int | None = None
 
     @classmethod
     def by_metrics(cls, config: Config, records: Sequence[dict[str, Any]], spaces: Spaces | None = None) -> Self:

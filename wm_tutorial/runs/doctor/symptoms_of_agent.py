@@ -91,23 +91,29 @@ def dream_worse_than_persistence(told: Told, known: Known) -> str | None:
     )
 
 
-# error of dreams, as a share of that with the actions of others; and below which dreams are right, whatever they hear
-DEAF, RIGHT = 0.95, 0.3
+# error of dreams, as a share of that with the actions of others, in any world and in one of which a straight line knows
+# that it answers; and below which dreams are right, whatever they hear
+DEAF, DEAFER_THAN_A_LINE, RIGHT = 0.95, 0.8, 0.3
 
 
 @cause(
     "dream deaf to actions",
     "world model",
     why="A policy cannot learn what its actions do where they do nothing, or the wrong thing.",
-    remedy="Look whether the action before a row reaches its prior, in learning and in imagination. A world that does "
-    "not answer actions is no fault.",
+    remedy="Look whether the action before a row reaches its prior, in learning and in imagination: that action, and "
+    "not the one before it or after it. A world that does not answer actions is no fault.",
     chapter="02_dynamics",
 )
 def dream_deaf_to_actions(told: Told, known: Known) -> str | None:
     """With the actions of other sequences dreams are as right as with their own, and neither is right."""
-    if known.dreamed is None or known.misled is None or known.dreamed < max(RIGHT, DEAF * known.misled):
+    if known.dreamed is None or known.misled is None or known.dreamed < RIGHT:
         return None
-    return f"Dreams are off by {known.dreamed:.2f} deviations; with the actions of others by {known.misled:.2f}."
+    own, others = known.line or (math.inf, math.inf)
+    answers = own < 0.5 * others and others > RIGHT
+    if others < RIGHT or known.dreamed < (DEAFER_THAN_A_LINE if answers else DEAF) * known.misled:
+        return None
+    seen = f"Dreams are off by {known.dreamed:.2f} deviations; with the actions of others by {known.misled:.2f}."
+    return f"{seen} A straight line through the replay is off by {own:.2f} and {others:.2f}." if answers else seen
 
 
 REWARD = 1.05  # error of the reward, in deviations: saying the mean has 1

@@ -83,6 +83,41 @@ def never_terminal(told: Told, stored: Stored) -> str | None:
     return f"{len(lengths)} episodes ended, after {min(lengths)} to {max(lengths)} steps, and none by a termination."
 
 
+RENEWED = 0.9  # share of the ends
+
+
+@cause(
+    "ends show the next beginning",
+    "experience",
+    why="What an episode ended in was never seen: the model knows no fall, and ends look to it like beginnings.",
+    remedy="Store what env.step returns with terminated or truncated, and reset after that. A vector environment that "
+    "resets at once keeps it in info['final_obs'].",
+    chapter="08_trainer",
+)
+def ends_show_beginnings(told: Told, stored: Stored) -> str | None:
+    """The last observation of nearly every episode is exactly the first of the next, though beginnings differ."""
+    count = len(stored.episodes)
+    if count < 10 or stored.starts < count / 2 or stored.renewed < RENEWED:
+        return None
+    return f"{stored.renewed:.0%} of {count} episodes end with exactly the observation that the next one begins with."
+
+
+@cause(
+    "time limit stored as a termination",
+    "experience",
+    why="The model learns that whoever lives long dies, and values nothing beyond the limit: the better the agent, the "
+    "more it is told that it fails.",
+    remedy="Store what env.step calls `terminated` as is_terminal, and not `terminated or truncated`.",
+    chapter="08_trainer",
+)
+def limit_is_death(told: Told, stored: Stored) -> str | None:
+    """Every episode that lived until the limit on time is a termination, where others have ended before it."""
+    timed = [terminal for length, _, terminal in stored.episodes if length == told.limit]
+    if len(timed) < 3 or len(timed) == len(stored.episodes) or not all(timed):
+        return None
+    return f"{len(timed)} episodes reached the limit of {told.limit:,} steps, and each is stored as a termination."
+
+
 USED_MOST = 3000  # times that a row is learned from; PlaNet and DreamerV1 and V2 come to 500 to 1,000
 KEPT_LEAST, EPISODES_LEAST = 0.2, 20  # share of all rows that is still held, and whole episodes
 
@@ -152,6 +187,8 @@ OF_REPLAY: tuple[Callable[[Told, Stored], Finding | None], ...] = (
     steps_miscounted,
     rows_repeated,
     never_terminal,
+    ends_show_beginnings,
+    limit_is_death,
     replay_too_small,
     values_beyond_the_world,
     rewards_too_large,
