@@ -79,7 +79,7 @@ STORED = Stored(
     rewards=(0.0, 1.0), repeated=0.0, renewed=0.0,
 )  # fmt: skip
 KNOWN = Known(
-    seen=0.2, reward=0.2, divergence=5.0, floor=0.2, dreamed=0.4, persistence=0.8, misled=1.3, line=(0.01, 1.4),
+    seen=0.2, reward=0.2, divergence=1.2, floor=0.2, dreamed=0.4, persistence=0.8, misled=1.3, line=(0.01, 1.4),
     ends=64, missed=0.2, told_apart=0.95, invented=0.02, spread=20.0,
 )  # fmt: skip
 LIVED = Lived(
@@ -199,6 +199,11 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "world model",
         {"known": {"floor": 0.91, "dreamed": 0.9}},
         {"known": {"floor": 0.91, "dreamed": 0.7}},
+    ),
+    "KL not as logged": (
+        "world model",
+        {"told": {"losses": {"dynamics": 5.0, "representation": 5.0}}},
+        {"told": {"losses": {"dynamics": 4.8, "representation": 4.8}}},
     ),
     "dream worse than persistence": ("world model", {"known": {"dreamed": 0.81}}, {"known": {"dreamed": 0.79}}),
     "dream deaf to actions": (

@@ -225,7 +225,8 @@ def straight_line(replay: Replay) -> Array | None:
         column[within].astype(np.float64) for column in (obs[:, 2:], obs[:, 1:-1], obs[:, :-2], action[:, 1:-1])
     )
     known = np.concatenate([before, earlier, chosen, np.ones((len(now), 1))], axis=1)
-    return np.linalg.lstsq(known, now, rcond=None)[0]
+    line: Array = np.linalg.lstsq(known, now, rcond=None)[0]
+    return line
 
 
 def gone_on(line: Array, obs: Tensor, previous_action: Tensor) -> Tensor:

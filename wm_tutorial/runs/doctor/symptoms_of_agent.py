@@ -68,6 +68,28 @@ def prior_not_taught(told: Told, known: Known) -> str | None:
     )
 
 
+OTHERWISE, ALLOWED = 2.0, 0.5  # how many times a logged KL may be one that is measured anew; and nats beyond that
+
+
+@cause(
+    "KL not as logged",
+    "world model",
+    why="What the losses call the divergence of a state is another number: against the other losses it weighs as many "
+    "times too much or too little.",
+    remedy="Look over what it is summed, and over what it is a mean: a sum over the latents of a state, and a mean "
+    "over states and sequences.",
+    chapter="04_kl",
+)
+def divergence_logged_otherwise(told: Told, known: Known) -> str | None:
+    """The KL of sequences from the replay is not what the last lines of losses say, give or take its free nats."""
+    if (logged := told.lately("dynamics")) is None:
+        return None
+    least, most = known.divergence, known.divergence + told.config.free_nats
+    if least / OTHERWISE - ALLOWED <= logged <= most * OTHERWISE + ALLOWED:
+        return None
+    return f"The losses say {logged:.4g} nats; of sequences in the replay the KL is {known.divergence:.4g}."
+
+
 STILLNESS = 0.2  # deviations by which observations change while a dream lasts, or it is no test
 
 
@@ -216,6 +238,7 @@ OF_MODEL: tuple[Callable[[Told, Known], Finding | None], ...] = (
     posterior_collapsed,
     observation_unexplained,
     prior_not_taught,
+    divergence_logged_otherwise,
     dream_worse_than_persistence,
     dream_deaf_to_actions,
     reward_unknown,
