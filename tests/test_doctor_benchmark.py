@@ -34,11 +34,17 @@ def record(bug: str, seed: int, return_: float, *findings: tuple[str, str, bool]
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """Three sound runs, one of them with a false alarm, and seven with a mistake, of which five suffered."""
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three sound runs, one of them with a false alarm, and seven with a mistake, of which five suffered.
+
+    And two that would count, if nobody had looked at them.
+    """
     model, alarm = ("dream worse than persistence", "world model", False), ("return at chance", "outcome", False)
     hint = ("ends underrated", "world model", True)
+    looked_at = [("none", 1504, 490.0, model), ("reward_late", 1504, 100.0)]
+    monkeypatch.setitem(DOCTOR["LOOKED_AT"], "cartpole", (1504,))
     runs = [
+        *looked_at,
         ("none", 1500, 500.0),
         ("none", 1501, 480.0, hint),
         ("none", 1509, 490.0, model),
@@ -140,7 +146,7 @@ def test_each_run_is_made_once_and_told_in_a_table(tmp_path: Path, monkeypatch: 
     assert asked.config == worlds["cartpole"].config and asked.out == "book/results/mistakes/cartpole"
     ZOO["measure"](tmp_path / "runs", worlds, ["cartpole", "corridor"], [1500, 1503])
     assert tree(tmp_path / "runs") == made
-    assert DOCTOR["summarise"](tmp_path / "runs")["shares"]["false alarms"]["of"] == 3
+    assert DOCTOR["summarise"](tmp_path / "runs")["shares"]["false alarms"]["of"] == 1  # the others were looked at
 
     ZOO["main"](worlds=(), results=tmp_path / "runs")
     page = (tmp_path / "runs" / "README.md").read_text()
