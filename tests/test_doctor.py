@@ -79,8 +79,8 @@ STORED = Stored(
     rewards=(0.0, 1.0), repeated=0.0, renewed=0.0,
 )  # fmt: skip
 KNOWN = Known(
-    seen=0.2, reward=0.2, divergence=1.2, floor=0.2, dreamed=0.4, persistence=0.8, misled=1.3, line=(0.01, 1.4),
-    ends=64, missed=0.2, told_apart=0.95, invented=0.02, spread=20.0,
+    seen=0.2, reward=0.2, divergence=1.2, floor=0.2, redrawn=1.0, dreamed=0.4, persistence=0.8, misled=1.3,
+    line=(0.01, 1.4), ends=64, missed=0.2, told_apart=0.95, invented=0.02, spread=20.0,
 )  # fmt: skip
 LIVED = Lived(
     greedy=(95.0, 100.0, 105.0, 110.0, 90.0), sampled=(80.0, 85.0, 75.0, 80.0, 90.0),
@@ -200,6 +200,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"known": {"floor": 0.91, "dreamed": 0.9}},
         {"known": {"floor": 0.91, "dreamed": 0.7}},
     ),
+    "latent drawn without chance": ("world model", {"known": {"redrawn": 0.004}}, {"known": {"redrawn": 0.006}}),
     "KL not as logged": (
         "world model",
         {"told": {"losses": {"dynamics": 5.0, "representation": 5.0}}},

@@ -117,6 +117,7 @@ class Known:
     reward        error of the reward in those states, in its deviation (in its size where it is always the same)
     divergence    mean KL of the posterior from the prior, in nats, before any free nats
     floor         share of states in which it lies below the free nats
+    redrawn       share of states whose latent is another one if the same rows are observed once more
     dreamed       error of observations in the HORIZON rows after the last one seen, or fewer; None: episodes too short
     persistence   of the last observation seen, taken for a prediction of the same rows
     misled        as `dreamed`, with the actions of other sequences
@@ -133,6 +134,7 @@ class Known:
     reward: float
     divergence: float
     floor: float
+    redrawn: float
     dreamed: float | None
     persistence: float | None
     misled: float | None
@@ -155,9 +157,9 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
         first = rng.integers(numbers[1], numbers[-1] - LENGTH + 2, size=SEQUENCES)
         batch = replay.sequences(stream, first - 1, LENGTH, str(device))[0]
         model, gamma = agent.world_model, agent.config.discount if agent.config.discount_in_continue else 1.0
-        states, posterior, prior = model.dynamics.observe(
-            model.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
-        )
+        observed = model.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
+        states, posterior, prior = model.dynamics.observe(*observed)
+        again = model.dynamics.observe(*observed)[0]
         divergence = posterior.kl(prior)  # type: ignore[arg-type]  # both of the kind that this latent is
         later = ~batch.is_first  # the reward of a first row is none
         going_on = model.continues(states.feature).mean[~batch.is_terminal] / gamma
@@ -170,6 +172,7 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
             reward=scalar_error(model.reward(states.feature).mean[later], batch.reward[later]),
             divergence=float(divergence.mean()),
             floor=float((divergence < agent.config.free_nats).float().mean()),
+            redrawn=float((again.latent != states.latent).flatten(2).any(-1).float().mean()),
             **dreams,
             ends=len(terminal),
             missed=float((terminal > 0.5).float().mean()) if len(terminal) else 0.0,

@@ -46,6 +46,24 @@ def observation_unexplained(told: Told, known: Known) -> str | None:
     return f"Observations are decoded with an error of {known.seen:.2f} deviations, where saying the mean has 1."
 
 
+REDRAWN = 0.005  # share of states; of a latent of 8 variables with 1 % of chance in each it is at least 0.05
+
+
+@cause(
+    "latent drawn without chance",
+    "world model",
+    why="What the model is unsure of it takes for certain: dreams from one state are all alike, and the policy learns "
+    "to live in the one that never comes.",
+    remedy="Draw z from the posterior, with new random numbers each time: no mode, no mean, no noise kept from before.",
+    chapter="01_encoder",
+)
+def drawn_without_chance(told: Told, known: Known) -> str | None:
+    """Observed twice, the same rows have the same latents, though these have chance in them."""
+    if known.redrawn > REDRAWN or (told.config.latent == "categorical" and not told.config.unimix):
+        return None
+    return f"Rows of the replay were observed twice, and {known.redrawn:.1%} of their latents differ."
+
+
 ON_THE_FLOOR = 0.9  # share of states whose KL lies below the free nats
 
 
@@ -237,6 +255,7 @@ def rewards_too_small(told: Told, stored: Stored, known: Known) -> str | None:
 OF_MODEL: tuple[Callable[[Told, Known], Finding | None], ...] = (
     posterior_collapsed,
     observation_unexplained,
+    drawn_without_chance,
     prior_not_taught,
     divergence_logged_otherwise,
     dream_worse_than_persistence,
