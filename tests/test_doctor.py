@@ -80,7 +80,7 @@ STORED = Stored(
 )  # fmt: skip
 KNOWN = Known(
     seen=0.2, reward=0.2, divergence=1.2, floor=0.2, redrawn=1.0, dreamed=0.4, persistence=0.8, misled=1.3,
-    line=(0.01, 1.4), ends=64, missed=0.2, told_apart=0.95, invented=0.02, spread=20.0,
+    moved=1.2, line=(0.01, 1.4), ends=64, missed=0.2, told_apart=0.95, invented=0.02, spread=20.0,
 )  # fmt: skip
 LIVED = Lived(
     greedy=(95.0, 100.0, 105.0, 110.0, 90.0), sampled=(80.0, 85.0, 75.0, 80.0, 90.0),
@@ -302,12 +302,13 @@ def test_two_terms_of_the_kl_are_one_number() -> None:
 
 
 def test_a_straight_line_says_whether_there_was_something_to_hear() -> None:
-    def deaf(dreamed: float, *line: float) -> bool:
-        return "dream deaf to actions" in found({"known": {"dreamed": dreamed, "misled": 0.6, "line": line}})
+    def deaf(moved: float, *line: float, misled: float = 0.6) -> bool:
+        changes = {"dreamed": 0.5, "misled": misled, "moved": moved, "line": line}
+        return "dream deaf to actions" in found({"known": changes})
 
-    assert deaf(0.49, 0.05, 0.6) and not deaf(0.47, 0.05, 0.6)
-    assert not deaf(0.49, 0.4, 0.6) and deaf(0.58, 0.4, 0.6)  # a world in which lines are no use
-    assert not deaf(0.6, 0.05, 0.2)  # the world does not answer
+    assert deaf(0.19, 0.05, 0.8) and not deaf(0.21, 0.05, 0.8)
+    assert not deaf(0.0, 0.05, 0.2)  # the world does not answer
+    assert not deaf(0.0, 0.4, 0.8) and deaf(0.8, 0.4, 0.8, misled=0.51)  # a world that is no straight line
 
 
 def test_a_limit_that_every_episode_reaches_may_be_an_end() -> None:
@@ -403,7 +404,7 @@ def test_a_straight_line_knows_a_straight_world(rows: int) -> None:
     if rows < evidence.LINE_LEAST:
         assert line is None
         return
-    assert line is not None and line.shape == (4 + 4 + 2 + 1, 4)
+    assert line is not None and line.shape == (4 + 4 + 2 + 2 + 1, 4)
     order = evidence.held_rows(trainer.replay)
     first = np.flatnonzero(trainer.replay.columns["is_first"][0, order])
     start = int(first[np.diff(first).argmax()])

@@ -118,11 +118,11 @@ def test_every_world_can_be_learned_in() -> None:
 
 def test_each_mistake_is_let_out_where_it_makes_a_difference() -> None:
     let_out = {name: world.mistakes() for name, world in ZOO["WORLDS"].items()}
-    assert len(let_out["cartpole"]) > 80 and let_out["cartpole"] == let_out["corridor"]
+    assert len(let_out["cartpole"]) > 80 and "reward_late" in let_out["cartpole"]
     assert set(ZOO["TEACH"]) <= set(let_out["cartpole"]) & set(zoo.BUGS) and len(set(ZOO["TEACH"])) == 12
     assert {"acts_without_memory", "kl_reversed"} <= set(let_out["cartpole-v3"])
     assert "reward_late" not in let_out["cartpole-v3"]
-    assert sorted(let_out["position-only"]) == sorted(ZOO["TEACH"]) and not let_out["pendulum"]
+    assert sorted(let_out["corridor"]) == sorted(ZOO["TEACH"]) and not let_out["pendulum"]
 
 
 def test_each_run_is_made_once_and_told_in_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_each_run_is_made_once_and_told_in_a_table(tmp_path: Path, monkeypatch: 
 def test_seeds_and_worlds_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="thresholds were set on seed 0"):
         ZOO["main"](seeds=(0,), results=tmp_path)
-    with pytest.raises(SystemExit, match="no world 'pong'; there are cartpole, corridor"):
+    with pytest.raises(SystemExit, match="no world 'pong'; there are cartpole, cartpole-v3"):
         ZOO["main"](worlds=("pong",), results=tmp_path)
     ZOO["main"](worlds=(), results=tmp_path)
     assert not tree(tmp_path)

@@ -3,6 +3,7 @@
 Everything is measured in a few seconds, with random numbers of its own, and nothing in the run is changed.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -121,8 +122,9 @@ class Known:
     dreamed       error of observations in the HORIZON rows after the last one seen, or fewer; None: episodes too short
     persistence   of the last observation seen, taken for a prediction of the same rows
     misled        as `dreamed`, with the actions of other sequences
-    line          errors as `dreamed` and `misled`, of a straight line fitted to the replay, which predicts a row from
-                  the two before and the action; None unless observations are vectors
+    moved         how far the actions of other sequences move a dream, beyond what chance does
+    line          `dreamed` and `moved` of a straight line fitted to the replay, which predicts a row from two before it
+                  and their actions; None unless observations are vectors
     ends          how many rows at which an episode terminated were looked at
     missed        share of these of which the model says that the episode goes on
     told_apart    how often such a row is thought a likelier end than another row: 1 always, 0.5 as often as by chance
@@ -138,6 +140,7 @@ class Known:
     dreamed: float | None
     persistence: float | None
     misled: float | None
+    moved: float | None
     line: tuple[float, float] | None
     ends: int
     missed: float
@@ -194,51 +197,53 @@ def _dreams(agent: Agent, replay: Replay, rng: np.random.Generator) -> dict[str,
         if len(place) >= SEQUENCES or (horizon == 2 and len(place)):
             break
     else:
-        return dict.fromkeys(("dreamed", "persistence", "misled", "line"))
+        return dict.fromkeys(("dreamed", "persistence", "misled", "moved", "line"))
     chosen = rng.choice(len(place), SEQUENCES, replace=len(place) < SEQUENCES)
     batch = replay.sequences(stream[chosen], order[place[chosen]], rows, str(agent.device))[0]
     truth = in_units(agent.spaces.shown(batch.obs))
     other = batch.previous_action.clone()
     other[:, CONTEXT:] = other[:, CONTEXT:].roll(1, dims=0)
-    line = straight_line(replay) if agent.spaces.obs_kind == "vector" else None
-    errors, of_line = [], []
-    for actions in (batch.previous_action, other):
+
+    def dreamt(actions: Tensor) -> Tensor:
         asked = Batch(**{**vars(batch), "previous_action": actions})
-        predicted = torch.stack([agent.world_model.open_loop(asked, CONTEXT).obs for _ in range(DREAMS)]).mean(0)
-        errors.append(error(predicted[:, CONTEXT:], truth[:, CONTEXT:]))
-        if line is not None:
-            of_line.append(error(gone_on(line, batch.obs, actions)[:, CONTEXT:].to(truth), truth[:, CONTEXT:]))
-    last_seen = truth[:, CONTEXT - 1 : CONTEXT].expand_as(truth)
+        return torch.stack([agent.world_model.open_loop(asked, CONTEXT).obs for _ in range(DREAMS)]).mean(0)
+
+    def off(one: Tensor, another: Tensor) -> float:
+        return error(truth[:, CONTEXT:] + (one - another)[:, CONTEXT:].to(truth), truth[:, CONTEXT:])
+
+    own, again, of_others = dreamt(batch.previous_action), dreamt(batch.previous_action), dreamt(other)
+    line = straight_line(replay) if agent.spaces.obs_kind == "vector" else None
+    lines = () if line is None else [gone_on(line, batch.obs, a) for a in (batch.previous_action, other)]
     return {
-        "dreamed": errors[0],
-        "persistence": error(last_seen[:, CONTEXT:], truth[:, CONTEXT:]),
-        "misled": errors[1],
-        "line": tuple(of_line) or None,
+        "dreamed": off(own, truth),
+        "persistence": off(truth[:, CONTEXT - 1 : CONTEXT].expand_as(truth), truth),
+        "misled": off(of_others, truth),
+        "moved": math.sqrt(max(0.0, off(own, of_others) ** 2 - off(own, again) ** 2)),
+        "line": (off(lines[0], truth), off(*lines)) if lines else None,
     }
 
 
 def straight_line(replay: Replay) -> Array | None:
-    """(2 D + A + 1, D): a row by least squares from the two before, the action and 1; None of hardly any rows."""
+    """(2 D + 2 A + 1, D): a row by least squares from two before it, their actions and 1; None of hardly any rows."""
     order = held_rows(replay)[-LINE_MOST // replay.streams :] % replay.length
     obs, action, first = (replay.columns[name][:, order] for name in ("obs", "action", "is_first"))
     within = ~(first[:, 1:-1] | first[:, 2:])  # this row and the one before belong to one episode
     if within.sum() < LINE_LEAST:
         return None
-    now, before, earlier, chosen = (
-        column[within].astype(np.float64) for column in (obs[:, 2:], obs[:, 1:-1], obs[:, :-2], action[:, 1:-1])
+    now, *known = (
+        column[within].astype(np.float64)
+        for column in (obs[:, 2:], obs[:, 1:-1], obs[:, :-2], action[:, 1:-1], action[:, :-2])
     )
-    known = np.concatenate([before, earlier, chosen, np.ones((len(now), 1))], axis=1)
-    line: Array = np.linalg.lstsq(known, now, rcond=None)[0]
+    line: Array = np.linalg.lstsq(np.concatenate([*known, np.ones((len(now), 1))], axis=1), now, rcond=None)[0]
     return line
 
 
 def gone_on(line: Array, obs: Tensor, previous_action: Tensor) -> Tensor:
     """Observations (B, T, D) until CONTEXT, and then what a straight line makes of the actions (B, T, A)."""
-    rows = list(obs[:, :CONTEXT].double().unbind(1))
-    weight = torch.from_numpy(line).to(rows[0])
-    one = torch.ones_like(rows[0][:, :1])
+    rows, actions = list(obs[:, :CONTEXT].double().unbind(1)), previous_action.double().unbind(1)
+    weight, one = torch.from_numpy(line).to(rows[0]), torch.ones_like(rows[0][:, :1])
     for t in range(CONTEXT, obs.shape[1]):
-        rows.append(torch.cat([rows[-1], rows[-2], previous_action[:, t].to(one), one], dim=-1) @ weight)
+        rows.append(torch.cat([rows[-1], rows[-2], actions[t], actions[t - 1], one], dim=-1) @ weight)
     return torch.stack(rows, dim=1)
 
 

@@ -131,9 +131,11 @@ def dream_worse_than_persistence(told: Told, known: Known) -> str | None:
     )
 
 
-# error of dreams, as a share of that with the actions of others, in any world and in one of which a straight line knows
-# that it answers; and below which dreams are right, whatever they hear
-DEAF, DEAFER_THAN_A_LINE, RIGHT = 0.95, 0.8, 0.3
+DEAF, RIGHT = (
+    0.95,
+    0.3,
+)  # error as a share of that with the actions of others; below which a dream is right all the same
+MOVED = 0.25  # how far actions move a dream, as a share of how far they move a straight line that is right
 
 
 @cause(
@@ -145,15 +147,17 @@ DEAF, DEAFER_THAN_A_LINE, RIGHT = 0.95, 0.8, 0.3
     chapter="02_dynamics",
 )
 def dream_deaf_to_actions(told: Told, known: Known) -> str | None:
-    """With the actions of other sequences dreams are as right as with their own, and neither is right."""
-    if known.dreamed is None or known.misled is None or known.dreamed < RIGHT:
-        return None
-    own, others = known.line or (math.inf, math.inf)
-    answers = own < 0.5 * others and others > RIGHT
-    if others < RIGHT or known.dreamed < (DEAFER_THAN_A_LINE if answers else DEAF) * known.misled:
+    """Other actions do not move a dream, though they move a straight line; or its error, where no line is right."""
+    if known.dreamed is None or known.misled is None or known.moved is None or known.dreamed < RIGHT:
         return None
     seen = f"Dreams are off by {known.dreamed:.2f} deviations; with the actions of others by {known.misled:.2f}."
-    return f"{seen} A straight line through the replay is off by {own:.2f} and {others:.2f}." if answers else seen
+    if known.line and known.line[0] < RIGHT:
+        if known.moved >= MOVED * known.line[1] or known.line[1] < RIGHT:
+            return None
+        return (
+            f"{seen} These move it by {known.moved:.2f}, and a straight line through the replay by {known.line[1]:.2f}."
+        )
+    return None if known.dreamed < DEAF * known.misled else seen
 
 
 REWARD = 1.05  # error of the reward, in deviations: saying the mean has 1
