@@ -15,7 +15,7 @@ import torch
 from helpers import CONTINUOUS, VECTORS
 from scripted import Scripted, assert_same, copied, snapshot, tiny
 
-from wm_tutorial import Trainer, cli, train
+from wm_tutorial import Trainer, check, cli, train
 from wm_tutorial.agent import Carry
 from wm_tutorial.checkpoint import CHECKPOINT, METRICS, SETTINGS
 from wm_tutorial.config import Config, make_config
@@ -80,7 +80,8 @@ STORED = Stored(
 )  # fmt: skip
 KNOWN = Known(
     seen=0.2, reward=0.2, divergence=1.2, floor=0.2, redrawn=1.0, dreamed=0.4, persistence=0.8, misled=1.3,
-    moved=1.2, line=(0.01, 1.4), ends=64, missed=0.2, told_apart=0.95, invented=0.02, spread=20.0,
+    moved=1.2, line=(0.01, 1.4), ends=64, missed=0.2, told_apart=0.95, invented=0.02,
+    imagined=(62.0, 30.0), spread=20.0,
 )  # fmt: skip
 LIVED = Lived(
     greedy=(95.0, 100.0, 105.0, 110.0, 90.0), sampled=(80.0, 85.0, 75.0, 80.0, 90.0),
@@ -216,6 +217,16 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "ends taken for other rows": ("world model", {"known": {"told_apart": 0.74}}, {"known": {"told_apart": 0.76}}),
     "ends underrated": ("world model", {"known": {"missed": 0.51}}, {"known": {"missed": 0.5}}),
     "ends where there are none": ("world model", {"known": {"invented": 0.12}}, {"known": {"invented": 0.1}}),
+    "returns not as imagined anew": (
+        "behaviour",
+        {"known": {"imagined": (71.0, 30.0)}},
+        {"known": {"imagined": (70.0, 30.0)}},
+    ),
+    "policy worse than chance in its own dream": (
+        "behaviour",
+        {"known": {"imagined": (62.0, 70.0)}},
+        {"known": {"imagined": (62.0, 68.0)}},
+    ),
     "rewards too small": (
         "experience",
         {"known": {"spread": 0.02}, "stored": {"rewards": (0.0, 0.001)}, "told": {"losses": {"imagined return": 0.02}}},
@@ -288,11 +299,14 @@ def test_the_book_lists_every_cause_with_its_part() -> None:
     assert {(name, part) for name, (part, *_) in CASES.items()} <= told
 
 
-def test_remedies_name_options_that_there_are() -> None:
+def test_remedies_name_options_and_checks_that_there_are() -> None:
     options = {field.name.replace("_", "-") for field in dataclasses.fields(Config)}
     for name, (_, shows, _) in CASES.items():
-        for option in re.findall(r"--([a-z-]+)", found(shows)[name].remedy):
+        remedy = found(shows)[name].remedy
+        for option in re.findall(r"--([a-z-]+)", remedy):
             assert option in options, (name, option)
+        for part in re.findall(r"check\.(\w+)", remedy):
+            assert part in check.PARTS, (name, part)
 
 
 def test_two_terms_of_the_kl_are_one_number() -> None:

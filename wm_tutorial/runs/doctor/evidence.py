@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wm_tutorial.agent import Agent, Carry
-from wm_tutorial.data import Array, Batch, Row
+from wm_tutorial.data import Array, Batch, Row, State
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.replay import Replay
@@ -129,6 +129,8 @@ class Known:
     missed        share of these of which the model says that the episode goes on
     told_apart    how often such a row is thought a likelier end than another row: 1 always, 0.5 as often as by chance
     invented      mean probability of an end, in all other rows
+    imagined      mean lambda return of what the policy does in the model, imagined and added up by the doctor; and of
+                  random actions; None if nothing is learned there
     spread        from the 5th to the 95th percentile of imagined returns, as tracked; None if they are not normalised
     """
 
@@ -146,6 +148,7 @@ class Known:
     missed: float
     told_apart: float
     invented: float
+    imagined: tuple[float, float] | None
     spread: float | None
 
 
@@ -181,6 +184,7 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
             missed=float((terminal > 0.5).float().mean()) if len(terminal) else 0.0,
             told_apart=float((terminal[:, None] < going_on).float().mean()) if len(terminal) else 1.0,
             invented=float(1.0 - going_on.mean()),
+            imagined=imagined(agent, states.flatten()) if agent.config.behaviour == "actor-critic" else None,
             spread=high - low if normalised else None,
         )
 
@@ -245,6 +249,30 @@ def gone_on(line: Array, obs: Tensor, previous_action: Tensor) -> Tensor:
     for t in range(CONTEXT, obs.shape[1]):
         rows.append(torch.cat([rows[-1], rows[-2], actions[t], actions[t - 1], one], dim=-1) @ weight)
     return torch.stack(rows, dim=1)
+
+
+def imagined(agent: Agent, start: State) -> tuple[float, float]:
+    """As in `Known`, of steps from `start` (N), with lambda returns as the options ask for them.
+
+    With the parts that were learned, and nothing of how they were put together while they learned.
+    """
+    config, model, behaviour = agent.config, agent.world_model, agent.behaviour
+    critic = behaviour.slow_critic if config.bootstrap == "slow critic" else behaviour.critic
+    gamma = 1.0 if config.discount_in_continue else config.discount
+    means = []
+    for by_chance in (False, True):
+        state, arrived, total = start, [], 0.0
+        for _ in range(config.horizon):
+            chosen = agent.random_action(len(start.latent)) if by_chance else behaviour.actor(state.feature).sample()
+            state = model.imagine(state, chosen)
+            feature = state.feature
+            arrived.append((model.reward(feature).mean, gamma * model.continues(feature).mean, critic(feature).mean))
+        following = arrived[-1][2]
+        for reward, discount, value in reversed(arrived):
+            following = reward + discount * ((1.0 - config.lam) * value + config.lam * following)
+            total += float(following.mean())
+        means.append(total / config.horizon)
+    return means[0], means[1]
 
 
 def _terminal(agent: Agent, replay: Replay, rng: np.random.Generator) -> Tensor:

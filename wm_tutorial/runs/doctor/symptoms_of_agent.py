@@ -178,6 +178,46 @@ def reward_unknown(told: Told, known: Known) -> str | None:
     return f"Rewards are predicted with an error of {known.reward:.2f} deviations, where saying the mean has 1."
 
 
+IMAGINED, WORSE, OF_RANGE = 0.15, 0.1, 0.1  # shares of the larger return, and of the range of returns
+
+
+def _beyond(one: float, another: float, share: float, known: Known) -> bool:
+    """Whether two mean returns differ by more than that share of them, and than a mean of some hundred dreams may."""
+    return abs(one - another) > max(share * max(abs(one), abs(another)), OF_RANGE * (known.spread or 0.0))
+
+
+@cause(
+    "returns not as imagined anew",
+    "behaviour",
+    why="What actor and critic are told of a dream is not what happens in it.",
+    remedy="Look what imagination and the lambda returns are given: rewards and ends on arriving, gamma once, a "
+    "bootstrap at the horizon. check.lambda_returns(mine) names mistakes in their sum.",
+    chapter="06_lambda_returns",
+)
+def imagined_otherwise(told: Told, known: Known) -> str | None:
+    """Lambda returns of dreams of the same parts, added up once more, are not what the last losses say."""
+    logged = told.lately("imagined return")
+    if known.imagined is None or logged is None or not _beyond(logged, known.imagined[0], IMAGINED, known):
+        return None
+    return f"The losses say that imagined returns are {logged:.4g}; imagined anew they are {known.imagined[0]:.4g}."
+
+
+@cause(
+    "policy worse than chance in its own dream",
+    "behaviour",
+    why="Whatever the model is like, who learns in it should do well in it: this policy is taught something else.",
+    remedy="Look which action is praised for which outcome, that imagined actions are sampled and stand beside the "
+    "state they are chosen in, and at the signs of advantage and entropy. check.policy_loss(mine) names mistakes in it.",
+    chapter="07_actor_critic",
+)
+def worse_in_its_dream(told: Told, known: Known) -> str | None:
+    """In dreams from states of the replay random actions earn clearly more than the policy that has learned there."""
+    policy, by_chance = known.imagined or (0.0, 0.0)
+    if policy >= by_chance or not _beyond(policy, by_chance, WORSE, known):
+        return None
+    return f"In dreams from rows of the replay the policy earns {policy:.4g}, and random actions {by_chance:.4g}."
+
+
 APART, ENDS_LEAST = 0.75, 10  # share of comparisons in which an end is thought the likelier end; ends looked at
 _ENDS = "Nothing in imagination tells the policy to stay away from what ends an episode."
 
@@ -267,6 +307,8 @@ OF_MODEL: tuple[Callable[[Told, Known], Finding | None], ...] = (
     reward_unknown,
     ends_unknown,
     ends_underrated,
+    imagined_otherwise,
+    worse_in_its_dream,
 )
 OF_BOTH: tuple[Callable[[Told, Stored, Known], Finding | None], ...] = (ends_invented, rewards_too_small)
 

@@ -20,7 +20,7 @@ ROUNDING = 0.01  # share by which the mean of exact numbers may differ from them
     "world model",
     why="The model learns by another divergence than it is meant to: the order of its arguments, its sign, its "
     "free nats or its stop-gradients are not what the options say.",
-    remedy="Hold balanced_kl against chapter 4: check.balanced_kl(mine) names the mistake.",
+    remedy="Hold balanced_kl against chapter 4: check.kl_balance(mine) names the mistake.",
     chapter="04_kl",
 )
 def divergence_impossible(told: Told) -> str | None:
@@ -113,7 +113,7 @@ def entropy_gone(told: Told) -> str | None:
     why="Nothing has told the policy which actions are better: its advantages are noise, or weigh too little beside "
     "the entropy, or never reach it.",
     remedy="Look at the actor's gradient in metrics.jsonl and at the advantages. A smaller --entropy-scale, a larger "
-    "--actor-lr. check.actor_loss(mine) names mistakes in its loss.",
+    "--actor-lr. check.policy_loss(mine) names mistakes in its loss.",
     chapter="07_actor_critic",
 )
 def policy_untouched(told: Told) -> str | None:
