@@ -6,6 +6,7 @@ import re
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -15,13 +16,14 @@ import torch
 from helpers import CONTINUOUS, VECTORS
 from scripted import Scripted, assert_same, copied, snapshot, tiny
 
-from wm_tutorial import Trainer, check, cli, train
+from wm_tutorial import Trainer, check, cli, train, zoo
 from wm_tutorial.agent import Carry
 from wm_tutorial.checkpoint import CHECKPOINT, METRICS, SETTINGS
 from wm_tutorial.config import Config, make_config
-from wm_tutorial.data import Row, State
+from wm_tutorial.data import Batch, Row, State
 from wm_tutorial.envs import Environments
 from wm_tutorial.errors import CheckpointError, InputError
+from wm_tutorial.imagination import imagine
 from wm_tutorial.runs.consult import consult
 from wm_tutorial.runs.doctor import diagnosis as doctor
 from wm_tutorial.runs.doctor import evidence
@@ -407,6 +409,50 @@ def test_an_end_that_shows_the_next_beginning_is_seen() -> None:
         last = np.flatnonzero(replay.columns["is_last"][stream, : len(replay) // replay.streams - 1])
         replay.columns["obs"][stream, last] = replay.columns["obs"][stream, last + 1]
     assert evidence.stored(replay, vectors=True).renewed == 1.0
+
+
+def test_latents_that_are_drawn_differ_and_modes_do_not() -> None:
+    trainer = Trainer("CartPole-v1", tiny())
+    for _ in range(40):
+        trainer.collect()
+    drawn = evidence.known(trainer.agent, trainer.replay)
+    with zoo.bug("mode_for_sample"):
+        likeliest = evidence.known(trainer.agent, trainer.replay)
+    assert drawn is not None and likeliest is not None and (drawn.redrawn, likeliest.redrawn) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_how_far_actions_move_a_dream_leaves_chance_out(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer("CartPole-v1", tiny())
+    for _ in range(60):
+        trainer.collect()
+
+    def open_loop(batch: Batch, context: int) -> Any:
+        obs = weight * batch.previous_action.repeat(1, 1, 2) + 0.1 * torch.randn_like(batch.obs)
+        return SimpleNamespace(obs=obs)
+
+    monkeypatch.setattr(trainer.agent.world_model, "open_loop", open_loop)
+    knows = evidence.known(trainer.agent, trainer.replay)
+    assert knows is not None and knows.moved is not None
+    assert knows.moved > 5.0 if weight else knows.moved < 0.3
+
+
+@pytest.mark.parametrize("preset", ["guide", "dreamer_v1", "dreamer_v2", "dreamer_v3"])
+def test_what_is_imagined_anew_is_what_the_losses_are_of(preset: str) -> None:
+    config = tiny(**{**NUMBERS, "preset": preset, "imagined_starts": 0, "horizon": 4})
+    trainer = Trainer("CartPole-v1", config)
+    for _ in range(40):
+        trainer.collect()
+    agent, start = trainer.agent, trainer.agent.initial(8).state
+    with torch.no_grad():
+        for head in (agent.world_model.reward_head, agent.behaviour.critic, agent.behaviour.slow_critic):
+            head.net[-1].weight.normal_(std=0.3)
+        torch.manual_seed(0)
+        found, by_chance = evidence.imagined(agent, start)
+        torch.manual_seed(0)
+        dreams = imagine(agent.world_model, agent.behaviour.actor, start, config.horizon)
+        metrics = agent.behaviour.losses(dreams)[1]
+    assert found == pytest.approx(float(metrics["imagined return"]), rel=1e-4) and by_chance != found
 
 
 @pytest.mark.parametrize("rows", [evidence.LINE_LEAST // 2, 400])
