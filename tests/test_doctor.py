@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,16 +78,16 @@ TOLD = run_told()
 EPISODES = tuple((r["length"], r["return"], True) for r in TOLD.of("episode"))
 STORED = Stored(
     rows=STEPS + len(EPISODES), held=STEPS + len(EPISODES), streams=4, episodes=EPISODES, starts=len(EPISODES),
-    rewards=(0.0, 1.0), repeated=0.0, renewed=0.0,
+    rewards=(0.0, 1.0), repeated=0.0, renewed=0.0, bent=0.05,
 )  # fmt: skip
 KNOWN = Known(
-    seen=0.2, reward=0.2, divergence=1.2, floor=0.2, redrawn=1.0, dreamed=0.4, persistence=0.8, misled=1.3,
-    moved=1.2, line=(0.01, 1.4), ends=64, missed=0.2, told_apart=0.95, invented=0.02,
+    seen=0.2, reward=0.2, divergence=1.2, floor=0.2, remembered=0.0, redrawn=1.0, dreamed=0.4, persistence=0.8,
+    misled=1.3, moved=1.2, line=(0.01, 1.4), ends=64, missed=0.2, told_apart=0.95, invented=0.02,
     imagined=(62.0, 30.0), spread=20.0,
 )  # fmt: skip
 LIVED = Lived(
     greedy=(95.0, 100.0, 105.0, 110.0, 90.0), sampled=(80.0, 85.0, 75.0, 80.0, 90.0),
-    chance=(20.0, 22.0, 18.0, 21.0, 19.0), starts=32, promised=50.0, paid=55.0, acting=0.3, observing=0.3,
+    chance=(20.0, 22.0, 18.0, 21.0, 19.0), starts=32, promised=50.0, paid=55.0, acting=0.3, observing=0.3, bent=0.04,
 )  # fmt: skip
 
 
@@ -203,6 +203,12 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"known": {"floor": 0.91, "dreamed": 0.9}},
         {"known": {"floor": 0.91, "dreamed": 0.7}},
     ),
+    "states remember the episode before": (
+        "world model",
+        {"known": {"remembered": 0.02}},
+        {"known": {"remembered": None}},
+    ),
+    "replay unlike the world": ("experience", {"stored": {"bent": 0.21}}, {"stored": {"bent": 0.19}}),
     "latent drawn without chance": ("world model", {"known": {"redrawn": 0.004}}, {"known": {"redrawn": 0.006}}),
     "KL not as logged": (
         "world model",
@@ -411,6 +417,20 @@ def test_an_end_that_shows_the_next_beginning_is_seen() -> None:
     assert evidence.stored(replay, vectors=True).renewed == 1.0
 
 
+@pytest.mark.parametrize("preset", ["guide", "dreamer_v3"])
+def test_what_is_remembered_over_a_beginning(preset: str) -> None:
+    trainer = Trainer("CartPole-v1", tiny(**{**NUMBERS, "preset": preset, "free_nats": 0.0}))
+    for _ in range(80):
+        trainer.collect()
+    shares = {}
+    for name in ("none", "reset_missing", "action_not_reset", "first_late", "first_early"):
+        with zoo.bug(name) if name != "none" else nullcontext():
+            knows = evidence.known(trainer.agent, trainer.replay)
+        assert knows is not None
+        shares[name] = knows.remembered or 0.0
+    assert shares.pop("none") == 0.0 and min(shares.values()) > 0.02, shares
+
+
 def test_latents_that_are_drawn_differ_and_modes_do_not() -> None:
     trainer = Trainer("CartPole-v1", tiny())
     for _ in range(40):
@@ -460,12 +480,17 @@ def test_a_straight_line_knows_a_straight_world(rows: int) -> None:
     trainer = Trainer("CartPole-v1", tiny(envs=1))
     for _ in range(rows):
         trainer.collect()
-    line = evidence.straight_line(trainer.replay)
-    if rows < evidence.LINE_LEAST:
-        assert line is None
-        return
-    assert line is not None and line.shape == (4 + 4 + 2 + 2 + 1, 4)
     order = evidence.held_rows(trainer.replay)
+    columns = [trainer.replay.columns[name][:, order] for name in ("obs", "action", "is_first")]
+    found = evidence.straight_line(*columns)
+    if rows < evidence.LINE_LEAST:
+        assert found is None
+        return
+    assert found is not None
+    line, bent = found
+    assert line.shape == (4 + 4 + 2 + 2 + 1, 4) and bent < 0.01
+    other = evidence.straight_line(columns[0], np.roll(columns[1], 1, axis=1), columns[2])
+    assert other is not None and other[1] > 20 * bent
     first = np.flatnonzero(trainer.replay.columns["is_first"][0, order])
     start = int(first[np.diff(first).argmax()])
     batch = trainer.replay.sequences(np.array([0]), order[[start]], 12, "cpu")[0]
@@ -533,7 +558,7 @@ def test_what_was_promised_and_what_was_paid() -> None:
     over = [nothing, np.array([False, True]), nothing]
     rows = [Row(np.zeros((2, 4), np.float32), np.full(2, 1.0, np.float32), nothing, o, o) for o in over]
     carry = Carry(State(torch.zeros(2, 0), torch.zeros(2, agent.world_model.dynamics.latent_size)), torch.zeros(2, 2))
-    played = evidence.Played([(row, carry) for row in rows], np.array([2, 1]), np.zeros(2), np.array([False, True]))
+    played = evidence.Played([(row, carry) for row in rows], [], np.array([2, 1]), np.zeros(2), np.array([False, True]))
     promised, paid = evidence.promises(agent, played)
     assert promised == pytest.approx(4.0)
     # cut after two steps: 1 + 0.5 * 4 = 3, and 1 + 0.5 * 3 = 2.5 before it; terminated after one: 1

@@ -26,6 +26,7 @@ SEQUENCES = 64  # drawn from the replay for each question about the model
 LENGTH = 16  # rows of those that may cross from one episode into the next
 CONTEXT, HORIZON = 5, 15  # rows seen and dreamed, within one episode
 LINE_LEAST, LINE_MOST = 200, 20_000  # rows that a straight line is fitted to
+BEGINNINGS = 4  # within the rows of a replay, of which it is asked what is remembered over them
 DREAMS = 4  # of each sequence; their mean is the prediction, or chance in them would be counted as error
 EPISODES = 32  # lived, of each way to act
 LONGEST = 501  # rows of an episode that are lived at most
@@ -45,6 +46,8 @@ class Stored:
     rewards   the lowest and the highest reward
     repeated  share of rows whose observation is exactly that of the row before; None unless observations are vectors
     renewed   share of those episodes whose last observation is exactly the one that the next begins with
+    bent      error of a straight line through the rows, which predicts each from two before it and their actions, in
+              deviations; None unless observations are vectors
     """
 
     rows: int
@@ -55,6 +58,7 @@ class Stored:
     rewards: tuple[float, float]
     repeated: float | None
     renewed: float
+    bent: float | None
 
 
 def stored(replay: Replay, vectors: bool) -> Stored:
@@ -73,11 +77,12 @@ def stored(replay: Replay, vectors: bool) -> Stored:
                 begun.append(obs[order[start]].tobytes())
                 if end + 1 < len(order):  # or the next has not begun
                     renewed.append(np.array_equal(obs[order[end]], obs[order[end + 1]]))
-    repeated = None
+    repeated, line = None, None
     if vectors and len(order) > 1:
         obs = replay.columns["obs"][:, order]
         same = (obs[:, 1:] == obs[:, :-1]).all(-1) & ~columns["is_first"][:, 1:]
         repeated = float(same.mean())
+        line = straight_line(obs, replay.columns["action"][:, order], columns["is_first"])
     reward = columns["reward"][~columns["is_first"]]
     low, high = (float(reward.min()), float(reward.max())) if reward.size else (0.0, 0.0)
     return Stored(
@@ -89,6 +94,7 @@ def stored(replay: Replay, vectors: bool) -> Stored:
         rewards=(low, high),
         repeated=repeated,
         renewed=float(np.mean(renewed)) if renewed else 0.0,
+        bent=None if line is None else line[1],
     )
 
 
@@ -118,6 +124,8 @@ class Known:
     reward        error of the reward in those states, in its deviation (in its size where it is always the same)
     divergence    mean KL of the posterior from the prior, in nats, before any free nats
     floor         share of states in which it lies below the free nats
+    remembered    share of rows from a beginning on whose KL is another one if the episode before was another one, with
+                  the same random numbers; None if there are hardly any beginnings, or the KL is that of all rows
     redrawn       share of states whose latent is another one if the same rows are observed once more
     dreamed       error of observations in the HORIZON rows after the last one seen, or fewer; None: episodes too short
     persistence   of the last observation seen, taken for a prediction of the same rows
@@ -139,6 +147,7 @@ class Known:
     divergence: float
     floor: float
     redrawn: float
+    remembered: float | None
     dreamed: float | None
     persistence: float | None
     misled: float | None
@@ -179,6 +188,7 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
             divergence=float(divergence.mean()),
             floor=float((divergence < agent.config.free_nats).float().mean()),
             redrawn=float((again.latent != states.latent).flatten(2).any(-1).float().mean()),
+            remembered=_remembered(agent, replay, rng, seed),
             **dreams,
             ends=len(terminal),
             missed=float((terminal > 0.5).float().mean()) if len(terminal) else 0.0,
@@ -187,6 +197,27 @@ def known(agent: Agent, replay: Replay, seed: int = 0) -> Known | None:
             imagined=imagined(agent, states.flatten()) if agent.config.behaviour == "actor-critic" else None,
             spread=high - low if normalised else None,
         )
+
+
+def _remembered(agent: Agent, replay: Replay, rng: np.random.Generator, seed: int) -> float | None:
+    """As in `Known`: whatever stands before a beginning is exchanged, the action that led to it, too."""
+    order, half = held_rows(replay), LENGTH // 2
+    stream, place = replay.columns["is_first"][:, order % replay.length].nonzero()
+    inside = (place > half) & (place + half <= len(order))
+    stream, place = stream[inside], place[inside]
+    if len(place) < BEGINNINGS or agent.config.free_nats_of == "mean":
+        return None
+    chosen = rng.permutation(len(place))[:SEQUENCES]
+    batch = replay.sequences(stream[chosen], order[place[chosen]] - half - 1, LENGTH, str(agent.device))[0]
+    obs, previous_action = batch.obs.clone(), batch.previous_action.clone()
+    obs[:, :half], previous_action[:, : half + 1] = obs[:, :half].roll(1, 0), previous_action[:, : half + 1].roll(1, 0)
+    start = batch.start[torch.arange(len(obs)).roll(1)]
+    changed = Batch(**{**vars(batch), "obs": obs, "previous_action": previous_action, "start": start})
+    divergence = []
+    for asked in (batch, changed):
+        with isolated_random(agent.device, seed):
+            divergence.append(agent.world_model.losses(asked)[0]["dynamics"][:, half:])
+    return float(((divergence[0] - divergence[1]).abs() > 1e-3).float().mean())
 
 
 def _dreams(agent: Agent, replay: Replay, rng: np.random.Generator) -> dict[str, Any]:
@@ -216,8 +247,9 @@ def _dreams(agent: Agent, replay: Replay, rng: np.random.Generator) -> dict[str,
         return error(truth[:, CONTEXT:] + (one - another)[:, CONTEXT:].to(truth), truth[:, CONTEXT:])
 
     own, again, of_others = dreamt(batch.previous_action), dreamt(batch.previous_action), dreamt(other)
-    line = straight_line(replay) if agent.spaces.obs_kind == "vector" else None
-    lines = () if line is None else [gone_on(line, batch.obs, a) for a in (batch.previous_action, other)]
+    columns = [replay.columns[name][:, order % replay.length] for name in ("obs", "action", "is_first")]
+    line = straight_line(*columns) if agent.spaces.obs_kind == "vector" else None
+    lines = () if line is None else [gone_on(line[0], batch.obs, a) for a in (batch.previous_action, other)]
     return {
         "dreamed": off(own, truth),
         "persistence": off(truth[:, CONTEXT - 1 : CONTEXT].expand_as(truth), truth),
@@ -227,19 +259,28 @@ def _dreams(agent: Agent, replay: Replay, rng: np.random.Generator) -> dict[str,
     }
 
 
-def straight_line(replay: Replay) -> Array | None:
-    """(2 D + 2 A + 1, D): a row by least squares from two before it, their actions and 1; None of hardly any rows."""
-    order = held_rows(replay)[-LINE_MOST // replay.streams :] % replay.length
-    obs, action, first = (replay.columns[name][:, order] for name in ("obs", "action", "is_first"))
-    within = ~(first[:, 1:-1] | first[:, 2:])  # this row and the one before belong to one episode
+def straight_line(obs: Array, action: Array, is_first: Array) -> tuple[Array, float] | None:
+    """Rows by least squares from two before them, their actions and 1; None of hardly any rows.
+
+    Args:
+        obs, action, is_first: of N streams of T rows: (N, T, D), (N, T, A) and (N, T).
+
+    Returns:
+        The line (2 D + 2 A + 1, D), and how far it is from these rows, in their deviations.
+    """
+    obs, action, is_first = (column[:, -LINE_MOST // len(column) :] for column in (obs, action, is_first))
+    within = ~(is_first[:, 1:-1] | is_first[:, 2:])  # this row and the one before belong to one episode
     if within.sum() < LINE_LEAST:
         return None
     now, *known = (
         column[within].astype(np.float64)
         for column in (obs[:, 2:], obs[:, 1:-1], obs[:, :-2], action[:, 1:-1], action[:, :-2])
     )
-    line: Array = np.linalg.lstsq(np.concatenate([*known, np.ones((len(now), 1))], axis=1), now, rcond=None)[0]
-    return line
+    told = np.concatenate([*known, np.ones((len(now), 1))], axis=1)
+    line: Array = np.linalg.lstsq(told, now, rcond=None)[0]
+    spread, squares = now.var(0), np.square(now - told @ line).mean(0)
+    varies = spread > 1e-12
+    return line, float(np.sqrt(np.mean(squares[varies] / spread[varies]))) if varies.any() else 0.0
 
 
 def gone_on(line: Array, obs: Tensor, previous_action: Tensor) -> Tensor:
@@ -329,6 +370,7 @@ class Lived:
     paid       what was then earned, discounted, mean over the same rows, with the critic's value where one was cut
     acting     error of the observation, decoded from the states that were inferred while acting; as `Known.seen`
     observing  the same, from the states that are inferred from the same rows as a sequence
+    bent       as `Stored.bent`, of that way to act of which a straight line is furthest from the rows
     """
 
     greedy: tuple[float, ...]
@@ -339,13 +381,17 @@ class Lived:
     paid: float | None = None
     acting: float | None = None
     observing: float | None = None
+    bent: float | None = None
 
 
 @dataclass(frozen=True)
 class Played:
-    """Rows of N streams with what was carried after each, and of each stream's first episode its steps and return."""
+    """Rows of N streams with what was carried after each, the action taken then, and of each stream's first episode its
+    steps and return.
+    """
 
     rows: list[tuple[Row, Carry]]
+    actions: list[Array]
     steps: Array
     returns: Array
     over: Array
@@ -361,6 +407,9 @@ def lived(agent: Agent, source: EnvSource, simulators: int, longest: int = LONGE
     play_ = partial(play, agent, source, simulators, longest, seed)
     greedy, sampled, chance = play_("greedy"), play_("sampled"), play_("chance")
     values: dict[str, float | None] = {}
+    if agent.spaces.obs_kind == "vector":
+        lines = [straight_line(*columns_of(played)) for played in (greedy, sampled, chance)]
+        values["bent"] = max((line[1] for line in lines if line is not None), default=None)
     if hasattr(agent.world_model, "observe"):  # V and M of 2018 are no world model that could be asked so
         rows = sampled.rows[: 4 * LENGTH]
         batch = as_batch(agent, [(row, carry.action) for row, carry in rows])
@@ -386,28 +435,37 @@ def play(
     simulators: int,
     longest: int,
     seed: int,
-    actions: Literal["greedy", "sampled", "chance"],
+    way: Literal["greedy", "sampled", "chance"],
 ) -> Played:
     """The first episode of each stream, of at most `longest` rows; streams that are through go on with others."""
     rng = np.random.default_rng(seed)
     rows: list[tuple[Row, Carry]] = []
+    actions: list[Array] = []
     steps, returns, over = np.zeros(simulators, int), np.zeros(simulators), np.zeros(simulators, bool)
     with worlds_of(agent, source, simulators, seed) as environments, isolated_random(agent.device, seed):
         row, carry = environments.reset(), agent.initial(simulators)
         while len(rows) < longest:
-            if actions == "chance":
+            if way == "chance":
                 action = environments.random_action(rng)
             else:
-                carry = agent.policy(row, carry, actions == "greedy")
+                carry = agent.policy(row, carry, way == "greedy")
                 action = carry.action.numpy(force=True)
             rows.append((row, carry))
+            actions.append(action)
             if over.all() and len(rows) >= LENGTH:
                 break
             row = environments.step(row, action)
             steps += ~over
             returns += np.where(over, 0.0, row.reward)
             over |= row.is_last
-    return Played(rows, steps, returns, over)
+    return Played(rows, actions, steps, returns, over)
+
+
+def columns_of(played: Played) -> tuple[Array, Array, Array]:
+    """Observations, actions and first rows, (N, T, ...)."""
+    rows = [row for row, _ in played.rows]
+    obs, action, is_first = [row.obs for row in rows], played.actions, [row.is_first for row in rows]
+    return np.stack(obs, axis=1), np.stack(action, axis=1), np.stack(is_first, axis=1)
 
 
 @torch.no_grad()

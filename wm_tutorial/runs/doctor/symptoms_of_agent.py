@@ -46,6 +46,23 @@ def observation_unexplained(told: Told, known: Known) -> str | None:
     return f"Observations are decoded with an error of {known.seen:.2f} deviations, where saying the mean has 1."
 
 
+@cause(
+    "states remember the episode before",
+    "world model",
+    why="What is seen at a beginning is explained by an episode that has nothing to do with it.",
+    remedy="Where is_first is set, begin with the empty state and with no action: in the dynamics' observe, in the row "
+    "that is first, not in the one before it or after it.",
+    chapter="02_dynamics",
+)
+def remembers_over_resets(told: Told, known: Known) -> str | None:
+    """What is expected at a beginning, or after it, depends on the rows before it."""
+    if not known.remembered:
+        return None
+    return (
+        f"From a beginning on, in {known.remembered:.0%} of the rows other states are expected after another episode."
+    )
+
+
 REDRAWN = 0.005  # share of states; of a latent of 8 variables with 1 % of chance in each it is at least 0.05
 
 
@@ -207,7 +224,7 @@ def imagined_otherwise(told: Told, known: Known) -> str | None:
     "behaviour",
     why="Whatever the model is like, who learns in it should do well in it: this policy is taught something else.",
     remedy="Look which action is praised for which outcome, that imagined actions are sampled and stand beside the "
-    "state they are chosen in, and at the signs of advantage and entropy. check.policy_loss(mine) names mistakes in it.",
+    "state they are chosen in, and at the signs of advantage and entropy. check.policy_loss(mine) names mistakes.",
     chapter="07_actor_critic",
 )
 def worse_in_its_dream(told: Told, known: Known) -> str | None:
@@ -299,6 +316,7 @@ def rewards_too_small(told: Told, stored: Stored, known: Known) -> str | None:
 OF_MODEL: tuple[Callable[[Told, Known], Finding | None], ...] = (
     posterior_collapsed,
     observation_unexplained,
+    remembers_over_resets,
     drawn_without_chance,
     prior_not_taught,
     divergence_logged_otherwise,
@@ -416,6 +434,26 @@ def starts_all_alike(told: Told, stored: Stored, lived: Lived) -> str | None:
     )
 
 
+BENT, UNBENT = 5.0, 0.02  # error of a line through the replay, as a multiple of that through new rows; deviations
+
+
+@cause(
+    "replay unlike the world",
+    "experience",
+    why="The model learns a world that is not there: rows are missing, doubled, mixed up, or beside other actions.",
+    remedy="Compare, row by row, what Environments.step is given and returns with what Replay.columns hold.",
+    chapter="08_trainer",
+)
+def unlike_the_world(told: Told, stored: Stored, lived: Lived) -> str | None:
+    """A straight line predicts rows of the replay much worse than rows of new episodes, however these were lived."""
+    if stored.bent is None or lived.bent is None or stored.bent < max(UNBENT, BENT * lived.bent):
+        return None
+    return (
+        f"A straight line through rows and actions is off by {stored.bent:.3f} deviations in the replay, and by "
+        f"{lived.bent:.3f} at most in new episodes."
+    )
+
+
 OVERPROMISED = 2.0  # how many times what was earned; values may lag behind, but not run ahead
 
 
@@ -462,6 +500,7 @@ def values_far_below(told: Told, stored: Stored, lived: Lived) -> str | None:
 OF_ACTING: tuple[Callable[[Told, Lived], Finding | None], ...] = (greedy_worse, sampled_worse, acts_on_other_states)
 OF_PLAY: tuple[Callable[[Told, Stored, Lived], Finding | None], ...] = (
     starts_all_alike,
+    unlike_the_world,
     values_not_paid,
     values_far_below,
 )
