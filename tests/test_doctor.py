@@ -28,7 +28,7 @@ from wm_tutorial.runs.consult import consult
 from wm_tutorial.runs.doctor import diagnosis as doctor
 from wm_tutorial.runs.doctor import evidence
 from wm_tutorial.runs.doctor.diagnosis import Diagnosis, diagnose, examine
-from wm_tutorial.runs.doctor.evidence import Known, Lived, Stored
+from wm_tutorial.runs.doctor.evidence import Handed, Known, Lived, Stored
 from wm_tutorial.runs.doctor.finding import ENOUGH, Finding, Told
 from wm_tutorial.runs.doctor.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY
 from wm_tutorial.runs.doctor.symptoms_of_records import OF_RECORDS, entropy_bounds
@@ -79,6 +79,7 @@ EPISODES = tuple((r["length"], r["return"], True) for r in TOLD.of("episode"))
 STORED = Stored(
     rows=STEPS + len(EPISODES), held=STEPS + len(EPISODES), streams=4, episodes=EPISODES, starts=len(EPISODES),
     rewards=(0.0, 1.0), repeated=0.0, renewed=0.0, bent=0.05,
+    paying=1.0, handed=Handed(length=32, torn=0.0, reach=0.95),
 )  # fmt: skip
 KNOWN = Known(
     seen=0.2, reward=0.2, divergence=1.2, floor=0.2, remembered=0.0, redrawn=1.0, dreamed=0.4, persistence=0.8,
@@ -88,6 +89,7 @@ KNOWN = Known(
 LIVED = Lived(
     greedy=(95.0, 100.0, 105.0, 110.0, 90.0), sampled=(80.0, 85.0, 75.0, 80.0, 90.0),
     chance=(20.0, 22.0, 18.0, 21.0, 19.0), starts=32, promised=50.0, paid=55.0, acting=0.3, observing=0.3, bent=0.04,
+    paying=(1.0, 1.0),
 )  # fmt: skip
 
 
@@ -209,6 +211,11 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"known": {"remembered": None}},
     ),
     "replay unlike the world": ("experience", {"stored": {"bent": 0.21}}, {"stored": {"bent": 0.19}}),
+    "sequences not as stored": (
+        "experience",
+        {"stored": {"handed": Handed(length=32, torn=0.001, reach=0.95)}},
+        {"stored": {"handed": None}},
+    ),
     "latent drawn without chance": ("world model", {"known": {"redrawn": 0.004}}, {"known": {"redrawn": 0.006}}),
     "KL not as logged": (
         "world model",
@@ -333,6 +340,21 @@ def test_a_straight_line_says_whether_there_was_something_to_hear() -> None:
     assert not deaf(0.0, 0.4, 0.8) and deaf(0.8, 0.4, 0.8, misled=0.51)  # a world that is no straight line
 
 
+@pytest.mark.parametrize(("handed", "said"), [
+    (Handed(31, 0.0, 0.9), "Sequences of 32 rows were asked for, and ones of 31"),
+    (Handed(32, 0.0, 0.4), "All rows handed out lie within 40%"),
+    (Handed(32, 0.0, 0.6), None),
+])  # fmt: skip
+def test_what_is_handed_out(handed: Handed, said: str | None) -> None:
+    names = found({"stored": {"handed": handed}})
+    assert said in names["sequences not as stored"].seen if said else not names
+
+
+@pytest.mark.parametrize(("paying", "unlike"), [(0.02, True), (0.29, False), (1.0, False)])
+def test_a_replay_that_is_paid_otherwise(paying: float, unlike: bool) -> None:
+    assert ("replay unlike the world" in found({"stored": {"paying": paying}})) == unlike
+
+
 def test_a_limit_that_every_episode_reaches_may_be_an_end() -> None:
     timed = tuple((LIMIT, 1.0, True) for _ in EPISODES)
     assert "time limit stored as a termination" not in found({"limit": LIMIT, "stored": {"episodes": timed}})
@@ -395,7 +417,7 @@ def scripted_trainer(script: tuple[int, ...] = (3, -4), **options: Any) -> Train
 
 def test_what_the_replay_holds_is_what_was_lived() -> None:
     trainer = scripted_trainer()
-    held = evidence.stored(trainer.replay, vectors=True)
+    held = evidence.stored(trainer.replay, vectors=True, length=4)
     assert held.rows == held.held == len(trainer.replay) and held.streams == 2
     lived = {(r["length"], r["return"]) for r in trainer.records if r["kind"] == "episode"}
     assert {(n, total) for n, total, _ in held.episodes} <= lived
@@ -405,16 +427,16 @@ def test_what_the_replay_holds_is_what_was_lived() -> None:
     told = Told(trainer.config, trainer.agent.spaces, trainer.records, trainer.steps, trainer.updates)
     assert not [f for f in diagnose(told, held) if f.part == "experience"]
     trainer.replay.columns["obs"][:, 1:] = trainer.replay.columns["obs"][:, :1]
-    assert (evidence.stored(trainer.replay, vectors=True).repeated or 0.0) > 0.6
+    assert (evidence.stored(trainer.replay, vectors=True, length=4).repeated or 0.0) > 0.6
 
 
 def test_an_end_that_shows_the_next_beginning_is_seen() -> None:
     replay = scripted_trainer().replay
-    assert evidence.stored(replay, vectors=True).renewed == 0.0
+    assert evidence.stored(replay, vectors=True, length=4).renewed == 0.0
     for stream in range(replay.streams):
         last = np.flatnonzero(replay.columns["is_last"][stream, : len(replay) // replay.streams - 1])
         replay.columns["obs"][stream, last] = replay.columns["obs"][stream, last + 1]
-    assert evidence.stored(replay, vectors=True).renewed == 1.0
+    assert evidence.stored(replay, vectors=True, length=4).renewed == 1.0
 
 
 @pytest.mark.parametrize("preset", ["guide", "dreamer_v3"])
@@ -512,9 +534,20 @@ def test_the_limit_on_time_is_read_from_the_environment(source: Any) -> None:
         assert evidence.time_limit(environments) is None
 
 
+@pytest.mark.parametrize(("bug", "length", "reach"), [
+    (None, 6, 0.8), ("rows_shuffled", 6, 0.8), ("sequences_halved", 3, 0.8), ("replay_too_small", 6, 0.1),
+])  # fmt: skip
+def test_what_the_replay_hands_out(bug: str | None, length: int, reach: float) -> None:
+    replay = scripted_trainer(capacity=60).replay
+    with zoo.bug(bug) if bug else nullcontext():
+        handed = evidence.handed(replay, 6)
+    assert handed.length == length and (handed.torn > 0.5) == (bug == "rows_shuffled")
+    assert handed.reach > reach if reach > 0.5 else handed.reach < 0.7
+
+
 def test_a_ring_that_has_come_round_is_read_from_its_oldest_row() -> None:
     trainer = scripted_trainer(capacity=24)
-    held = evidence.stored(trainer.replay, vectors=True)
+    held = evidence.stored(trainer.replay, vectors=True, length=4)
     assert held.held == 24 < held.rows
     lived = {(r["length"], r["return"]) for r in trainer.records if r["kind"] == "episode"}
     assert held.episodes and {(n, total) for n, total, _ in held.episodes} <= lived

@@ -134,7 +134,7 @@ def examine(trainer: Trainer, live: bool = True) -> Diagnosis:
     knows: Known | None = None
     lives: Lived | None = None
     if len(trainer.replay):
-        held = stored(trainer.replay, spaces.obs_kind == "vector")
+        held = stored(trainer.replay, spaces.obs_kind == "vector", trainer.config.sequence_length)
         looked.append(f"the replay: {held.held:,} rows, {len(held.episodes):,} whole episodes")
     else:
         missed.append("the replay: it is empty")

@@ -35,6 +35,20 @@ LONGEST = 501  # rows of an episode that are lived at most
 
 
 @dataclass(frozen=True)
+class Handed:
+    """Sequences that the replay hands out to learn from.
+
+    length   their rows
+    torn     share of their rows that are not those which stand at their place, each after the one before it
+    reach    from the oldest to the newest of these rows, as a share of those held
+    """
+
+    length: int
+    torn: float
+    reach: float
+
+
+@dataclass(frozen=True)
 class Stored:
     """What the replay of a run holds.
 
@@ -48,6 +62,8 @@ class Stored:
     renewed   share of those episodes whose last observation is exactly the one that the next begins with
     bent      error of a straight line through the rows, which predicts each from two before it and their actions, in
               deviations; None unless observations are vectors
+    paying    share of rows, first ones left out, whose reward is not 0
+    handed    what it hands out to learn from; None if it holds no sequence of that length
     """
 
     rows: int
@@ -59,10 +75,15 @@ class Stored:
     repeated: float | None
     renewed: float
     bent: float | None
+    paying: float
+    handed: Handed | None
 
 
-def stored(replay: Replay, vectors: bool) -> Stored:
-    """Look through a replay that holds at least one row; `vectors` are observations that hardly ever come twice."""
+def stored(replay: Replay, vectors: bool, length: int) -> Stored:
+    """Look through a replay that holds at least one row, and is asked for sequences of `length`.
+
+    vectors: whether observations are some, which hardly ever come twice.
+    """
     order = held_rows(replay) % replay.length
     columns = {name: replay.columns[name][:, order] for name in ("is_first", "is_last", "is_terminal", "reward")}
     episodes, begun, renewed = [], [], []
@@ -95,6 +116,23 @@ def stored(replay: Replay, vectors: bool) -> Stored:
         repeated=repeated,
         renewed=float(np.mean(renewed)) if renewed else 0.0,
         bent=None if line is None else line[1],
+        paying=float(np.mean(reward != 0.0)) if reward.size else 0.0,
+        handed=handed(replay, length) if len(order) > length else None,
+    )
+
+
+def handed(replay: Replay, length: int) -> Handed:
+    """Ask a replay for SEQUENCES of `length` rows, and compare them with what it holds."""
+    batch, place = replay.sample(SEQUENCES, length, np.random.default_rng(0))
+    number, held = place.number, held_rows(replay)
+    rows = replay.sequences(place.stream, number[:, 0] - 1, number.shape[1], "cpu")[0]
+    there = (number >= held[0]) & (number <= held[-1])
+    same = (batch.obs.cpu() == rows.obs).flatten(2).all(-1).numpy() if batch.obs.shape == rows.obs.shape else False
+    follows = np.diff(number, axis=1, prepend=number[:, :1] - 1) == 1
+    return Handed(
+        length=batch.obs.shape[1],
+        torn=float(np.mean(~(there & same & follows))),
+        reach=float((number.max() - number.min() + 1) / len(held)),
     )
 
 
@@ -371,6 +409,7 @@ class Lived:
     acting     error of the observation, decoded from the states that were inferred while acting; as `Known.seen`
     observing  the same, from the states that are inferred from the same rows as a sequence
     bent       as `Stored.bent`, of that way to act of which a straight line is furthest from the rows
+    paying     as `Stored.paying`, lowest and highest of the ways to act
     """
 
     greedy: tuple[float, ...]
@@ -382,6 +421,7 @@ class Lived:
     acting: float | None = None
     observing: float | None = None
     bent: float | None = None
+    paying: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -406,6 +446,7 @@ def lived(agent: Agent, source: EnvSource, simulators: int, longest: int = LONGE
     """
     play_ = partial(play, agent, source, simulators, longest, seed)
     greedy, sampled, chance = play_("greedy"), play_("sampled"), play_("chance")
+    paying = [paying_rows(played) for played in (greedy, sampled, chance)]
     values: dict[str, float | None] = {}
     if agent.spaces.obs_kind == "vector":
         lines = [straight_line(*columns_of(played)) for played in (greedy, sampled, chance)]
@@ -425,6 +466,7 @@ def lived(agent: Agent, source: EnvSource, simulators: int, longest: int = LONGE
         sampled=tuple(sampled.returns.tolist()),
         chance=tuple(chance.returns.tolist()),
         starts=len({obs.tobytes() for obs in sampled.rows[0][0].obs}),
+        paying=(min(paying), max(paying)),
         **values,
     )
 
@@ -459,6 +501,12 @@ def play(
             returns += np.where(over, 0.0, row.reward)
             over |= row.is_last
     return Played(rows, actions, steps, returns, over)
+
+
+def paying_rows(played: Played) -> float:
+    """Share of rows, first ones left out, whose reward is not 0."""
+    reward, is_first = (np.stack([getattr(row, name) for row, _ in played.rows]) for name in ("reward", "is_first"))
+    return float(np.mean(reward[~is_first] != 0.0)) if not is_first.all() else 0.0
 
 
 def columns_of(played: Played) -> tuple[Array, Array, Array]:

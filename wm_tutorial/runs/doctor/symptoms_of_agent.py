@@ -435,17 +435,25 @@ def starts_all_alike(told: Told, stored: Stored, lived: Lived) -> str | None:
 
 
 BENT, UNBENT = 5.0, 0.02  # error of a line through the replay, as a multiple of that through new rows; deviations
+PAYING, PAID = 3.0, 0.05  # how many times fewer or more rows pay than in any new episodes; beyond that, a share of all
 
 
 @cause(
     "replay unlike the world",
     "experience",
-    why="The model learns a world that is not there: rows are missing, doubled, mixed up, or beside other actions.",
+    why="The model learns a world that is not there: rows are missing, doubled, mixed up, or beside other actions, or "
+    "paid for what others did.",
     remedy="Compare, row by row, what Environments.step is given and returns with what Replay.columns hold.",
     chapter="08_trainer",
 )
 def unlike_the_world(told: Told, stored: Stored, lived: Lived) -> str | None:
-    """A straight line predicts rows of the replay much worse than rows of new episodes, however these were lived."""
+    """A straight line predicts rows much worse than those of new episodes, or far fewer or more of them are paid."""
+    least, most = lived.paying
+    if not least / PAYING - PAID <= stored.paying <= most * PAYING + PAID:
+        return (
+            f"In the replay {stored.paying:.0%} of the rows are paid something; in new episodes {least:.0%} to "
+            f"{most:.0%} are, however one acts."
+        )
     if stored.bent is None or lived.bent is None or stored.bent < max(UNBENT, BENT * lived.bent):
         return None
     return (

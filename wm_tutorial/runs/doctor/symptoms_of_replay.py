@@ -47,6 +47,32 @@ def steps_miscounted(told: Told, stored: Stored) -> str | None:
     return f"{stored.rows:,} rows were stored; {told.step:,} steps and {ends:,} ends of episodes make {expected:,}."
 
 
+REACH = 0.5  # of the rows held: that of SEQUENCES drawn anywhere is nearly all
+
+
+@cause(
+    "sequences not as stored",
+    "experience",
+    why="The model learns from rows in another order, from too few of them, or always from the same ones.",
+    remedy="Hold what Replay.sample returns against Replay.columns: as many rows as --sequence-length says, each "
+    "followed by the next of its stream, from anywhere between the oldest and the newest.",
+    chapter="08_trainer",
+)
+def handed_otherwise(told: Told, stored: Stored) -> str | None:
+    """The sequences that are handed out are shorter than asked, not what stands in the replay, or from a part of it."""
+    if (handed := stored.handed) is None:
+        return None
+    if handed.length != told.config.sequence_length:
+        return (
+            f"Sequences of {told.config.sequence_length} rows were asked for, and ones of {handed.length} handed out."
+        )
+    if handed.torn:
+        return f"{handed.torn:.0%} of the rows handed out are not those that stand in their place in the replay."
+    if handed.reach < REACH:
+        return f"All rows handed out lie within {handed.reach:.0%} of those held."
+    return None
+
+
 REPEATED = 0.15  # share of rows; above ALL of them the world stands still
 ALL = 0.95
 
@@ -185,6 +211,7 @@ def rewards_too_large(told: Told, stored: Stored) -> str | None:
 OF_REPLAY: tuple[Callable[[Told, Stored], Finding | None], ...] = (
     stored_otherwise,
     steps_miscounted,
+    handed_otherwise,
     rows_repeated,
     never_terminal,
     ends_show_beginnings,
