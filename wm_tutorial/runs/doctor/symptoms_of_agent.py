@@ -195,12 +195,12 @@ def reward_unknown(told: Told, known: Known) -> str | None:
     return f"Rewards are predicted with an error of {known.reward:.2f} deviations, where saying the mean has 1."
 
 
-IMAGINED, WORSE, OF_RANGE = 0.15, 0.1, 0.1  # shares of the larger return, and of the range of returns
+APART_BY, OF_RANGE = 0.1, 0.1  # shares of the larger of two returns, and of the range of returns
 
 
-def _beyond(one: float, another: float, share: float, known: Known) -> bool:
-    """Whether two mean returns differ by more than that share of them, and than a mean of some hundred dreams may."""
-    return abs(one - another) > max(share * max(abs(one), abs(another)), OF_RANGE * (known.spread or 0.0))
+def _differ_in(one: float, another: float, known: Known) -> bool:
+    """Whether two mean returns differ by more than a tenth, and by more than means of some hundred dreams may."""
+    return abs(one - another) > max(APART_BY * max(abs(one), abs(another)), OF_RANGE * (known.spread or 0.0))
 
 
 @cause(
@@ -213,10 +213,14 @@ def _beyond(one: float, another: float, share: float, known: Known) -> bool:
 )
 def imagined_otherwise(told: Told, known: Known) -> str | None:
     """Lambda returns of dreams of the same parts, added up once more, are not what the last losses say."""
-    logged = told.lately("imagined return")
-    if known.imagined is None or logged is None or not _beyond(logged, known.imagined[0], IMAGINED, known):
+    logged = told.ever("imagined return")
+    if known.imagined is None or len(logged) < 2:
         return None
-    return f"The losses say that imagined returns are {logged:.4g}; imagined anew they are {known.imagined[0]:.4g}."
+    last, further = logged[-1], 2.0 * logged[-1] - logged[-2]  # as far again: returns rise from line to line
+    nearest = float(np.clip(known.imagined[0], min(last, further), max(last, further)))
+    if not _differ_in(nearest, known.imagined[0], known):
+        return None
+    return f"The losses say that imagined returns are {last:.4g}; imagined anew they are {known.imagined[0]:.4g}."
 
 
 @cause(
@@ -230,7 +234,7 @@ def imagined_otherwise(told: Told, known: Known) -> str | None:
 def worse_in_its_dream(told: Told, known: Known) -> str | None:
     """In dreams from states of the replay random actions earn clearly more than the policy that has learned there."""
     policy, by_chance = known.imagined or (0.0, 0.0)
-    if policy >= by_chance or not _beyond(policy, by_chance, WORSE, known):
+    if policy >= by_chance or not _differ_in(policy, by_chance, known):
         return None
     return f"In dreams from rows of the replay the policy earns {policy:.4g}, and random actions {by_chance:.4g}."
 
