@@ -136,6 +136,12 @@ def mean_return(records: list[dict[str, Any]]) -> float:
     return float(np.mean([np.mean(record["final_returns"]) for record in records]))
 
 
+def never_made(records: list[dict[str, Any]], sound: list[dict[str, Any]]) -> bool:
+    """Whether every loss is that of the sound run of the same seed, to the last digit written down."""
+    of_seed = {record["config"]["seed"]: record["losses"] for record in sound}
+    return all(record["losses"] == of_seed.get(record["config"]["seed"]) for record in records)
+
+
 def said(records: list[dict[str, Any]]) -> str:
     """What the doctor found, and in how many of the runs."""
     told = Counter(name for record in records for name, _, hint, _ in record["findings"] if not hint)
@@ -151,6 +157,8 @@ def as_table(world: dict[str, list[dict[str, Any]]]) -> str:
         each = ", ".join(f"{one['return']:.4g}" for one in outcomes)
         loss, near, far = (np.mean([one[key] for one in outcomes]) for key in ("loss", "error_1", "error_15"))
         tests = "" if name == NONE else str(len(zoo.BUGS[name].caught_by))
+        if name != NONE and never_made(world[name], world.get(NONE, [])):
+            each += " (never made)"
         lines.append(
             f"| {name} | **{mean_return(world[name]):.4g}**: {each} | {loss:.3g} | {near:.3g} | {far:.3g} | "
             f"{said(world[name])} | {tests} |"
@@ -190,7 +198,8 @@ PAGE = """
 Written by `{command}`. Of each run: the mean return of 50 greedy episodes at the end, for every seed; the weighted
 losses of the world model over the last fifth; how far the model is from what happens after 1 and after 15 steps without
 an observation, in standard deviations; what `wm-tutorial doctor` says, hints left out; and how many tests catch the
-mistake. The raw data, each loss on the way among them, are in the folders beside this page. Where three seeds were
+mistake. *Never made* stands where every loss is that of the sound run, to the last digit: the moment in which the code
+is wrong did not come, because no ring came round, no episode reached its limit, or nothing lay below a floor. The raw data, each loss on the way among them, are in the folders beside this page. Where three seeds were
 measured, three seeds are all there is: no interval.
 """
 

@@ -155,6 +155,16 @@ def test_each_run_is_made_once_and_told_in_a_table(tmp_path: Path, monkeypatch: 
     assert f"| none | **{np.mean(one):.4g}**: {one[0]:.4g}, {one[1]:.4g} |" in page
 
 
+def test_a_mistake_that_was_never_made_is_told() -> None:
+    def run(seed: int, loss: float) -> dict[str, Any]:
+        return {"config": {"seed": seed}, "losses": [[10, {"decoder": loss}]]}
+
+    sound = [run(1500, 0.5), run(1501, 0.6)]
+    assert ZOO["never_made"]([run(1501, 0.6), run(1500, 0.5)], sound)
+    assert not ZOO["never_made"]([run(1501, 0.6), run(1500, 0.51)], sound)
+    assert not ZOO["never_made"]([run(1502, 0.6)], sound)
+
+
 def test_seeds_and_worlds_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="thresholds were set on seed 0"):
         ZOO["main"](seeds=(0,), results=tmp_path)

@@ -426,7 +426,8 @@ BUGS = (
     Bug(
         name="entropy_sign",
         story="The entropy is added to the loss instead of subtracted from it.",
-        symptom="The policy is certain after a few hundred updates, of the wrong action as of the right one.",
+        symptom="Where nothing is earned the policy becomes certain of whatever it preferred, and no longer explores. "
+        "Where every step is paid, and the weight is as small as usual, hardly anything.",
         innocent="World model losses and the critic's.",
         source="https://github.com/MrSyee/pg-is-all-you-need/issues/37", breaks="actor_critic.actor_loss, entropy",
         caught_by=(BY_HAND, "test_actor_critic.py::test_without_an_advantage_the_policy_becomes_less_certain"),
