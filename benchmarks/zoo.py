@@ -199,8 +199,10 @@ Written by `{command}`. Of each run: the mean return of 50 greedy episodes at th
 losses of the world model over the last fifth; how far the model is from what happens after 1 and after 15 steps without
 an observation, in standard deviations; what `wm-tutorial doctor` says, hints left out; and how many tests catch the
 mistake. *Never made* stands where every loss is that of the sound run, to the last digit: the moment in which the code
-is wrong did not come, because no ring came round, no episode reached its limit, or nothing lay below a floor. The raw data, each loss on the way among them, are in the folders beside this page. Where three seeds were
-measured, three seeds are all there is: no interval.
+is wrong did not come, because no ring came round, no episode reached its limit, or nothing lay below a floor.
+
+The raw data, each loss on the way among them, are in the folders beside this page. Where three seeds were measured,
+three seeds are all there is: no interval.
 """
 
 
