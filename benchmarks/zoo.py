@@ -167,14 +167,18 @@ def as_table(world: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def beside_the_sound(world: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Of every mistake: its return, and each loss of the model, as multiples of those of the finished code."""
-    sound = {key: np.mean([late_losses(r)[key] for r in world[NONE]]) for key in late_losses(world[NONE][0])}
+    """Of every mistake: its return, and each loss of the model, as multiples of those of the finished code, the first.
+
+    The divergence once, as the dynamics learn it: for the representation it is the same number.
+    """
+    losses = [key for key in late_losses(world[NONE][0]) if key != "representation"]
+    sound = {key: np.mean([late_losses(r)[key] for r in world[NONE]]) for key in losses}
     return {
         name: {
-            "return": mean_return(records),
-            **{key: float(np.mean([late_losses(r)[key] for r in records]) / usual) for key, usual in sound.items()},
+            "return": mean_return(world[name]),
+            **{key: float(np.mean([late_losses(r)[key] for r in world[name]]) / usual) for key, usual in sound.items()},
         }
-        for name, records in world.items()
+        for name in sorted(world, key=lambda name: name != NONE)
     }
 
 

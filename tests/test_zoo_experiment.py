@@ -69,6 +69,15 @@ def test_the_summary_is_of_what_was_found(folder: Path) -> None:
     assert "reset_missing" in alt and "CartPole-v1" in alt
 
 
+def test_what_lies_far_beyond_the_sound_runs_is_an_arrowhead_at_the_edge(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    for name, seeds in (("none", [1.0, 1.2]), ("reward_late", [3.0, 18.1]), ("reset_missing", [-2.0, 17.9])):
+        summary["bugs"][name]["loss"] |= {"seeds": seeds, "mean": sum(seeds) / 2}
+    panel = figures.mistakes(summary).axes[0]
+    drawn = [(line.get_marker(), tuple(line.get_xdata())) for line in panel.lines if line.get_marker() != "|"]
+    assert drawn == [("o", (1.0, 1.2)), ("o", (3.0,)), (">", (17.9,)), ("o", (17.9,)), ("<", (0.0,))]
+
+
 def test_nothing_is_trained_twice(folder: Path) -> None:
     before = tree(folder)
     experiment("CartPole-v1", tiny(), ["reward_late"], [1], folder, episodes=3)

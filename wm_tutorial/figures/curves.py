@@ -355,7 +355,7 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
     The 1-step and 15-step errors are those of observations, in their standard deviations.
 
     summary: of `wm_tutorial.zoo.experiment.summarise`, the finished code first. A band marks its seeds, a dotted line
-    what one gets without a model, by expecting no change.
+    what one gets without a model, by expecting no change. An arrowhead stands for what lies beyond the edge.
     """
     rows: Mapping[str, Any] = summary["bugs"]
     panels = {
@@ -365,18 +365,27 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
         "reward_error": "reward error",
         "return": "return",
     }
-    figure = Plot(figsize=(WIDTH, 1.3 + 0.32 * len(rows)), layout="constrained")
+    figure = Plot(figsize=(WIDTH, 1.3 + (0.32 if len(rows) < 30 else 0.2) * len(rows)), layout="constrained")
     every = figure.subplots(1, len(panels), sharey=True)
     for axes, (key, title) in zip(every, panels.items(), strict=True):
         healthy = next(iter(rows.values()))[key]["seeds"]
         axes.axvspan(min(healthy), max(healthy), color=BLUE, alpha=0.15, lw=0)
         if key in summary["persistence"]:
             axes.axvline(summary["persistence"][key], color=PERSISTENCE, lw=1.2, ls=":")
+        least, most = _window([row[key]["seeds"] for row in rows.values()])
         for line, (name, row) in enumerate(rows.items()):
             color = BLUE if name == next(iter(rows)) else VERMILION
             seeds = row[key]["seeds"]
-            axes.plot(seeds, [line] * len(seeds), "o", color=color, ms=4.5, mec="none", alpha=0.55)
-            axes.plot(row[key]["mean"], line, "|", color=color, ms=13, mew=2)
+            inside = [seed for seed in seeds if least <= seed <= most]
+            for marker, at in (
+                ("o", inside),
+                (">", [most] * (max(seeds) > most)),
+                ("<", [least] * (min(seeds) < least)),
+            ):
+                if at:
+                    axes.plot(at, [line] * len(at), marker, color=color, ms=4.5, mec="none", alpha=0.55)
+            if least <= row[key]["mean"] <= most:
+                axes.plot(row[key]["mean"], line, "|", color=color, ms=13 if len(rows) < 30 else 9, mew=2)
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
@@ -395,7 +404,13 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
     return figure
 
 
-INNOCENT = (0.8, 1.25)  # a loss between these multiples of the finished code's alarms nobody
+def _window(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """From where to where seeds are drawn in their place: to fifteen times the finished code, the first row."""
+    far = 15.0 * max(rows[0])
+    return min(0.0, min(rows[0])), max(seed for row in rows for seed in row if seed <= far)
+
+
+INNOCENT = (0.5, 2.0)  # a loss between these multiples of the finished code's alarms nobody
 LARGEST_MULTIPLE = 100.0
 
 
