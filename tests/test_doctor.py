@@ -26,11 +26,16 @@ from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.imagination import imagine
 from wm_tutorial.runs.consult import consult
 from wm_tutorial.runs.doctor import diagnosis as doctor
-from wm_tutorial.runs.doctor import evidence
+from wm_tutorial.runs.doctor import evidence_of_model as of_model
+from wm_tutorial.runs.doctor import evidence_of_play as of_play
+from wm_tutorial.runs.doctor import evidence_of_replay as of_replay
 from wm_tutorial.runs.doctor.diagnosis import Diagnosis, diagnose, examine
-from wm_tutorial.runs.doctor.evidence import Handed, Known, Lived, Stored
+from wm_tutorial.runs.doctor.evidence_of_model import Known
+from wm_tutorial.runs.doctor.evidence_of_play import Lived
+from wm_tutorial.runs.doctor.evidence_of_replay import Handed, Stored
 from wm_tutorial.runs.doctor.finding import ENOUGH, Finding, Told
-from wm_tutorial.runs.doctor.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY
+from wm_tutorial.runs.doctor.symptoms_of_model import OF_BOTH, OF_MODEL
+from wm_tutorial.runs.doctor.symptoms_of_play import OF_ACTING, OF_PLAY
 from wm_tutorial.runs.doctor.symptoms_of_records import OF_RECORDS, entropy_bounds
 from wm_tutorial.runs.doctor.symptoms_of_replay import OF_REPLAY
 from wm_tutorial.runs.staged import StagedRun
@@ -429,7 +434,7 @@ def scripted_trainer(script: tuple[int, ...] = (3, -4), **options: Any) -> Train
 
 def test_what_the_replay_holds_is_what_was_lived() -> None:
     trainer = scripted_trainer()
-    held = evidence.stored(trainer.replay, vectors=True, length=4)
+    held = of_replay.stored(trainer.replay, vectors=True, length=4)
     assert held.rows == held.held == len(trainer.replay) and held.streams == 2
     lived = {(r["length"], r["return"]) for r in trainer.records if r["kind"] == "episode"}
     assert {(n, total) for n, total, _ in held.episodes} <= lived
@@ -439,16 +444,16 @@ def test_what_the_replay_holds_is_what_was_lived() -> None:
     told = Told(trainer.config, trainer.agent.spaces, trainer.records, trainer.steps, trainer.updates)
     assert not [f for f in diagnose(told, held) if f.part == "experience"]
     trainer.replay.columns["obs"][:, 1:] = trainer.replay.columns["obs"][:, :1]
-    assert (evidence.stored(trainer.replay, vectors=True, length=4).repeated or 0.0) > 0.6
+    assert (of_replay.stored(trainer.replay, vectors=True, length=4).repeated or 0.0) > 0.6
 
 
 def test_an_end_that_shows_the_next_beginning_is_seen() -> None:
     replay = scripted_trainer().replay
-    assert evidence.stored(replay, vectors=True, length=4).renewed == 0.0
+    assert of_replay.stored(replay, vectors=True, length=4).renewed == 0.0
     for stream in range(replay.streams):
         last = np.flatnonzero(replay.columns["is_last"][stream, : len(replay) // replay.streams - 1])
         replay.columns["obs"][stream, last] = replay.columns["obs"][stream, last + 1]
-    assert evidence.stored(replay, vectors=True, length=4).renewed == 1.0
+    assert of_replay.stored(replay, vectors=True, length=4).renewed == 1.0
 
 
 @pytest.mark.parametrize("preset", ["guide", "dreamer_v3"])
@@ -459,7 +464,7 @@ def test_what_is_remembered_over_a_beginning(preset: str) -> None:
     shares = {}
     for name in ("none", "reset_missing", "action_not_reset", "first_late", "first_early"):
         with zoo.bug(name) if name != "none" else nullcontext():
-            knows = evidence.known(trainer.agent, trainer.replay)
+            knows = of_model.known(trainer.agent, trainer.replay)
         assert knows is not None
         shares[name] = knows.remembered or 0.0
     assert shares.pop("none") == 0.0 and min(shares.values()) > 0.02, shares
@@ -469,9 +474,9 @@ def test_latents_that_are_drawn_differ_and_modes_do_not() -> None:
     trainer = Trainer("CartPole-v1", tiny())
     for _ in range(40):
         trainer.collect()
-    drawn = evidence.known(trainer.agent, trainer.replay)
+    drawn = of_model.known(trainer.agent, trainer.replay)
     with zoo.bug("mode_for_sample"):
-        likeliest = evidence.known(trainer.agent, trainer.replay)
+        likeliest = of_model.known(trainer.agent, trainer.replay)
     assert drawn is not None and likeliest is not None and (drawn.redrawn, likeliest.redrawn) == (1.0, 0.0)
 
 
@@ -486,7 +491,7 @@ def test_how_far_actions_move_a_dream_leaves_chance_out(weight: float, monkeypat
         return SimpleNamespace(obs=obs)
 
     monkeypatch.setattr(trainer.agent.world_model, "open_loop", open_loop)
-    knows = evidence.known(trainer.agent, trainer.replay)
+    knows = of_model.known(trainer.agent, trainer.replay)
     assert knows is not None and knows.moved is not None
     assert knows.moved > 5.0 if weight else knows.moved < 0.3
 
@@ -502,37 +507,37 @@ def test_what_is_imagined_anew_is_what_the_losses_are_of(preset: str) -> None:
         for head in (agent.world_model.reward_head, agent.behaviour.critic, agent.behaviour.slow_critic):
             head.net[-1].weight.normal_(std=0.3)
         torch.manual_seed(0)
-        found, by_chance = evidence.imagined(agent, start)
+        found, by_chance = of_model.imagined(agent, start)
         torch.manual_seed(0)
         dreams = imagine(agent.world_model, agent.behaviour.actor, start, config.horizon)
         metrics = agent.behaviour.losses(dreams)[1]
     assert found == pytest.approx(float(metrics["imagined return"]), rel=1e-4) and by_chance != found
 
 
-@pytest.mark.parametrize("rows", [evidence.LINE_LEAST // 2, 400])
+@pytest.mark.parametrize("rows", [of_replay.LINE_LEAST // 2, 400])
 def test_a_straight_line_knows_a_straight_world(rows: int) -> None:
     trainer = Trainer("CartPole-v1", tiny(envs=1))
     for _ in range(rows):
         trainer.collect()
-    order = evidence.held_rows(trainer.replay)
+    order = of_replay.held_rows(trainer.replay)
     columns = [trainer.replay.columns[name][:, order] for name in ("obs", "action", "is_first")]
-    found = evidence.straight_line(*columns)
-    if rows < evidence.LINE_LEAST:
+    found = of_replay.straight_line(*columns)
+    if rows < of_replay.LINE_LEAST:
         assert found is None
         return
     assert found is not None
     line, bent = found
     assert line.shape == (4 + 4 + 2 + 2 + 1, 4) and bent < 0.01
-    other = evidence.straight_line(columns[0], np.roll(columns[1], 1, axis=1), columns[2])
+    other = of_replay.straight_line(columns[0], np.roll(columns[1], 1, axis=1), columns[2])
     assert other is not None and other[1] > 20 * bent
     first = np.flatnonzero(trainer.replay.columns["is_first"][0, order])
     start = int(first[np.diff(first).argmax()])
     batch = trainer.replay.sequences(np.array([0]), order[[start]], 12, "cpu")[0]
-    predicted = evidence.gone_on(line, batch.obs, batch.previous_action)
-    assert torch.equal(predicted[:, : evidence.CONTEXT].float(), batch.obs[:, : evidence.CONTEXT])
+    predicted = of_model.gone_on(line, batch.obs, batch.previous_action)
+    assert torch.equal(predicted[:, : of_model.CONTEXT].float(), batch.obs[:, : of_model.CONTEXT])
     torch.testing.assert_close(predicted.float(), batch.obs, atol=0.02, rtol=0.0)
     assert not torch.allclose(
-        evidence.gone_on(line, batch.obs, batch.previous_action.flip(-1)).float(), batch.obs, atol=0.1
+        of_model.gone_on(line, batch.obs, batch.previous_action.flip(-1)).float(), batch.obs, atol=0.1
     )
 
 
@@ -541,9 +546,9 @@ def test_a_straight_line_knows_a_straight_world(rows: int) -> None:
 )
 def test_the_limit_on_time_is_read_from_the_environment(source: Any) -> None:
     with closing(Environments(source, 1, (0,))) as environments:
-        assert evidence.time_limit(environments) == (500 if isinstance(source, str) else 70)
+        assert of_play.time_limit(environments) == (500 if isinstance(source, str) else 70)
     with closing(Environments(lambda: gym.make("CartPole-v1").unwrapped, 1, (0,))) as environments:
-        assert evidence.time_limit(environments) is None
+        assert of_play.time_limit(environments) is None
 
 
 @pytest.mark.parametrize(("bug", "length", "reach"), [
@@ -552,14 +557,14 @@ def test_the_limit_on_time_is_read_from_the_environment(source: Any) -> None:
 def test_what_the_replay_hands_out(bug: str | None, length: int, reach: float) -> None:
     replay = scripted_trainer(capacity=60).replay
     with zoo.bug(bug) if bug else nullcontext():
-        handed = evidence.handed(replay, 6)
+        handed = of_replay.handed(replay, 6)
     assert handed.length == length and (handed.torn > 0.5) == (bug == "rows_shuffled")
     assert handed.reach > reach if reach > 0.5 else handed.reach < 0.7
 
 
 def test_a_ring_that_has_come_round_is_read_from_its_oldest_row() -> None:
     trainer = scripted_trainer(capacity=24)
-    held = evidence.stored(trainer.replay, vectors=True, length=4)
+    held = of_replay.stored(trainer.replay, vectors=True, length=4)
     assert held.held == 24 < held.rows
     lived = {(r["length"], r["return"]) for r in trainer.records if r["kind"] == "episode"}
     assert held.episodes and {(n, total) for n, total, _ in held.episodes} <= lived
@@ -569,14 +574,14 @@ def test_a_replay_of_few_rows_is_asked_about_what_it_holds() -> None:
     trainer = Trainer("CartPole-v1", tiny())
     for _ in range(24):
         trainer.collect()
-        knows = evidence.known(trainer.agent, trainer.replay)
-        assert (knows is None) == (trainer.replay.added <= evidence.LENGTH)
+        knows = of_model.known(trainer.agent, trainer.replay)
+        assert (knows is None) == (trainer.replay.added <= of_replay.LENGTH)
     assert knows is not None and knows.dreamed is not None and knows.persistence is not None
 
 
 def test_sequences_are_rows_in_their_order() -> None:
     replay = scripted_trainer(capacity=24).replay
-    numbers = evidence.held_rows(replay)
+    numbers = of_replay.held_rows(replay)
     batch, _ = replay.sequences(np.array([0, 1]), numbers[[0, 2]], 6, "cpu")
     for i, first in enumerate(numbers[[1, 3]]):
         rows = (first + np.arange(6)) % replay.length
@@ -587,12 +592,12 @@ def test_sequences_are_rows_in_their_order() -> None:
 
 def test_errors_are_in_deviations() -> None:
     obs = torch.tensor([[[1.0, 5.0], [3.0, 5.0], [5.0, 5.0]]])  # the second entry never changes
-    assert evidence.error(torch.full_like(obs, 3.0), obs) == pytest.approx(1.0)
-    assert evidence.error(obs + torch.tensor([0.5 * (8 / 3) ** 0.5, 9.0]), obs) == pytest.approx(0.5)
+    assert of_model.error(torch.full_like(obs, 3.0), obs) == pytest.approx(1.0)
+    assert of_model.error(obs + torch.tensor([0.5 * (8 / 3) ** 0.5, 9.0]), obs) == pytest.approx(0.5)
     image = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1, 1)
-    assert evidence.error(torch.full((1, 2, 1, 1, 1), 0.5), image) == pytest.approx(1.0)
-    assert evidence.scalar_error(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 2.0])) == pytest.approx(1.0)
-    assert evidence.scalar_error(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 2.0])) == pytest.approx(0.5)
+    assert of_model.error(torch.full((1, 2, 1, 1, 1), 0.5), image) == pytest.approx(1.0)
+    assert of_model.scalar_error(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 2.0])) == pytest.approx(1.0)
+    assert of_model.scalar_error(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 2.0])) == pytest.approx(0.5)
 
 
 def test_what_was_promised_and_what_was_paid() -> None:
@@ -603,8 +608,8 @@ def test_what_was_promised_and_what_was_paid() -> None:
     over = [nothing, np.array([False, True]), nothing]
     rows = [Row(np.zeros((2, 4), np.float32), np.full(2, 1.0, np.float32), nothing, o, o) for o in over]
     carry = Carry(State(torch.zeros(2, 0), torch.zeros(2, agent.world_model.dynamics.latent_size)), torch.zeros(2, 2))
-    played = evidence.Played([(row, carry) for row in rows], [], np.array([2, 1]), np.zeros(2), np.array([False, True]))
-    promised, paid = evidence.promises(agent, played)
+    played = of_play.Played([(row, carry) for row in rows], [], np.array([2, 1]), np.zeros(2), np.array([False, True]))
+    promised, paid = of_play.promises(agent, played)
     assert promised == pytest.approx(4.0)
     # cut after two steps: 1 + 0.5 * 4 = 3, and 1 + 0.5 * 3 = 2.5 before it; terminated after one: 1
     assert paid == pytest.approx((3.0 + 2.5 + 1.0) / 3)
@@ -625,8 +630,8 @@ NUMBERS |= {"updates_per_step": 0.2, "prefill": 20, "steps": 120, "imagined_star
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few short episodes; and whoever made an update may be judged."""
-    monkeypatch.setattr(evidence, "EPISODES", 5)
-    monkeypatch.setattr(evidence, "LONGEST", 40)
+    monkeypatch.setattr(of_play, "EPISODES", 5)
+    monkeypatch.setattr(of_play, "LONGEST", 40)
     monkeypatch.setattr(doctor, "ENOUGH", 1)
 
 

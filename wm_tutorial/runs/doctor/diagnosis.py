@@ -14,20 +14,12 @@ from wm_tutorial.checkpoint import METRICS
 from wm_tutorial.config import Config
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import EnvironmentFailure, InputError
-from wm_tutorial.runs.doctor.evidence import (
-    EPISODES,
-    LONGEST,
-    Known,
-    Lived,
-    Stored,
-    at_once,
-    known,
-    lived,
-    stored,
-    time_limit,
-)
+from wm_tutorial.runs.doctor.evidence_of_model import Known, known
+from wm_tutorial.runs.doctor.evidence_of_play import EPISODES, LONGEST, Lived, at_once, lived, time_limit
+from wm_tutorial.runs.doctor.evidence_of_replay import Stored, stored
 from wm_tutorial.runs.doctor.finding import ENOUGH, Finding, Part, Told
-from wm_tutorial.runs.doctor.symptoms_of_agent import OF_ACTING, OF_BOTH, OF_MODEL, OF_PLAY, no_better_than_chance
+from wm_tutorial.runs.doctor.symptoms_of_model import OF_BOTH, OF_MODEL
+from wm_tutorial.runs.doctor.symptoms_of_play import OF_ACTING, OF_PLAY, no_better_than_chance
 from wm_tutorial.runs.doctor.symptoms_of_records import OF_RECORDS
 from wm_tutorial.runs.doctor.symptoms_of_replay import OF_REPLAY
 from wm_tutorial.trainer import Trainer

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wm_tutorial.runs.doctor.evidence import Stored
+from wm_tutorial.runs.doctor.evidence_of_replay import Stored
 from wm_tutorial.runs.doctor.finding import Finding, Told, cause
 
 MATCHED = 0.9  # share of the episodes in the replay that metrics.jsonl must tell of, too
