@@ -456,7 +456,7 @@ def test_an_end_that_shows_the_next_beginning_is_seen() -> None:
     assert of_replay.stored(replay, vectors=True, length=4).renewed == 1.0
 
 
-@pytest.mark.parametrize("preset", ["guide", "dreamer_v3"])
+@pytest.mark.parametrize("preset", ["guide", "planet", "dreamer_v2", "dreamer_v3"])
 def test_what_is_remembered_over_a_beginning(preset: str) -> None:
     trainer = Trainer("CartPole-v1", tiny(**{**NUMBERS, "preset": preset, "free_nats": 0.0}))
     for _ in range(80):

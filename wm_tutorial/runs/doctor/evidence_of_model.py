@@ -153,9 +153,11 @@ def _dreams(agent: Agent, replay: Replay, rng: np.random.Generator) -> dict[str,
         return error(truth[:, CONTEXT:] + (one - another)[:, CONTEXT:].to(truth), truth[:, CONTEXT:])
 
     own, again, of_others = dreamt(batch.previous_action), dreamt(batch.previous_action), dreamt(other)
-    columns = [replay.columns[name][:, order % replay.length] for name in ("obs", "action", "is_first")]
-    line = straight_line(*columns) if agent.spaces.obs_kind == "vector" else None
-    lines = () if line is None else [gone_on(line[0], batch.obs, a) for a in (batch.previous_action, other)]
+    lines = []
+    if agent.spaces.obs_kind == "vector":
+        columns = [replay.columns[name][:, order % replay.length] for name in ("obs", "action", "is_first")]
+        if (line := straight_line(*columns)) is not None:
+            lines = [gone_on(line[0], batch.obs, actions) for actions in (batch.previous_action, other)]
     return {
         "dreamed": off(own, truth),
         "persistence": off(truth[:, CONTEXT - 1 : CONTEXT].expand_as(truth), truth),
@@ -167,8 +169,8 @@ def _dreams(agent: Agent, replay: Replay, rng: np.random.Generator) -> dict[str,
 
 def gone_on(line: Array, obs: Tensor, previous_action: Tensor) -> Tensor:
     """Observations (B, T, D) until CONTEXT, and then what a straight line makes of the actions (B, T, A)."""
-    rows, actions = list(obs[:, :CONTEXT].double().unbind(1)), previous_action.double().unbind(1)
-    weight, one = torch.from_numpy(line).to(rows[0]), torch.ones_like(rows[0][:, :1])
+    rows, actions = list(obs[:, :CONTEXT].cpu().double().unbind(1)), previous_action.cpu().double().unbind(1)
+    weight, one = torch.from_numpy(line), torch.ones_like(rows[0][:, :1])
     for t in range(CONTEXT, obs.shape[1]):
         rows.append(torch.cat([rows[-1], rows[-2], actions[t], actions[t - 1], one], dim=-1) @ weight)
     return torch.stack(rows, dim=1)
