@@ -15,6 +15,7 @@ it takes about 13 hours, and may be stopped at any moment. The raw data and the 
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from wm_tutorial.zoo.experiment import MODEL_LOSSES, NONE, experiment, outcome, 
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "book" / "results" / "mistakes"
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(<!-- benchmarks/zoo.py writes this -->\n).*?(<!-- to here -->)", re.DOTALL)
 THRESHOLDS = (0,)  # the seed of the runs on which the doctor's thresholds were set
 SEEDS = (1500, 1501, 1502)  # never looked at before
 MORE = tuple(range(1503, 1510))
@@ -154,13 +157,13 @@ def as_table(world: dict[str, list[dict[str, Any]]]) -> str:
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for name in sorted(world, key=lambda name: (name != NONE, mean_return(world[name]))):
         outcomes = [outcome(record) for record in world[name]]
-        each = ", ".join(f"{one['return']:.4g}" for one in outcomes)
+        each = ", ".join(f"{one['return']:.3g}" for one in outcomes)
         loss, near, far = (np.mean([one[key] for one in outcomes]) for key in ("loss", "error_1", "error_15"))
         tests = "" if name == NONE else str(len(zoo.BUGS[name].caught_by))
         if name != NONE and never_made(world[name], world.get(NONE, [])):
             each += " (never made)"
         lines.append(
-            f"| {name} | **{mean_return(world[name]):.4g}**: {each} | {loss:.3g} | {near:.3g} | {far:.3g} | "
+            f"| {name} | **{mean_return(world[name]):.3g}**: {each} | {loss:.3g} | {near:.3g} | {far:.3g} | "
             f"{said(world[name])} | {tests} |"
         )
     return "\n".join(lines)
@@ -169,33 +172,65 @@ def as_table(world: dict[str, list[dict[str, Any]]]) -> str:
 def beside_the_sound(world: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
     """Of every mistake: its return, and each loss of the model, as multiples of those of the finished code, the first.
 
-    The divergence once, as the dynamics learn it: for the representation it is the same number.
+    On the same seeds. The divergence once, as the dynamics learn it: for the representation it is the same number.
     """
-    losses = [key for key in late_losses(world[NONE][0]) if key != "representation"]
-    sound = {key: np.mean([late_losses(r)[key] for r in world[NONE]]) for key in losses}
-    return {
-        name: {
-            "return": mean_return(world[name]),
-            **{key: float(np.mean([late_losses(r)[key] for r in world[name]]) / usual) for key, usual in sound.items()},
-        }
-        for name in sorted(world, key=lambda name: name != NONE)
-    }
+    beside = {}
+    for name in sorted(world, key=lambda name: name != NONE):
+        found = {key: np.mean([late_losses(r)[key] for r in world[name]]) for key in late_losses(world[NONE][0])}
+        usual = {key: np.mean([late_losses(r)[key] for r in same_seeds(world, name)]) for key in found}
+        multiples = {key: float(found[key] / usual[key]) for key in found if key != "representation"}
+        beside[name] = {"return": mean_return(world[name]), **multiples}
+    return beside
+
+
+def same_seeds(world: dict[str, list[dict[str, Any]]], name: str) -> list[dict[str, Any]]:
+    """The sound runs of the seeds that a mistake was made on."""
+    seeds = {record["config"]["seed"] for record in world[name]}
+    return [record for record in world[NONE] if record["config"]["seed"] in seeds]
+
+
+def in_a_line(world: dict[str, list[dict[str, Any]]]) -> str:
+    """How many mistakes the losses of the model do not show, and what these have cost."""
+    beside = beside_the_sound(world)
+    del beside[NONE]
+    never = [name for name in beside if never_made(world[name], world[NONE])]
+    low, high = figures.INNOCENT
+    quiet = [
+        name
+        for name, row in beside.items()
+        if name not in never and all(low < multiple < high for loss, multiple in row.items() if loss != "return")
+    ]
+    lost = sum(mean_return(world[name]) < 0.75 * mean_return(same_seeds(world, name)) for name in quiet)
+    fewest = min(map(len, world.values()))
+    return (
+        f"{len(beside)} mistakes, {fewest} seeds of each or more; {len(never)} of them were never made there; of the "
+        f"other {len(beside) - len(never)}, {len(quiet)} keep every loss of the model within a factor of two of the "
+        f"finished code's, and {lost} of these have lost a quarter of the return"
+    )
 
 
 def write(results: Path) -> None:
-    """The page of what was found, and the figure of the first world; nothing if nothing was."""
+    """The page of what was found, and the figure of the first world; nothing if nothing was.
+
+    Of the committed results a line in the README, too.
+    """
     there = found(results)
     if not there:
         return
     pages = ["# What every mistake does", PAGE.format(command="python benchmarks/zoo.py").strip()]
     if FIRST in there and len(there[FIRST]) > 1:
-        figures.save(figures.innocent_losses(beside_the_sound(there[FIRST])), results / "losses.png")
-        pages.append("![Each loss of the model against the return, a dot for every mistake](losses.png)")
+        drawn = figures.innocent_losses(beside_the_sound(there[FIRST]))
+        figures.save(drawn, results / "losses.png")
+        write_text(results / "losses.svg", figures.to_svg(drawn) + "\n")  # for pages, light and dark
+        pages += ["![Each loss of the model against the return, a dot for every mistake](losses.png)", CAPTION.strip()]
     for world in there.values():
         some = next(iter(world.values()))[0]
         agent = " ".join(part for part in (some["config"]["preset"], some["config"]["size"]) if part)
         pages += [f"## {some['environment']}, {agent}, {some['config']['steps']:,} steps", as_table(world)]
     write_text(results / "README.md", "\n\n".join(pages) + "\n")
+    if results == RESULTS:
+        line = f"`{in_a_line(there[FIRST])}`"
+        write_text(README, BLOCK.sub(lambda found: f"{found[1]}{line}\n{found[2]}", README.read_text(encoding="utf-8")))
 
 
 PAGE = """
@@ -207,6 +242,11 @@ is wrong did not come, because no ring came round, no episode reached its limit,
 
 The raw data, each loss on the way among them, are in the folders beside this page. Where three seeds were measured,
 three seeds are all there is: no interval.
+"""
+
+CAPTION = """
+A dot is a mistake, the line the return of the finished code. In the band a loss lies within a factor of two of that of
+the finished code on the same seeds; what lies beyond the edge is drawn at it.
 """
 
 

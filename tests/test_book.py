@@ -43,7 +43,14 @@ LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in par
 MAP = json.loads((BOOK / "paper_map.json").read_text())
 GLOSSARY = (BOOK / "glossary.md").read_text()
 BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
-MADE = ("results", "run_times", "guide", "api/index", *(Path(page).stem for page in book.AT_THE_ROOT.values()))
+MADE = (
+    "results",
+    "run_times",
+    "zoo_measured",
+    "guide",
+    "api/index",
+    *(Path(page).stem for page in book.AT_THE_ROOT.values()),
+)
 ADDRESS = "https://github.com/someone/somewhere"
 TERMS = {"prior": "term-prior"}
 
@@ -455,6 +462,14 @@ def test_the_page_of_the_zoo_has_what_every_mistake_says_of_itself(gathered: Pat
         both = [f"{summary[name][key]['mean']:#.3g}".rstrip(".") for name in ("kl_reversed", "none")]
         assert f"{both[0]} ({both[1]})" in row
     assert set(summary) - {"none"} <= {name for name, said in book_zoo.measured().items() if said}
+
+
+def test_every_mistake_that_was_measured_has_its_line_and_leads_to_the_zoo(gathered: Path) -> None:
+    page = (gathered / "zoo_measured.md").read_text()
+    measured = {path.name for path in (BOOK / "results" / "mistakes" / "cartpole").glob("*_*") if path.is_dir()}
+    assert set(re.findall(r'^\| <a href="zoo.html#(\w+)">', page, re.M)) >= measured and len(measured) > 90
+    (shown,) = re.findall(r"!\[[^\]]+\]\((results/mistakes/[^)]+)\)", page)
+    assert "@media(prefers-color-scheme:dark)" in (gathered / shown).read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """benchmarks/zoo.py on a tiny budget, and what benchmarks/doctor.py counts in what it leaves."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ def test_each_run_is_made_once_and_told_in_a_table(tmp_path: Path, monkeypatch: 
     page = (tmp_path / "runs" / "README.md").read_text()
     assert page.count("\n## ") == 2 and "losses.png" in page
     one = [np.mean(json.loads(p.read_text())["final_returns"]) for p in sorted(tmp_path.glob("runs/cartpole/none/s*"))]
-    assert f"| none | **{np.mean(one):.4g}**: {one[0]:.4g}, {one[1]:.4g} |" in page
+    assert f"| none | **{np.mean(one):.3g}**: {one[0]:.3g}, {one[1]:.3g} |" in page
 
 
 def test_a_mistake_that_was_never_made_is_told() -> None:
@@ -177,15 +178,36 @@ def test_seeds_and_worlds_that_cannot_be_used_are_told(tmp_path: Path) -> None:
 def test_losses_stand_beside_those_of_the_finished_code() -> None:
     def run(decoder: float, reward: float, returns: float) -> dict[str, Any]:
         early, late = {"decoder": 9.0, "reward": 9.0}, {"decoder": decoder, "reward": reward, "representation": 1.0}
-        return {"losses": [[80, early], [81, late], [100, late]], "config": {"steps": 100}, "final_returns": [returns]}
+        config = {"steps": 100, "seed": decoder > 3.0}
+        return {"losses": [[80, early], [81, late], [100, late]], "config": config, "final_returns": [returns]}
 
     world = {"a": [run(6.0, 0.5, 100.0)], "none": [run(2.0, 1.0, 500.0), run(4.0, 1.0, 300.0)]}
     beside = ZOO["beside_the_sound"](world)
     assert next(iter(beside)) == "none"  # the figure draws its line there
     assert beside == {
         "none": {"return": 400.0, "decoder": 1.0, "reward": 1.0},
-        "a": {"return": 100.0, "decoder": 2.0, "reward": 0.5},
+        "a": {"return": 100.0, "decoder": 1.5, "reward": 0.5},  # beside the sound run of its seed
     }
+
+
+def test_the_line_of_the_readme_counts_them() -> None:
+    def run(returns: float, seed: int = 1500, **losses: float) -> dict[str, Any]:
+        late = {"decoder": 2.0, "reward": 1.0, **losses}
+        return {"losses": [[100, late]], "config": {"steps": 100, "seed": seed}, "final_returns": [returns]}
+
+    world = {
+        "late": [run(200.0, decoder=3.9)], "loud": [run(100.0, decoder=4.1)], "mild": [run(390.0, reward=0.51)],
+        "never": [run(400.0)], "none": [run(400.0), run(400.0, seed=1501)],
+    }  # fmt: skip
+    assert ZOO["in_a_line"](world) == (
+        "4 mistakes, 1 seeds of each or more; 1 of them were never made there; of the other 3, 2 keep every loss of "
+        "the model within a factor of two of the finished code's, and 1 of these have lost a quarter of the return"
+    )
+
+
+def test_the_readme_has_the_line_of_the_committed_runs() -> None:
+    (line,) = re.findall(r"zoo.py writes this -->\n`(.+)`\n<!-- to here", ZOO["README"].read_text(encoding="utf-8"))
+    assert line == ZOO["in_a_line"](ZOO["found"](ZOO["RESULTS"])[ZOO["FIRST"]])
 
 
 def test_which_losses_look_innocent() -> None:

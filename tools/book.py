@@ -45,6 +45,8 @@ PAGES = AT_THE_ROOT | {
     "notebooks/README.md": "how_to_use.md",
     "book/results": "results.md",
     "book/results/README.md": "results.md",
+    "book/results/mistakes": "zoo_measured.md",
+    "book/results/mistakes/README.md": "zoo_measured.md",
     "benchmarks": "results.md",
 }
 LINK = re.compile(r"(?<!\\)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")

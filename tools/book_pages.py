@@ -46,6 +46,7 @@ def pages(texts: dict[str, str], chapters: list[Path], url: str | None) -> dict[
     made = {
         "book/results.md": results(),
         "book/zoo.md": book_zoo.page(fill(texts["book/zoo.md"], filled), url),
+        "book/zoo_measured.md": book_zoo.measured_page(),
         "book/run_times.md": run_times(told),
         "book/guide.md": guide(),
         "book/paper_map.md": paper_map({chapter.path.stem: chapter for chapter in told}, url),

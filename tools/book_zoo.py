@@ -176,6 +176,18 @@ def measured() -> dict[str, list[str]]:
     return told
 
 
+def measured_page() -> str:
+    """What benchmarks/zoo.py wrote of every mistake, with names that lead to their row in the zoo."""
+    found = (RESULTS / "mistakes" / "README.md").read_text()
+    found = re.sub(r"^\| (\w+_\w+) \|", r'| <a href="zoo.html#\1"><code>\1</code></a> |', found, flags=re.MULTILINE)
+    found = re.sub(r"^Written by `(.+?)`\. ", r"", found, count=1, flags=re.MULTILINE)
+    command = "```bash\npython benchmarks/zoo.py\n```"
+    return (
+        found.replace("](losses.png)", "](results/mistakes/losses.svg)")
+        + f"\nThe command that goes on with it:\n\n{command}\n"
+    )
+
+
 def short(number: float) -> str:
     """A number with three digits."""
     return f"{number:#.3g}".rstrip(".")

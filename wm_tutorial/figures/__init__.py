@@ -7,6 +7,7 @@ figures.film(dream, "dream.gif")
 """
 
 from wm_tutorial.figures.curves import (
+    INNOCENT,
     imagined_trajectory,
     innocent_losses,
     losses,
@@ -57,10 +58,10 @@ from wm_tutorial.figures.svg import to_svg
 from wm_tutorial.figures.update import update_diagram
 
 __all__ = [
-    "BLUE", "CART_POLE_LIMIT", "EYES_CLOSED", "EYES_OPEN", "FAINT", "GREEN", "GREY", "INK", "MODEL", "NIGHT", "ORANGE",
-    "PAPER", "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH", "VERMILION", "WIDTH", "Light",
-    "Plot", "Sketch", "agent_diagram", "alt_text", "cart_pole_film", "check_recording", "draw_cart_pole",
-    "draw_pendulum", "film", "house_style", "imagined_trajectory", "innocent_losses", "losses", "mistakes",
-    "narrowing", "open_loop", "recording", "return_curve", "save", "seed_curves", "still", "to_svg", "turned",
-    "update_diagram",
+    "BLUE", "CART_POLE_LIMIT", "EYES_CLOSED", "EYES_OPEN", "FAINT", "GREEN", "GREY", "INK", "INNOCENT", "MODEL",
+    "NIGHT", "ORANGE", "PAPER", "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH",
+    "VERMILION", "WIDTH", "Light", "Plot", "Sketch", "agent_diagram", "alt_text", "cart_pole_film", "check_recording",
+    "draw_cart_pole", "draw_pendulum", "film", "house_style", "imagined_trajectory", "innocent_losses", "losses",
+    "mistakes", "narrowing", "open_loop", "recording", "return_curve", "save", "seed_curves", "still", "to_svg",
+    "turned", "update_diagram",
 ]  # fmt: skip
