@@ -468,6 +468,7 @@ def test_every_mistake_that_was_measured_has_its_line_and_leads_to_the_zoo(gathe
     page = (gathered / "zoo_measured.md").read_text()
     measured = {path.name for path in (BOOK / "results" / "mistakes" / "cartpole").glob("*_*") if path.is_dir()}
     assert set(re.findall(r'^\| <a href="zoo.html#(\w+)">', page, re.M)) >= measured and len(measured) > 90
+    assert page.count(":class: measured") == page.count("\n## ") > 0  # a table for each world, as wide as the page
     (shown,) = re.findall(r"!\[[^\]]+\]\((results/mistakes/[^)]+)\)", page)
     assert "@media(prefers-color-scheme:dark)" in (gathered / shown).read_text()
 

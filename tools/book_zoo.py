@@ -180,12 +180,13 @@ def measured_page() -> str:
     """What benchmarks/zoo.py wrote of every mistake, with names that lead to their row in the zoo."""
     found = (RESULTS / "mistakes" / "README.md").read_text()
     found = re.sub(r"^\| (\w+_\w+) \|", r'| <a href="zoo.html#\1"><code>\1</code></a> |', found, flags=re.MULTILINE)
-    found = re.sub(r"^Written by `(.+?)`\. ", r"", found, count=1, flags=re.MULTILINE)
-    command = "```bash\npython benchmarks/zoo.py\n```"
-    return (
-        found.replace("](losses.png)", "](results/mistakes/losses.svg)")
-        + f"\nThe command that goes on with it:\n\n{command}\n"
+    found = re.sub(
+        r"(?:^\|.*\n)+", lambda rows: f"```{{table}}\n:class: measured\n\n{rows[0]}```\n", found, flags=re.MULTILINE
     )
+    found = re.sub(r"^Written by `(.+?)`\. ", "", found, count=1, flags=re.MULTILINE)
+    found = found.replace("](losses.png)", "](results/mistakes/losses.svg)")
+    command = "The command that goes on with it:\n\n```bash\npython benchmarks/zoo.py\n```\n"
+    return f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n{found}\n{command}"
 
 
 def short(number: float) -> str:
