@@ -118,8 +118,8 @@ PAYING, PAID = 3.0, 0.05  # how many times fewer or more rows pay than in any ne
 @cause(
     "replay unlike the world",
     "experience",
-    why="The model learns a world that is not there: rows are missing, doubled, mixed up, beside other actions, or paid "
-    "otherwise.",
+    why="The model learns a world that is not there: rows are missing, doubled, mixed up, beside other actions, or "
+    "paid otherwise.",
     remedy="Compare, row by row, what Environments.step is given and returns with what Replay.columns hold.",
     chapter="08_trainer",
 )
