@@ -21,7 +21,7 @@ from gymnasium.spaces import Box, Discrete
 from helpers import randomise
 from scripted import Fixed, Scripted, Seeded, Space, assert_same, memory, snapshot, tiny, tree
 
-from wm_tutorial import checkpoint
+from wm_tutorial import checkpoint, zoo
 from wm_tutorial.agent import Agent, told_spaces
 from wm_tutorial.checkpoint import AGENT, CHECKPOINT, read, write, write_or_rescue, write_text
 from wm_tutorial.config import make_config
@@ -305,6 +305,22 @@ def test_random_bytes_are_reported(seed: int, tmp_path: Path) -> None:
     beginning = (b"", b"\x80\x02", b"\x80\x02}q\x00(X", b"PK\x03\x04")[seed % 4]
     (tmp_path / CHECKPOINT).write_bytes(beginning + rng.bytes(int(rng.integers(1, 3000))))
     refused(tmp_path / CHECKPOINT)
+
+
+@pytest.mark.parametrize("bug", ["posterior_blind", "encoder_detached"])
+def test_a_run_of_which_a_part_never_had_a_gradient_can_be_opened(bug: str, tmp_path: Path) -> None:
+    """Who has cut off a part by mistake has learned all the same, and asks the doctor."""
+    with zoo.bug(bug):
+        trainer = Trainer("CartPole-v1", tiny(), tmp_path)
+        trainer.run()
+        assert {} in trainer.learner.optimizer_state()["state"].values()
+        assert_same(snapshot(Trainer.load(tmp_path)), snapshot(trainer))
+    going_on = Trainer.load(tmp_path, steps=trainer.config.steps + 40)  # mended
+    going_on.run()
+    assert {} not in going_on.learner.optimizer_state()["state"].values()
+    whole = going_on.learner.optimizer_state()
+    with pytest.raises(CheckpointError, match=r"optimizer\.state is a dict without 0"):
+        trainer.learner.load_optimizer({**whole, "state": {k: v for k, v in whole["state"].items() if k}})
 
 
 def test_a_truncated_checkpoint_is_reported_wherever_it_ends(run: Trainer, tmp_path: Path) -> None:

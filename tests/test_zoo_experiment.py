@@ -73,7 +73,11 @@ def test_what_lies_far_beyond_the_sound_runs_is_an_arrowhead_at_the_edge(folder:
     summary = json.loads((folder / "summary.json").read_text())
     for name, seeds in (("none", [1.0, 1.2]), ("reward_late", [3.0, 18.1]), ("reset_missing", [-2.0, 17.9])):
         summary["bugs"][name]["loss"] |= {"seeds": seeds, "mean": sum(seeds) / 2}
-    panel = figures.mistakes(summary).axes[0]
+    for name, seeds in (("none", [-150.0, -170.0]), ("reward_late", [-1500.0, -3000.0]), ("reset_missing", [9.0, 9.0])):
+        summary["bugs"][name]["return"] |= {"seeds": seeds, "mean": sum(seeds) / 2}
+    panel, *_, returns = figures.mistakes(summary).axes
+    shown = [tuple(line.get_xdata()) for line in returns.lines if line.get_marker() in "o<>"]
+    assert shown == [(-150.0, -170.0), (-1500.0,), (-1500.0,), (9.0, 9.0)]  # returns may be below 0
     drawn = [(line.get_marker(), tuple(line.get_xdata())) for line in panel.lines if line.get_marker() != "|"]
     assert drawn == [("o", (1.0, 1.2)), ("o", (3.0,)), (">", (17.9,)), ("o", (17.9,)), ("<", (0.0,))]
 

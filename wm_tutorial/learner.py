@@ -68,6 +68,14 @@ class Learner:
             self.agent.behaviour.update_slow_critic()
         return numbers, states
 
+    def optimizer_state(self) -> dict[str, Any]:
+        """What `load_optimizer` takes over. A parameter that never had a gradient beside others that had has `{}`."""
+        saved = self.optimizer.state_dict()
+        for group in saved["param_groups"]:
+            if not saved["state"].keys().isdisjoint(group["params"]):
+                saved["state"] |= {number: {} for number in group["params"] if number not in saved["state"]}
+        return saved
+
     def load_optimizer(self, saved: dict[str, Any]) -> None:
         """Take over the state of an optimizer of the same parts. Its options stay those of this run's `config`.
 
@@ -86,7 +94,9 @@ class Learner:
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         groups, state = self.optimizer.state_dict()["param_groups"], saved["state"]
         begun = [group["params"] for group in groups if not state.keys().isdisjoint(group["params"])]
-        expected = {i: kept(parameters[i]) for numbers in begun for i in numbers}  # chance acts, and no actor learns
+        expected = {  # where chance acts no actor learns; and no gradient reaches what somebody has cut off
+            i: {} if state.get(i) == {} else kept(parameters[i]) for numbers in begun for i in numbers
+        }
         rates = [{"lr": group["lr"]} for group in saved["param_groups"]]
         check_form(
             {**saved, "param_groups": rates},

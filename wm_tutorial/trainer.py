@@ -440,7 +440,7 @@ class Trainer:
             "config": dataclasses.asdict(self.config),
             "spaces": dataclasses.asdict(self.agent.spaces),
             "agent": self.agent.state_dict(),
-            "optimizer": self.learner.optimizer.state_dict(),
+            "optimizer": self.learner.optimizer_state(),
             "replay": self.replay.state_dict(),
             "random": self.random.state_dict(),
             "environments": self.environments.state(),

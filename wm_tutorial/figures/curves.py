@@ -372,7 +372,7 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
         axes.axvspan(min(healthy), max(healthy), color=BLUE, alpha=0.15, lw=0)
         if key in summary["persistence"]:
             axes.axvline(summary["persistence"][key], color=PERSISTENCE, lw=1.2, ls=":")
-        least, most = _window([row[key]["seeds"] for row in rows.values()])
+        least, most = _window([row[key]["seeds"] for row in rows.values()], below_zero=key == "return")
         for line, (name, row) in enumerate(rows.items()):
             color = BLUE if name == next(iter(rows)) else VERMILION
             seeds = row[key]["seeds"]
@@ -404,10 +404,11 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
     return figure
 
 
-def _window(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """From where to where seeds are drawn in their place: to fifteen times the finished code, the first row."""
-    far = 15.0 * max(rows[0])
-    return min(0.0, min(rows[0])), max(seed for row in rows for seed in row if seed <= far)
+def _window(rows: Sequence[Sequence[float]], below_zero: bool) -> tuple[float, float]:
+    """From where to where seeds are drawn in their place: to fifteen times the size of the first row, the sound one."""
+    far = 15.0 * max(map(abs, rows[0]))
+    near = [seed for row in rows for seed in row if abs(seed) <= far]
+    return min(near) if below_zero else 0.0, max(near)
 
 
 INNOCENT = (0.5, 2.0)  # a loss between these multiples of the finished code's alarms nobody
