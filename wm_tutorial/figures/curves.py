@@ -365,7 +365,8 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
         "reward_error": "reward error",
         "return": "return",
     }
-    figure = Plot(figsize=(WIDTH, 1.3 + (0.32 if len(rows) < 30 else 0.2) * len(rows)), layout="constrained")
+    height, mark = (0.32, 13) if len(rows) < 30 else (0.2, 9)
+    figure = Plot(figsize=(WIDTH, 1.3 + height * len(rows)), layout="constrained")
     every = figure.subplots(1, len(panels), sharey=True)
     for axes, (key, title) in zip(every, panels.items(), strict=True):
         healthy = next(iter(rows.values()))[key]["seeds"]
@@ -385,7 +386,7 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
                 if at:
                     axes.plot(at, [line] * len(at), marker, color=color, ms=4.5, mec="none", alpha=0.55)
             if least <= row[key]["mean"] <= most:
-                axes.plot(row[key]["mean"], line, "|", color=color, ms=13 if len(rows) < 30 else 9, mew=2)
+                axes.plot(row[key]["mean"], line, "|", color=color, ms=mark, mew=2)
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)

@@ -15,7 +15,7 @@ from wm_tutorial.agent import Agent
 from wm_tutorial.data import Array, Batch, State
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.replay import Replay
-from wm_tutorial.runs.doctor.evidence_of_replay import LENGTH, SEQUENCES, held_rows, straight_line
+from wm_tutorial.runs.doctor.evidence_of_replay import LENGTH, SEQUENCES, held_rows, line_through
 
 CONTEXT, HORIZON = 5, 15  # rows seen and dreamed, within one episode
 DREAMS = 4  # of each sequence; their mean is the prediction, or chance in them would be counted as error
@@ -154,10 +154,8 @@ def _dreams(agent: Agent, replay: Replay, rng: np.random.Generator) -> dict[str,
 
     own, again, of_others = dreamt(batch.previous_action), dreamt(batch.previous_action), dreamt(other)
     lines = []
-    if agent.spaces.obs_kind == "vector":
-        columns = [replay.columns[name][:, order % replay.length] for name in ("obs", "action", "is_first")]
-        if (line := straight_line(*columns)) is not None:
-            lines = [gone_on(line[0], batch.obs, actions) for actions in (batch.previous_action, other)]
+    if agent.spaces.obs_kind == "vector" and (line := line_through(replay)) is not None:
+        lines = [gone_on(line[0], batch.obs, actions) for actions in (batch.previous_action, other)]
     return {
         "dreamed": off(own, truth),
         "persistence": off(truth[:, CONTEXT - 1 : CONTEXT].expand_as(truth), truth),

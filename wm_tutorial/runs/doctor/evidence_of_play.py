@@ -16,7 +16,7 @@ from wm_tutorial.data import Array, Row
 from wm_tutorial.envs import Environments, EnvSource
 from wm_tutorial.randomness import isolated_random
 from wm_tutorial.runs.doctor.evidence_of_model import error
-from wm_tutorial.runs.doctor.evidence_of_replay import LENGTH, straight_line
+from wm_tutorial.runs.doctor.evidence_of_replay import LENGTH, paying_rows, straight_line
 from wm_tutorial.runs.dream import as_batch, worlds_of
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.vector import VectorEnvironments
@@ -73,10 +73,13 @@ def lived(agent: Agent, source: EnvSource, simulators: int, longest: int = LONGE
     """
     play_ = partial(play, agent, source, simulators, longest, seed)
     greedy, sampled, chance = play_("greedy"), play_("sampled"), play_("chance")
-    paying = [paying_rows(played) for played in (greedy, sampled, chance)]
+    paying = [paying_rows(column(p, "reward"), column(p, "is_first")) for p in (greedy, sampled, chance)]
     values: dict[str, float | None] = {}
     if agent.spaces.obs_kind == "vector":
-        lines = [straight_line(*columns_of(played)) for played in (greedy, sampled, chance)]
+        lines = [
+            straight_line(column(p, "obs"), np.stack(p.actions, axis=1), column(p, "is_first"))
+            for p in (greedy, sampled, chance)
+        ]
         values["bent"] = max((line[1] for line in lines if line is not None), default=None)
     if hasattr(agent.world_model, "observe"):  # V and M of 2018 are no world model that could be asked so
         rows = sampled.rows[: 4 * LENGTH]
@@ -130,17 +133,9 @@ def play(
     return Played(rows, actions, steps, returns, over)
 
 
-def paying_rows(played: Played) -> float:
-    """Share of rows, first ones left out, whose reward is not 0."""
-    reward, is_first = (np.stack([getattr(row, name) for row, _ in played.rows]) for name in ("reward", "is_first"))
-    return float(np.mean(reward[~is_first] != 0.0)) if not is_first.all() else 0.0
-
-
-def columns_of(played: Played) -> tuple[Array, Array, Array]:
-    """Observations, actions and first rows, (N, T, ...)."""
-    rows = [row for row, _ in played.rows]
-    obs, action, is_first = [row.obs for row in rows], played.actions, [row.is_first for row in rows]
-    return np.stack(obs, axis=1), np.stack(action, axis=1), np.stack(is_first, axis=1)
+def column(played: Played, name: str) -> Array:
+    """What all rows say of one thing, (N, T, ...)."""
+    return np.stack([getattr(row, name) for row, _ in played.rows], axis=1)
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def stored(replay: Replay, vectors: bool, length: int) -> Stored:
         obs = replay.columns["obs"][:, order]
         same = (obs[:, 1:] == obs[:, :-1]).all(-1) & ~columns["is_first"][:, 1:]
         repeated = float(same.mean())
-        line = straight_line(obs, replay.columns["action"][:, order], columns["is_first"])
+        line = line_through(replay)
     reward = columns["reward"][~columns["is_first"]]
     low, high = (float(reward.min()), float(reward.max())) if reward.size else (0.0, 0.0)
     return Stored(
@@ -94,7 +94,7 @@ def stored(replay: Replay, vectors: bool, length: int) -> Stored:
         repeated=repeated,
         renewed=float(np.mean(renewed)) if renewed else 0.0,
         bent=None if line is None else line[1],
-        paying=float(np.mean(reward != 0.0)) if reward.size else 0.0,
+        paying=paying_rows(columns["reward"], columns["is_first"]),
         handed=handed(replay, length) if len(order) > length else None,
     )
 
@@ -114,9 +114,21 @@ def handed(replay: Replay, length: int) -> Handed:
     )
 
 
+def paying_rows(reward: Array, is_first: Array) -> float:
+    """Share of rows, first ones left out, whose reward is not 0."""
+    return 0.0 if is_first.all() else float(np.mean(reward[~is_first] != 0.0))
+
+
 def held_rows(replay: Replay) -> Array:
     """The numbers of all rows held, oldest first."""
     return np.arange(replay.added - min(replay.added, replay.length), replay.added)
+
+
+def line_through(replay: Replay) -> tuple[Array, float] | None:
+    """The straight line through all rows held, which observe vectors; as `straight_line`."""
+    order = held_rows(replay) % replay.length
+    obs, action, is_first = (replay.columns[name][:, order] for name in ("obs", "action", "is_first"))
+    return straight_line(obs, action, is_first)
 
 
 def straight_line(obs: Array, action: Array, is_first: Array) -> tuple[Array, float] | None:
