@@ -88,7 +88,7 @@ def nano(steps: int) -> dict[str, Any]:
 WORLDS: dict[str, World] = {
     FIRST: World("CartPole-v1", {"steps": 5_000}, "all"),
     "cartpole-v3": World("CartPole-v1", nano(5_000), "teach, and what the guide is too simple for"),
-    "corridor": World("wm_tutorial/Corridor-v0", nano(4_000), "teach"),  # it pays at its ends alone
+    "corridor": World("wm_tutorial/Corridor-v0", nano(2_500), "teach"),  # it pays at its ends alone
     "linear-gaussian": World("wm_tutorial/LinearGaussian-v0", nano(4_000)),
     "paid-cartpole": World("wm_tutorial/PaidCartPole-1e3-v0", nano(5_000)),
     "pendulum": World("Pendulum-v1", nano(8_000)),

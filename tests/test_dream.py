@@ -8,9 +8,10 @@ import pytest
 import torch
 from scripted import Troupe, tiny
 
-from wm_tutorial.data import Batch
+from wm_tutorial.data import Batch, State
 from wm_tutorial.errors import InputError
-from wm_tutorial.runs.dream import EpisodesTooShort, dream, open_loop_errors, random_episodes
+from wm_tutorial.latents import Gaussian
+from wm_tutorial.runs.dream import EpisodesTooShort, divergences, dream, open_loop_errors, random_episodes
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import OpenLoop
 
@@ -85,6 +86,41 @@ def test_nothing_to_compare_is_refused(asked: dict[str, Any]) -> None:
     trainer, troupe = two_streams()
     with pytest.raises(InputError, match="at least 1 of each"):
         open_loop_errors(trainer.agent, troupe, **asked)
+
+
+# --- Divergences ------------------------------------------------------------------------------------------------------
+
+
+def test_divergences_run_both_ways_and_leave_out_the_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, troupe = two_streams()
+
+    def known(encoded: torch.Tensor, *rest: Any) -> tuple[State, Gaussian, Gaussian]:
+        shape = (*encoded.shape[:2], 3)
+        posterior = Gaussian(torch.zeros(shape), torch.zeros(shape))
+        prior = Gaussian(torch.ones(shape), torch.ones(shape))
+        prior.mean[:, 0] = 1000.0  # before a first row there was nothing to predict from
+        return trainer.agent.initial(shape[0]).state, posterior, prior
+
+    monkeypatch.setattr(trainer.agent.world_model.dynamics, "observe", known)
+    found = divergences(trainer.agent, troupe, episodes=2, rows=6)
+    # of N(0, 1) from N(1, e), and the other way: three latents each
+    assert found.forward == pytest.approx(3 * 0.5 * (1 + 2 / np.e - 1), rel=1e-5)
+    assert found.backward == pytest.approx(3 * 0.5 * (-1 + np.e + 1 - 1), rel=1e-5)
+
+
+def test_divergences_are_of_the_same_episodes_for_every_agent_and_leave_no_trace() -> None:
+    one, other = (Trainer("CartPole-v1", tiny(seed=seed)) for seed in (0, 1))
+    before = torch.get_rng_state()
+    found = [divergences(agent, "CartPole-v1", 5, 6) for agent in (one.agent, one.agent, other.agent)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("asked", [{"episodes": 0}, {"rows": 1}, {"seed": -1}])
+def test_no_divergence_without_rows(asked: dict[str, Any]) -> None:
+    trainer, troupe = two_streams()
+    with pytest.raises(InputError, match="at least 1 episode, 2 rows"):
+        divergences(trainer.agent, troupe, **asked)
 
 
 # --- Filmed -----------------------------------------------------------------------------------------------------------

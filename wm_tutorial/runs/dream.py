@@ -215,6 +215,42 @@ def open_loop_errors(
     )
 
 
+@dataclass(frozen=True)
+class Divergences:
+    """How far posterior and prior are from each other, in nats: means over states, before any free nats.
+
+    forward   KL(posterior || prior), the one that the world model learns by
+    backward  KL(prior || posterior), the arguments swapped
+    """
+
+    forward: float
+    backward: float
+
+
+def divergences(agent: Agent, source: EnvSource, episodes: int = 100, rows: int = 20, seed: int = 0) -> Divergences:
+    """Both divergences in the first rows of episodes of random actions, which are the same for every agent.
+
+    A logged KL is at least its free nats, and of an agent that learned by another divergence it is that one. Here all
+    are asked for the same two numbers. The first row, before which there was nothing to predict from, is left out.
+
+    Raises:
+        InputError: if `episodes` is below 1, `rows` below 2, or `seed` not in 0 .. 2**63 - 1.
+        EpisodesTooShort: if hardly any episode of random actions has so many rows.
+    """
+    episodes, rows, seed = integers(episodes=episodes, rows=rows, seed=seed)
+    if episodes < 1 or rows < 2 or not 0 <= seed <= LARGEST_SEED:
+        raise InputError(
+            f"divergences was asked for {episodes} episodes of {rows} rows and seed {seed}; give at least 1 episode, "
+            "2 rows, and a seed of 0 or more, up to 2**63 - 1."
+        )
+    batch, model = random_episodes(agent, source, episodes, rows, seed), agent.world_model
+    with torch.no_grad(), isolated_random(agent.device, seed):
+        observed = model.encoder(batch.obs), batch.previous_action, batch.is_first, batch.start
+        _, posterior, prior = model.dynamics.observe(*observed)
+        forward, backward = posterior.kl(prior), prior.kl(posterior)  # type: ignore[arg-type]  # both of one kind
+    return Divergences(*(float(kl[:, 1:].mean()) for kl in (forward, backward)))
+
+
 def random_episodes(agent: Agent, source: EnvSource, episodes: int, rows: int, seed: int) -> Batch:
     """The first `rows` rows of as many episodes of random actions, (B, T, ...): the first long enough in each stream.
 
