@@ -29,7 +29,8 @@ from wm_tutorial import figures, zoo
 from wm_tutorial.checkpoint import write_text
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.runs.asked import tell
-from wm_tutorial.zoo.experiment import MODEL_LOSSES, NONE, experiment, outcome, usable_bugs
+from wm_tutorial.runs.statistics import bootstrap_interval, matched_differences
+from wm_tutorial.zoo.experiment import MODEL_LOSSES, NONE, experiment, outcome, summary_of, usable_bugs
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "book" / "results" / "mistakes"
@@ -46,6 +47,7 @@ TEACH = (
     "value_unshifted", "continue_ignored", "time_limit_is_death", "terminal_observation_dropped", "advantage_leaks",
     "entropy_sign",
 )  # fmt: skip
+KL = ("kl_arguments_swapped", "kl_reversed")  # of which the divergences are drawn
 Out = Literal["all", "teach", "teach, and what the guide is too simple for", "none"]
 
 
@@ -153,20 +155,28 @@ def said(records: list[dict[str, Any]]) -> str:
 
 def as_table(world: dict[str, list[dict[str, Any]]]) -> str:
     """What was measured in one world, in Markdown, the largest loss of return first."""
-    titles = ("mistake", "return, each seed", "model loss", "1 step", "15 steps", "the doctor", "tests")
+    titles = (
+        *("mistake", "return, each seed", "of the sound", "model loss", "1 step", "15 steps", "the doctor", "tests"),
+    )
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
-    for name in sorted(world, key=lambda name: (name != NONE, mean_return(world[name]))):
+    for name in sorted(world, key=lambda name: (name != NONE, share(world, name))):
         outcomes = [outcome(record) for record in world[name]]
         each = ", ".join(f"{one['return']:.3g}" for one in outcomes)
         loss, near, far = (np.mean([one[key] for one in outcomes]) for key in ("loss", "error_1", "error_15"))
         tests = "" if name == NONE else str(len(zoo.BUGS[name].caught_by))
+        part = f"{share(world, name):.0%}"
         if name != NONE and never_made(world[name], world.get(NONE, [])):
-            each += " (never made)"
+            part = "never made"
         lines.append(
-            f"| {name} | **{mean_return(world[name]):.3g}**: {each} | {loss:.3g} | {near:.3g} | {far:.3g} | "
+            f"| {name} | **{mean_return(world[name]):.3g}**: {each} | {part} | {loss:.3g} | {near:.3g} | {far:.3g} | "
             f"{said(world[name])} | {tests} |"
         )
     return "\n".join(lines)
+
+
+def share(world: dict[str, list[dict[str, Any]]], name: str) -> float:
+    """The mean return with a mistake, as a share of that of the finished code on the same seeds."""
+    return mean_return(world[name]) / mean_return(same_seeds(world, name))
 
 
 def beside_the_sound(world: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
@@ -200,7 +210,7 @@ def in_a_line(world: dict[str, list[dict[str, Any]]]) -> str:
         for name, row in beside.items()
         if name not in never and all(low < multiple < high for loss, multiple in row.items() if loss != "return")
     ]
-    lost = sum(mean_return(world[name]) < 0.75 * mean_return(same_seeds(world, name)) for name in quiet)
+    lost = sum(share(world, name) < 0.75 for name in quiet)
     fewest = min(map(len, world.values()))
     return (
         f"{len(beside)} mistakes, {fewest} seeds of each or more; {len(never)} of them were never made there; of the "
@@ -209,44 +219,138 @@ def in_a_line(world: dict[str, list[dict[str, Any]]]) -> str:
     )
 
 
-def write(results: Path) -> None:
-    """The page of what was found, and the figure of the first world; nothing if nothing was.
+def both_ways(world: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What `figures.divergences` draws: the finished code and KL, of which both divergences were measured."""
+    measured = {
+        name: records
+        for name in (NONE, *KL)
+        if (records := [record for record in world.get(name, []) if "divergences" in record])
+    }
+    if not measured.keys() > {NONE}:
+        return {}
+    some, rows = measured[NONE][0], {}
+    for name, records in measured.items():
+        numbers = {way: [record["divergences"][way] for record in records] for way in ("forward", "backward")}
+        numbers |= {key: [outcome(record)[key] for record in records] for key in ("error_1", "error_15", "return")}
+        rows[name] = {key: {"mean": float(np.mean(seeds)), "seeds": seeds} for key, seeds in numbers.items()}
+    return {"environment": some["environment"], "steps": some["config"]["steps"], "bugs": rows}
 
-    Of the committed results a line in the README, too.
+
+def ahead(world: dict[str, list[dict[str, Any]]], name: str) -> str:
+    """By how much the return lies above the finished code's on the same seeds; from five seeds on with an interval."""
+    new, old = ({r["config"]["seed"]: outcome(r)["return"] for r in world[one]} for one in (name, NONE))
+    differences = matched_differences(new, old)
+    low, high = bootstrap_interval(differences)
+    interval = f" ({low:+.0f} to {high:+.0f})" if len(differences) >= 5 else ""
+    return f"{np.mean(differences):+.0f}{interval}"
+
+
+def as_table_of_divergences(there: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    """The same in every world where it was measured, in Markdown; nothing if nowhere."""
+    titles = (
+        *("world", "what is learned", "seeds", "KL(posterior, prior)", "KL(prior, posterior)", "1 step", "15 steps"),
+        "return beside the finished code's",
+    )
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for world in there.values():
+        for name, row in both_ways(world).get("bugs", {}).items():
+            numbers = [f"{row[key]['mean']:.3g}" for key in ("forward", "backward", "error_1", "error_15")]
+            beside = "" if name == NONE else ahead(world, name)
+            seeds = str(len(row["forward"]["seeds"]))
+            lines.append("| " + " | ".join([agent_of(world), name, seeds, *numbers, beside]) + " |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def divergences_in_a_line(world: dict[str, list[dict[str, Any]]]) -> str:
+    """Both divergences of the finished code and with the arguments swapped, and what the swap does to the return."""
+    rows, swapped = both_ways(world)["bugs"], KL[0]
+    both = [f"{rows[name]['forward']['mean']:.1f} and {rows[name]['backward']['mean']:.1f}" for name in (NONE, swapped)]
+    return (
+        f"KL(posterior, prior) and KL(prior, posterior): {both[0]} nats with the finished code, {both[1]} with the "
+        f"arguments swapped; return {ahead(world, swapped)} on {len(rows[swapped]['forward']['seeds'])} matched seeds"
+    )
+
+
+def agent_of(world: dict[str, list[dict[str, Any]]]) -> str:
+    """Environment, agent and steps, in words."""
+    some = next(iter(world.values()))[0]
+    agent = " ".join(part for part in (some["config"]["preset"], some["config"]["size"]) if part)
+    return f"{some['environment']}, {agent}, {some['config']['steps']:,} steps"
+
+
+def write(results: Path) -> None:
+    """The page of what was found, and the figures of the first world; nothing if nothing was.
+
+    Of the committed results two lines in the README, too.
     """
     there = found(results)
     if not there:
         return
     pages = ["# What every mistake does", PAGE.format(command="python benchmarks/zoo.py").strip()]
-    if FIRST in there and len(there[FIRST]) > 1:
-        drawn = figures.innocent_losses(beside_the_sound(there[FIRST]))
-        figures.save(drawn, results / "losses.png")
-        write_text(results / "losses.svg", figures.to_svg(drawn) + "\n")  # for pages, light and dark
+    first = there.get(FIRST, {})
+    if len(first) > 1:
+        beside = beside_the_sound(first)
+        made = {name: row for name, row in beside.items() if name == NONE or not never_made(first[name], first[NONE])}
+        draw(figures.innocent_losses(made), results / "losses")
         pages += ["![Each loss of the model against the return, a dot for every mistake](losses.png)", CAPTION.strip()]
+        taught = [record for name, records in first.items() if name in (NONE, *TEACH) for record in records]
+        draw(figures.mistakes(summary_of(taught)), results / "dozen")
+        pages += ["![Losses, errors and return of the dozen that teach most](dozen.png)", DOZEN.strip()]
+    if compared := as_table_of_divergences(there):
+        pages += ["## Which way the divergence runs", DIVERGENCES.strip()]
+        if drawn := both_ways(first):
+            draw(figures.divergences(drawn), results / "divergences")
+            pages.append("![Both divergences, a dot for every seed](divergences.png)")
+        pages.append(compared)
     for world in there.values():
-        some = next(iter(world.values()))[0]
-        agent = " ".join(part for part in (some["config"]["preset"], some["config"]["size"]) if part)
-        pages += [f"## {some['environment']}, {agent}, {some['config']['steps']:,} steps", as_table(world)]
+        pages += [f"## {agent_of(world)}", *([ALONE.strip()] if set(world) == {NONE} else []), as_table(world)]
     write_text(results / "README.md", "\n\n".join(pages) + "\n")
     if results == RESULTS:
-        line = f"`{in_a_line(there[FIRST])}`"
-        write_text(README, BLOCK.sub(lambda found: f"{found[1]}{line}\n{found[2]}", README.read_text(encoding="utf-8")))
+        lines = f"`{in_a_line(first)}`\n\n`{divergences_in_a_line(first)}`"
+        write_text(
+            README, BLOCK.sub(lambda found: f"{found[1]}{lines}\n{found[2]}", README.read_text(encoding="utf-8"))
+        )
+
+
+def draw(figure: figures.Plot, path: Path) -> None:
+    """As a picture for Markdown, and as one for pages, light and dark."""
+    figures.save(figure, path.with_suffix(".png"))
+    write_text(path.with_suffix(".svg"), figures.to_svg(figure) + "\n")
 
 
 PAGE = """
-Written by `{command}`. Of each run: the mean return of 50 greedy episodes at the end, for every seed; the weighted
-losses of the world model over the last fifth; how far the model is from what happens after 1 and after 15 steps without
-an observation, in standard deviations; what `wm-tutorial doctor` says, hints left out; and how many tests catch the
-mistake. *Never made* stands where every loss is that of the sound run, to the last digit: the moment in which the code
-is wrong did not come, because no ring came round, no episode reached its limit, or nothing lay below a floor.
+Written by `{command}`. Of each run: the mean return of 50 greedy episodes at the end, for every seed, and the mean as a
+share of the finished code's on the same seeds; the weighted losses of the world model over the last fifth; how far the
+model is from what happens after 1 and after 15 steps without an observation, in standard deviations; what
+`wm-tutorial doctor` says, hints left out; and how many tests catch the mistake. *Never made* stands where every loss is
+that of the sound run, to the last digit: the moment in which the code is wrong did not come, because no ring came
+round, no episode reached its limit, nothing lay below a floor, or no action was a number. One of them,
+`symexp_forgotten`, changes what the model shows, and so its errors, but nothing that it learns.
 
 The raw data, each loss on the way among them, are in the folders beside this page. Where three seeds were measured,
 three seeds are all there is: no interval.
 """
 
 CAPTION = """
-A dot is a mistake, the line the return of the finished code. In the band a loss lies within a factor of two of that of
-the finished code on the same seeds; what lies beyond the edge is drawn at it.
+A dot is a mistake that was made, the line the return of the finished code. In the band a loss lies within a factor of
+two of that of the finished code on the same seeds; what lies beyond the edge is drawn at it. Orange: in the band in
+every panel.
+"""
+
+DOZEN = """
+The dozen that teach most, a dot for every seed. The band holds the seeds of the finished code; dotted is what one gets
+by expecting no change.
+"""
+
+DIVERGENCES = """
+The model is to learn by KL(posterior || prior). `kl_arguments_swapped` lets it learn by KL(prior || posterior), and
+nothing else is changed; `kl_reversed` does that and leaves out the balance and the free nats. Their losses cannot be
+compared, each is of its own kind. So here both divergences are measured of all agents, before any free nats, on the
+same new episodes of random actions: means over states, in nats.
+"""
+
+ALONE = """
+Here the finished code alone has run, for the doctor to blame or not.
 """
 
 

@@ -268,7 +268,7 @@ def closing(notebook: NotebookNode, name: str) -> Iterator[str]:
 
 
 def predictions(notebook: NotebookNode, name: str) -> Iterator[str]:
-    """Who is asked to predict sees no answer before opening it: neither in an output nor in the text."""
+    """Who is asked to predict sees no answer before opening it: not in an output, in the text, or in an assertion."""
     for position, cell in enumerate(notebook.cells):
         if cell.cell_type != "markdown" or PREDICT not in cell.source:
             continue
@@ -289,6 +289,11 @@ def predictions(notebook: NotebookNode, name: str) -> Iterator[str]:
         for other in shows:
             if not folded(other, "hide-output", "outputs_hidden"):
                 yield f"cell {other.id} shows the answer to {cell.id}: it needs the tag hide-output and outputs_hidden"
+            if _checks(other) and not other.metadata.get("jupyter", {}).get("source_hidden"):
+                yield (
+                    f"cell {other.id} asserts the answer to {cell.id} where everybody reads it: move that into a cell "
+                    "of its own right after it, with the tag hide-cell and source_hidden"
+                )
 
 
 def _until_it_opens(cells: list[NotebookNode]) -> list[NotebookNode] | None:

@@ -49,7 +49,6 @@ def halved(x):
     return x / STEPS[1]
 
 
-assert halved(3.0) == 1.5 and SIZE == 10
 print(halved(3.0))
 """
 SYMLOG = '''\
@@ -123,7 +122,7 @@ def sample() -> NotebookNode:
         new_markdown_cell(HEAD),
         new_code_cell(BEGIN, metadata={"lines_to_next_cell": 2}),
         new_markdown_cell("words of prose " * 500 + "\n\n```python\nnot prose\n```\n\n$$x^2$$"),
-        new_code_cell("SIZE, STEPS = 10, [1, 2]"),
+        new_code_cell("SIZE, STEPS = 10, [1, 2]\nassert SIZE == 10 and len(STEPS) == 2"),
         new_code_cell(FIGURE.strip()),
         new_markdown_cell(PREDICT),
         new_code_cell(FIGURE.strip().replace("log1p", "sqrt"), metadata={"tags": ["hide-output"], **closed}),

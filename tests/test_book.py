@@ -456,21 +456,26 @@ def test_the_page_of_the_zoo_has_what_every_mistake_says_of_itself(gathered: Pat
     }
     page = (gathered / "zoo.md").read_text()
     assert sorted(re.findall(r'<span id="(\w+)">', page)) == sorted(zoo.BUGS)
-    summary = json.loads((BOOK / "results" / "zoo" / "summary.json").read_text())["bugs"]
-    row = page.partition('<span id="kl_reversed">')[2].partition("* - ")[0]
-    for key in ("return", "error_15"):
-        both = [f"{summary[name][key]['mean']:#.3g}".rstrip(".") for name in ("kl_reversed", "none")]
-        assert f"{both[0]} ({both[1]})" in row
-    assert set(summary) - {"none"} <= {name for name, said in book_zoo.measured().items() if said}
+    summary = json.loads((BOOK / "results" / "mistakes" / "cartpole" / "summary.json").read_text())
+    for name in ("kl_reversed", "lambda_swapped"):  # the second on fewer seeds than the finished code
+        row = page.partition(f'<span id="{name}">')[2].partition("* - ")[0]
+        seeds, sound = (summary["seeds"][one] for one in (name, "none"))
+        for key in ("return", "error_15"):
+            usual = [summary["bugs"]["none"][key]["seeds"][sound.index(seed)] for seed in seeds]
+            both = summary["bugs"][name][key]["mean"], sum(usual) / len(usual)
+            assert "{} ({})".format(*(f"{number:#.3g}".rstrip(".") for number in both)) in row
+    assert set(summary["bugs"]) - {"none"} <= {name for name, said in book_zoo.measured().items() if said}
 
 
 def test_every_mistake_that_was_measured_has_its_line_and_leads_to_the_zoo(gathered: Path) -> None:
     page = (gathered / "zoo_measured.md").read_text()
     measured = {path.name for path in (BOOK / "results" / "mistakes" / "cartpole").glob("*_*") if path.is_dir()}
     assert set(re.findall(r'^\| <a href="zoo.html#(\w+)">', page, re.M)) >= measured and len(measured) > 90
-    assert page.count(":class: measured") == page.count("\n## ") > 0  # a table for each world, as wide as the page
-    (shown,) = re.findall(r"!\[[^\]]+\]\((results/mistakes/[^)]+)\)", page)
-    assert "@media(prefers-color-scheme:dark)" in (gathered / shown).read_text()
+    assert page.count(":class: measured") == page.count("\n## ") > 0  # all as wide as the page
+    pictures = re.findall(r"!\[[^\]]+\]\((results/mistakes/[^)]+)\)", page)
+    assert len(pictures) == 3
+    for shown in pictures:
+        assert "@media(prefers-color-scheme:dark)" in (gathered / shown).read_text()
 
 
 @pytest.mark.parametrize(
@@ -525,10 +530,16 @@ def test_our_rows_beside_those_of_others_are_the_committed_results(gathered: Pat
 
 
 def test_the_figure_of_the_mistakes_is_drawn_for_both_modes_and_is_of_the_committed_numbers(gathered: Path) -> None:
-    (shown,) = re.findall(r"!\[[^\]]+\]\((results/zoo/[^)]+)\)", (gathered / "results.md").read_text())
-    drawn = figures.mistakes(json.loads((BOOK / "results" / "zoo" / "summary.json").read_text()))
+    page = (gathered / "results.md").read_text()
+    (shown,) = re.findall(r"!\[[^\]]+\]\((results/mistakes/[^)]+)\)", page)
+    summary = json.loads((BOOK / "results" / "mistakes" / "cartpole" / "summary.json").read_text())
+    many = {name: row for name, row in summary["bugs"].items() if len(row["return"]["seeds"]) == 10}
+    assert len(many) == 13
+    drawn = figures.mistakes({**summary, "bugs": many})
     assert (gathered / shown).read_text() == figures.to_svg(drawn) + "\n"
-    assert "@media(prefers-color-scheme:dark)" in (gathered / shown).read_text()
+    for name, row in many.items():
+        said = f"{row['return']['mean']:#.3g}".rstrip(".")
+        assert re.search(rf"^\| (`{name}`|the finished code) \|.* {said} \|$", page, re.M)
 
 
 def test_the_front_page_counts_the_mistakes_of_the_zoo() -> None:

@@ -170,6 +170,15 @@ def test_an_ablation_is_told_by_its_difference_on_the_seeds_of_the_whole_agent(
     assert "(ablation-unimix) | 130.0 | -20.0<br>-30.0 to -10.0 | 400.0 | -50.0<br>-100.0 to +0.0 | 2 |" in unimix
 
 
+def test_measuring_again_throws_no_committed_agent_away() -> None:
+    """One of the history plays on the site."""
+    results = ROOT / "book" / "results"
+    agents = [path.relative_to(results) for path in results.glob("**/seed-*.safetensors")]
+    assert {path.parent.as_posix() for path in agents} <= MAKING["KEPT"] and len(agents) > 15
+    for path in agents:
+        assert path.stem == f"seed-{MAKING['ALL'][path.parent.as_posix()].seeds[0]}"
+
+
 AGENTS = sorted((ROOT / "book" / "results").glob("*/seed-*.safetensors"))
 
 

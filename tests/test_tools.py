@@ -437,6 +437,11 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "asks once": ("closing", "asks 0 times", replace("Predict, then run", "Run")),
     "an answer in sight on the website": ("predictions", "needs the tag hide-output", cell("hide-output", tags=[])),
     "an answer in sight in JupyterLab": ("predictions", "and outputs_hidden", cell("hide-output", jupyter={})),
+    "an answer in an assertion": (
+        "predictions",
+        "cell 07-09 asserts the answer to 07-08 where everybody reads it",
+        replace("print(halved", "assert halved(3.0) == 1.5\nprint(halved"),
+    ),
     "an answer that does not open": ("predictions", "no <details><summary>What", replace("It is the first.", "")),
     "the next question before the answer": (
         "predictions",
@@ -511,7 +516,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "needs a solution": (
         "solutions",
         "needs the solution solved_symlog",
-        replace("halved(3.0) == 1.5", "solved_symlog(3.0)"),
+        replace("print(halved(3.0))", "print(solved_symlog(3.0))"),
     ),
     "told in the text": (
         "solutions",
@@ -523,7 +528,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
         "stands elsewhere, too: size = torch.expm1(x.abs())",
         output("1.5\n", "size = torch.expm1(x.abs())\n"),
     ),
-    "wide code": ("columns", "a line of 89 columns", replace("SIZE == 10", f"SIZE == 10  # {45 * 'x'}")),
+    "wide code": ("columns", "a line of 89 columns", replace("len(STEPS) == 2", f"len(STEPS) == 2  # {48 * 'x'}")),
     "wide code in the text": ("columns", "a line of 89 columns", replace("not prose", 89 * "x")),
     "not run": (
         "execution",

@@ -254,17 +254,17 @@ def compared_cell(folder: str) -> str:
 def results() -> str:
     """The page of what was measured."""
     readme = (RESULTS / "README.md").read_text()
-    return book_results.page(readme, mistakes(readme.partition("\nWhat mistakes")[2]))
+    return book_results.page(readme, mistakes())
 
 
-def mistakes(commands: str) -> str:
-    """What the README says of agents that learned with a mistake, their numbers, and the command."""
-    if not (RESULTS / "zoo" / "summary.json").exists():
+def mistakes() -> str:
+    """What the README says of agents that learned with a mistake, and the numbers of those with the most seeds."""
+    if not (RESULTS / "mistakes" / "cartpole" / "summary.json").exists():
         return ""
-    said = (ROOT / "README.md").read_text().split("What does such a mistake do to the agent?")[1].split("\n## ")[0]
-    said = re.sub(r"\s+Data and\s+command:.*", "", said, flags=re.DOTALL).replace("](book/results/", "](results/")
-    said = said.replace("figure.png", "figure.svg")  # sharp, and as dark as the page
-    summary = summary_of("zoo")
+    said = (ROOT / "README.md").read_text().split("## What a mistake does to an agent")[1].split("\n## ")[0]
+    said = re.sub(r"<!--.*?-->\n?", "", said)
+    said = book_zoo.figures_of_pages(said.replace("](book/results/", "](results/"))
+    summary = summary_of("mistakes/cartpole")
     columns = {
         "loss of the model": "loss",
         "error, one step": "error_1",
@@ -272,20 +272,21 @@ def mistakes(commands: str) -> str:
         "error of the reward": "reward_error",
         "return": "return",
     }
+    most = len(summary["seeds"]["none"])
     rows = [
         f"| {'the finished code' if name == 'none' else f'`{name}`'} | "
         + " | ".join(book_zoo.short(numbers[key]["mean"]) for key in columns.values())
         + " |"
         for name, numbers in summary["bugs"].items()
+        if len(summary["seeds"][name]) == most
     ]
     head = f"| learned with | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
-    command = "\n".join(re.findall(r"^ {4}(.+)$", commands, re.M))
     return (
         "## What mistakes do to an agent\n\n"
         f"{said.strip()}\n\n{head}"
         + "\n".join(rows)
-        + "\n\nMeans of the seeds. [The bug zoo](zoo.md) has these mistakes, and all others.\n\n"
-        f"<details><summary>The command</summary>\n\n```bash\n{command}\n```\n\n</details>\n"
+        + f"\n\nMeans of {most} seeds. [The bug zoo](zoo.md) has these mistakes, and all others.\n\n"
+        "<details><summary>The command</summary>\n\n```bash\npython benchmarks/zoo.py\n```\n\n</details>\n"
     )
 
 

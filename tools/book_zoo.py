@@ -156,15 +156,15 @@ def item(cells: list[str]) -> list[str]:
 def measured() -> dict[str, list[str]]:
     """What is known of agents that learned with a mistake: of every committed experiment a sentence."""
     told: dict[str, list[str]] = {}
-    for path in [RESULTS / "zoo" / "summary.json", *sorted((RESULTS / "mistakes").glob("*/summary.json"))]:
+    for path in sorted((RESULTS / "mistakes").glob("*/summary.json")):
         summary = json.loads(path.read_text())
-        sound = summary["bugs"]["none"]
         for name, numbers in summary["bugs"].items():
-            both = {words: (numbers[key]["mean"], sound[key]["mean"]) for key, words in MEASURED.items()}
-            said = [f"{words} {short(found)} ({short(usual)})" for words, (found, usual) in both.items()]
+            usual = same_seeds(summary, name)
+            both = {words: (numbers[key]["mean"], usual[key]) for key, words in MEASURED.items()}
+            said = [f"{words} {short(found)} ({short(sound)})" for words, (found, sound) in both.items()]
             told.setdefault(name, []).append(
-                f"Measured on {summary['environment']}, and in parentheses without a mistake: {', '.join(said)}; "
-                f"means of {len(numbers['return']['seeds'])} seeds."
+                f"Measured on {summary['environment']}, and in parentheses without a mistake on the same seeds: "
+                f"{', '.join(said)}; means of {len(numbers['return']['seeds'])} seeds."
             )
     agents = book_play.story()
     sound_return = next(agent["mean"] for agent in agents.values() if agent["bug"] is None)
@@ -176,6 +176,13 @@ def measured() -> dict[str, list[str]]:
     return told
 
 
+def same_seeds(summary: dict[str, Any], name: str) -> dict[str, float]:
+    """The means of the finished code on the seeds that a mistake was made on."""
+    places = [summary["seeds"]["none"].index(seed) for seed in summary["seeds"][name]]
+    sound = summary["bugs"]["none"]
+    return {key: sum(sound[key]["seeds"][place] for place in places) / len(places) for key in MEASURED}
+
+
 def measured_page() -> str:
     """What benchmarks/zoo.py wrote of every mistake, with names that lead to their row in the zoo."""
     found = (RESULTS / "mistakes" / "README.md").read_text()
@@ -184,9 +191,14 @@ def measured_page() -> str:
         r"(?:^\|.*\n)+", lambda rows: f"```{{table}}\n:class: measured\n\n{rows[0]}```\n", found, flags=re.MULTILINE
     )
     found = re.sub(r"^Written by `(.+?)`\. ", "", found, count=1, flags=re.MULTILINE)
-    found = found.replace("](losses.png)", "](results/mistakes/losses.svg)")
+    found = figures_of_pages(re.sub(r"\]\((\w+\.png)\)", r"](results/mistakes/\1)", found))
     command = "The command that goes on with it:\n\n```bash\npython benchmarks/zoo.py\n```\n"
     return f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n{found}\n{command}"
+
+
+def figures_of_pages(text: str) -> str:
+    """Committed figures as what stands beside them for pages: sharp, and as dark as the page."""
+    return re.sub(r"(\]\(results/mistakes/\w+)\.png\)", r"\1.svg)", text)
 
 
 def short(number: float) -> str:

@@ -8,6 +8,7 @@ figures.film(dream, "dream.gif")
 
 from wm_tutorial.figures.curves import (
     INNOCENT,
+    divergences,
     imagined_trajectory,
     innocent_losses,
     losses,
@@ -61,7 +62,7 @@ __all__ = [
     "BLUE", "CART_POLE_LIMIT", "EYES_CLOSED", "EYES_OPEN", "FAINT", "GREEN", "GREY", "INK", "INNOCENT", "MODEL",
     "NIGHT", "ORANGE", "PAPER", "PERSISTENCE", "PURPLE", "REALITY", "SEEN", "SHADOW", "SKETCHES", "TRUTH",
     "VERMILION", "WIDTH", "Light", "Plot", "Sketch", "agent_diagram", "alt_text", "cart_pole_film", "check_recording",
-    "draw_cart_pole", "draw_pendulum", "film", "house_style", "imagined_trajectory", "innocent_losses", "losses",
-    "mistakes", "narrowing", "open_loop", "recording", "return_curve", "save", "seed_curves", "still", "to_svg",
-    "turned", "update_diagram",
+    "divergences", "draw_cart_pole", "draw_pendulum", "film", "house_style", "imagined_trajectory", "innocent_losses",
+    "losses", "mistakes", "narrowing", "open_loop", "recording", "return_curve", "save", "seed_curves", "still",
+    "to_svg", "turned", "update_diagram",
 ]  # fmt: skip

@@ -357,7 +357,6 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
     summary: of `wm_tutorial.zoo.experiment.summarise`, the finished code first. A band marks its seeds, a dotted line
     what one gets without a model, by expecting no change. An arrowhead stands for what lies beyond the edge.
     """
-    rows: Mapping[str, Any] = summary["bugs"]
     panels = {
         "loss": "model loss",
         "error_1": "1-step error",
@@ -365,14 +364,45 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
         "reward_error": "reward error",
         "return": "return",
     }
+    figure, told = _by_seed(summary["bugs"], panels, summary["persistence"])
+    where, steps = summary["environment"], summary["steps"]
+    figure.alt = f"What mistakes do to an agent on {where} in {steps:,} steps, means over seeds. {told}"
+    return figure
+
+
+@styled
+def divergences(summary: Mapping[str, Any]) -> Plot:
+    """Both divergences, before free nats, of agents that learned by one or the other; one line each, a dot per seed.
+
+    summary: as for `mistakes`, with "forward" for KL(posterior || prior) and "backward" for KL(prior || posterior), the
+    mean over states in nats, beside "error_15" and "return".
+    """
+    panels = {
+        "forward": "KL(post. || prior)",
+        "backward": "KL(prior || post.)",
+        "error_15": "15-step error",
+        "return": "return",
+    }
+    figure, told = _by_seed(summary["bugs"], panels)
+    figure.alt = (
+        f"Both divergences of posterior and prior, in nats, of agents on {summary['environment']} after "
+        f"{summary['steps']:,} steps, means over seeds. {told}"
+    )
+    return figure
+
+
+def _by_seed(
+    rows: Mapping[str, Any], panels: Mapping[str, str], without_a_model: Mapping[str, float] | None = None
+) -> tuple[Plot, str]:
+    """A line for each row, the first the sound one, a panel for each number, a dot for each seed; and that in words."""
     height, mark = (0.32, 13) if len(rows) < 30 else (0.2, 9)
     figure = Plot(figsize=(WIDTH, 1.3 + height * len(rows)), layout="constrained")
     every = figure.subplots(1, len(panels), sharey=True)
     for axes, (key, title) in zip(every, panels.items(), strict=True):
         healthy = next(iter(rows.values()))[key]["seeds"]
         axes.axvspan(min(healthy), max(healthy), color=BLUE, alpha=0.15, lw=0)
-        if key in summary["persistence"]:
-            axes.axvline(summary["persistence"][key], color=PERSISTENCE, lw=1.2, ls=":")
+        if without_a_model and key in without_a_model:
+            axes.axvline(without_a_model[key], color=PERSISTENCE, lw=1.2, ls=":")
         least, most = _window([row[key]["seeds"] for row in rows.values()], below_zero=key == "return")
         for line, (name, row) in enumerate(rows.items()):
             color = BLUE if name == next(iter(rows)) else VERMILION
@@ -398,11 +428,7 @@ def mistakes(summary: Mapping[str, Any]) -> Plot:
     first, *others = (
         f"{name}: " + ", ".join(f"{panels[k]} {short(row[k]['mean'])}" for k in panels) for name, row in rows.items()
     )
-    figure.alt = (
-        f"What mistakes do to an agent on {summary['environment']} in {summary['steps']:,} steps, means over seeds. "
-        f"{MISTAKE_NONE}, {first}. " + ". ".join(others) + "."
-    )
-    return figure
+    return figure, f"{MISTAKE_NONE}, {first}. " + ". ".join(others) + "."
 
 
 def _window(rows: Sequence[Sequence[float]], below_zero: bool) -> tuple[float, float]:
@@ -421,16 +447,17 @@ def innocent_losses(rows: Mapping[str, Mapping[str, float]]) -> Plot:
     """The return of agents that learned with a mistake against each loss of their model: which losses stay innocent.
 
     rows: mistake -> its mean return, as "return", and losses as multiples of those without a mistake; those come first.
-    A dot is a mistake. In the band a loss looks like that of the finished code.
+    A dot is a mistake. In the band a loss looks like that of the finished code; who is in it everywhere is vermilion.
     """
     sound, *others = rows.values()
     losses = [name for name in sound if name != "return"]
     figure = Plot(figsize=(WIDTH, 2.9), layout="constrained")
-    every, told = np.atleast_1d(figure.subplots(1, len(losses), sharey=True)), []
-    for axes, name in zip(every, losses, strict=True):
-        multiple = np.clip([row[name] for row in others], 1 / LARGEST_MULTIPLE, LARGEST_MULTIPLE)
-        returns = np.array([row["return"] for row in others])
-        quiet = (multiple > INNOCENT[0]) & (multiple < INNOCENT[1])
+    every = np.atleast_1d(figure.subplots(1, len(losses), sharey=True))
+    multiples = np.array([[row[name] for name in losses] for row in others]).reshape(-1, len(losses))
+    returns = np.array([row["return"] for row in others])
+    quiet = ((multiples > INNOCENT[0]) & (multiples < INNOCENT[1])).all(1)
+    for axes, name, column in zip(every, losses, multiples.T, strict=True):
+        multiple = column.clip(1 / LARGEST_MULTIPLE, LARGEST_MULTIPLE)
         axes.axvspan(*INNOCENT, color=BLUE, alpha=0.15, lw=0)
         axes.axhline(sound["return"], color=BLUE, lw=1.2)
         axes.plot(multiple[~quiet], returns[~quiet], "o", color=GREY, ms=4.5, mec="none", alpha=0.55)
@@ -440,9 +467,11 @@ def innocent_losses(rows: Mapping[str, Mapping[str, float]]) -> Plot:
         axes.set_xticks([0.01, 1, 100], ["0.01", "1", "100"])
         axes.minorticks_off()
         axes.set_title(name)
-        below = int((quiet & (returns < 0.75 * sound["return"])).sum())
-        told.append(f"{name}: {int(quiet.sum())} of {len(others)} look sound, {below} of them have lost a quarter")
     every[0].set_ylabel("return")
     figure.supxlabel("loss, as a multiple of the finished code's")
-    figure.alt = f"Return against each loss, a dot for each of {len(others)} mistakes. {'; '.join(told)}."
+    earned = f", with returns of {short(returns[quiet].min())} to {short(returns[quiet].max())}" if quiet.any() else ""
+    figure.alt = (
+        f"Return against each loss, a dot for each of {len(others)} mistakes. {int(quiet.sum())} of them keep every "
+        f"loss within the band{earned}; that of the finished code is {short(sound['return'])}."
+    )
     return figure

@@ -179,22 +179,34 @@ def one_run(env: EnvSource, config: Config, name: str, episodes: int, known: Any
 def summarise(folder: Path) -> dict[str, Any]:
     """Put all runs found in `folder` into one table and figure.
 
-    Of each run: the mean of the world model's weighted losses over the last fifth of it, the open-loop error after
-    1 and 15 steps, and the mean return of the final evaluation.
-
     Raises:
         InputError: if there are none of the finished code, with which all others are compared.
     """
     found = [read_record(path) for path in found_in(folder)]
-    names = sorted({record["bug"] for record in found}, key=[NONE, *zoo.BUGS].index)
-    if NONE not in names:
+    if all(record["bug"] != NONE for record in found):
         raise InputError(f"There are no runs of the finished code in {folder}; measure at least one seed first.")
+    summary = summary_of(found)
+    checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    drawn = figures.mistakes(summary)
+    checkpoint.write_text(folder / "figure.svg", figures.to_svg(drawn) + "\n")  # for pages, light and dark
+    figures.save(drawn, folder / "figure.png")
+    return summary
+
+
+def summary_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The records of runs, the finished code's among them, in one summary: that comes first, the others as in the zoo.
+
+    Of each run: the mean of the world model's weighted losses over the last fifth of it, the open-loop error after
+    1 and 15 steps, and the mean return of the final evaluation.
+    """
+    names = sorted({record["bug"] for record in found}, key=[NONE, *zoo.BUGS].index)
     rows = {name: [outcome(record) for record in found if record["bug"] == name] for name in names}
-    summary = {
+    return {
         "environment": found[0]["environment"],
         "preset": found[0]["config"]["preset"],
         "size": found[0]["config"]["size"],
         "steps": found[0]["config"]["steps"],
+        "seeds": {name: [r["config"]["seed"] for r in found if r["bug"] == name] for name in names},
         "persistence": {
             f"error_{step}": round(float(np.mean([r["open_loop_errors"]["persistence"][step - 1] for r in found])), 4)
             for step in (1, HORIZON)
@@ -212,11 +224,6 @@ def summarise(folder: Path) -> dict[str, Any]:
             for name, outcomes in rows.items()
         },
     }
-    checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    drawn = figures.mistakes(summary)
-    checkpoint.write_text(folder / "figure.svg", figures.to_svg(drawn) + "\n")  # for pages, light and dark
-    figures.save(drawn, folder / "figure.png")
-    return summary
 
 
 def outcome(record: dict[str, Any]) -> dict[str, float]:
