@@ -11,7 +11,7 @@ from scripted import Troupe, tiny
 from wm_tutorial.data import Batch, State
 from wm_tutorial.errors import InputError
 from wm_tutorial.latents import Gaussian
-from wm_tutorial.runs.dream import EpisodesTooShort, divergences, dream, open_loop_errors, random_episodes
+from wm_tutorial.runs.dream import EpisodesTooShort, dream, kl_both_ways, open_loop_errors, random_episodes
 from wm_tutorial.trainer import Trainer
 from wm_tutorial.world_model import OpenLoop
 
@@ -102,7 +102,7 @@ def test_divergences_run_both_ways_and_leave_out_the_first_row(monkeypatch: pyte
         return trainer.agent.initial(shape[0]).state, posterior, prior
 
     monkeypatch.setattr(trainer.agent.world_model.dynamics, "observe", known)
-    found = divergences(trainer.agent, troupe, episodes=2, rows=6)
+    found = kl_both_ways(trainer.agent, troupe, episodes=2, rows=6)
     # of N(0, 1) from N(1, e), and the other way: three latents each
     assert found.forward == pytest.approx(3 * 0.5 * (1 + 2 / np.e - 1), rel=1e-5)
     assert found.backward == pytest.approx(3 * 0.5 * (-1 + np.e + 1 - 1), rel=1e-5)
@@ -111,7 +111,7 @@ def test_divergences_run_both_ways_and_leave_out_the_first_row(monkeypatch: pyte
 def test_divergences_are_of_the_same_episodes_for_every_agent_and_leave_no_trace() -> None:
     one, other = (Trainer("CartPole-v1", tiny(seed=seed)) for seed in (0, 1))
     before = torch.get_rng_state()
-    found = [divergences(agent, "CartPole-v1", 5, 6) for agent in (one.agent, one.agent, other.agent)]
+    found = [kl_both_ways(agent, "CartPole-v1", 5, 6) for agent in (one.agent, one.agent, other.agent)]
     assert torch.equal(torch.get_rng_state(), before)
     assert found[0] == found[1] != found[2]
 
@@ -120,7 +120,7 @@ def test_divergences_are_of_the_same_episodes_for_every_agent_and_leave_no_trace
 def test_no_divergence_without_rows(asked: dict[str, Any]) -> None:
     trainer, troupe = two_streams()
     with pytest.raises(InputError, match="at least 1 episode, 2 rows"):
-        divergences(trainer.agent, troupe, **asked)
+        kl_both_ways(trainer.agent, troupe, **asked)
 
 
 # --- Filmed -----------------------------------------------------------------------------------------------------------

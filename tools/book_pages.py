@@ -263,7 +263,7 @@ def mistakes() -> str:
         return ""
     said = (ROOT / "README.md").read_text().split("## What a mistake does to an agent")[1].split("\n## ")[0]
     said = re.sub(r"<!--.*?-->\n?", "", said)
-    said = book_zoo.figures_of_pages(said.replace("](book/results/", "](results/"))
+    said = book_zoo.figures_of_pages(said.replace("](book/", "]("))
     summary = summary_of("mistakes/cartpole")
     columns = {
         "loss of the model": "loss",

@@ -227,7 +227,7 @@ class Divergences:
     backward: float
 
 
-def divergences(agent: Agent, source: EnvSource, episodes: int = 100, rows: int = 20, seed: int = 0) -> Divergences:
+def kl_both_ways(agent: Agent, source: EnvSource, episodes: int = 100, rows: int = 20, seed: int = 0) -> Divergences:
     """Both divergences in the first rows of episodes of random actions, which are the same for every agent.
 
     A logged KL is at least its free nats, and of an agent that learned by another divergence it is that one. Here all
@@ -240,7 +240,7 @@ def divergences(agent: Agent, source: EnvSource, episodes: int = 100, rows: int 
     episodes, rows, seed = integers(episodes=episodes, rows=rows, seed=seed)
     if episodes < 1 or rows < 2 or not 0 <= seed <= LARGEST_SEED:
         raise InputError(
-            f"divergences was asked for {episodes} episodes of {rows} rows and seed {seed}; give at least 1 episode, "
+            f"kl_both_ways was asked for {episodes} episodes of {rows} rows and seed {seed}; give at least 1 episode, "
             "2 rows, and a seed of 0 or more, up to 2**63 - 1."
         )
     batch, model = random_episodes(agent, source, episodes, rows, seed), agent.world_model

@@ -20,7 +20,7 @@ from wm_tutorial.config import Config
 from wm_tutorial.envs import EnvSource
 from wm_tutorial.errors import InputError
 from wm_tutorial.runs.asked import check_learns, path_of, whole_number, whole_numbers
-from wm_tutorial.runs.dream import divergences, open_loop_errors
+from wm_tutorial.runs.dream import kl_both_ways, open_loop_errors
 from wm_tutorial.runs.folder import make_folder
 from wm_tutorial.runs.jobs import Job, all_of, check_engine, raise_failures
 from wm_tutorial.runs.measure import (
@@ -161,7 +161,7 @@ def one_run(env: EnvSource, config: Config, name: str, episodes: int, known: Any
         record, run = train_and_record(env, config, episodes)
         with run:
             errors = open_loop_errors(run.agent, env, episodes=100, horizon=HORIZON)
-            apart = divergences(run.agent, env)
+            apart = kl_both_ways(run.agent, env)
             diagnosis = run.doctor()
     logged = [r for r in run.records if r["kind"] == "train"]
     losses = [[r["step"], {key: float(f"{value:.5g}") for key, value in r["losses"].items()}] for r in logged]
