@@ -262,9 +262,12 @@ def chapter_of_the_book(path: Path, source: Path, url: str | None, terms: dict[s
 
 
 def what_is_folded(cell: dict[str, Any]) -> str:
-    """A solution; or the `{type}`, which is source or output, of a figure, a table, a film or a quiz; else nothing."""
-    if "solution" in cell["metadata"].get("tags", []):
+    """A solution, or assertions; or the `{type}`, source or output, of a figure, table, film or quiz; or nothing."""
+    tags = cell["metadata"].get("tags", [])
+    if "solution" in tags:
         return "solution"
+    if "hide-cell" in tags:
+        return "assertions"
     last = "".join(cell["outputs"][-1].get("data", {}).get("text/html", "")) if cell.get("outputs") else ""
     signs = {"quiz": "wm-quiz", "film": "image/gif", "table": "<table", "figure": "wm-figure"}
     return next((f"{{type}} {name}" for name, sign in signs.items() if sign in last), "")
