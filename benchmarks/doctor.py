@@ -1,6 +1,6 @@
 """The doctor judged like a medical test: which runs with a mistake it finds, in the right part, and which sound ones.
 
-    python benchmarks/zoo.py       # makes the runs that are missing, about 13 hours of one core for all of them
+    python benchmarks/zoo.py       # makes the runs that are missing, about 11 hours of one core for all of them
     python benchmarks/doctor.py    # reads what is there, and writes the table
 
 In worlds of several kinds agents have learned with the finished code, and in three of them with mistakes of the zoo;

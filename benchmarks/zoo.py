@@ -9,8 +9,8 @@ of the run, its evaluation and the doctor's visit, as in the code of somebody wh
 seeds: there is no interval for them. The mistakes that TEACH most are made on ten, in the first world.
 
 What is there already is not measured again: to measure anew, remove its file. Three quarters of a minute of one core
-for a run of the guide, three minutes for one of DreamerV3 on CartPole, and up to twenty in the last two worlds: all of
-it takes about 13 hours, and may be stopped at any moment. The raw data and the table are in book/results/mistakes;
+for a run of the guide, three minutes for one of DreamerV3 on CartPole, and up to thirteen in the last world: all of it
+takes about 11 hours, and may be stopped at any moment. The raw data and the table are in book/results/mistakes;
 `benchmarks/doctor.py` judges the doctor by them.
 """
 
@@ -85,8 +85,8 @@ def nano(steps: int) -> dict[str, Any]:
     return {"preset": "dreamer_v3", "size": "nano", "steps": steps}
 
 
-# Lengths at which sound agents have learned, or nearly, as the committed results say of these options; Corridor was
-# tried on another seed, LinearGaussian is a guess. Fork-v0, in which no action matters, is missing.
+# Lengths at which sound agents have learned, or nearly, as the curves of committed results say of these options;
+# Corridor was tried on another seed, LinearGaussian is a guess. Fork-v0, in which no action matters, is missing.
 WORLDS: dict[str, World] = {
     FIRST: World("CartPole-v1", {"steps": 5_000}, "all"),
     "cartpole-v3": World("CartPole-v1", nano(5_000), "teach, and what the guide is too simple for"),
@@ -94,9 +94,9 @@ WORLDS: dict[str, World] = {
     "linear-gaussian": World("wm_tutorial/LinearGaussian-v0", nano(4_000)),
     "paid-cartpole": World("wm_tutorial/PaidCartPole-1e3-v0", nano(5_000)),
     "pendulum": World("Pendulum-v1", nano(8_000)),
-    "position-only": World("wm_tutorial/PositionOnlyCartPole-v0", nano(10_000)),
-    "acrobot": World("Acrobot-v1", nano(30_000)),
-    "catch": World("wm_tutorial/CatchInTheDark-v0", nano(25_000)),
+    "position-only": World("wm_tutorial/PositionOnlyCartPole-v0", nano(5_000)),
+    "acrobot": World("Acrobot-v1", nano(5_000)),
+    "catch": World("wm_tutorial/CatchInTheDark-v0", nano(15_000)),
 }
 
 
