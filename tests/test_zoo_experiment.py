@@ -62,6 +62,9 @@ def test_the_summary_is_of_what_was_found(folder: Path) -> None:
                     for loss in losses]  # fmt: skip
         assert row["loss"]["seeds"] == pytest.approx(weighted, rel=1e-3)
         assert row["return"]["mean"] == pytest.approx(np.mean(row["return"]["seeds"]), abs=1e-3)
+    usual = np.mean([found["none", seed]["open_loop_errors"]["persistence"] for seed in (0, 1)], axis=0)
+    assert list(summary["persistence"].values()) == pytest.approx([usual[0], usual[14]], abs=1e-4)
+    assert summary["seeds"] == {name: [0, 1] for name in summary["bugs"]}
     table = as_table(summary)
     assert table.count("\n") == 4 and f"| none | {summary['bugs']['none']['loss']['mean']:.3g} |" in table
     assert (folder / "figure.png").exists()

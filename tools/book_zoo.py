@@ -187,9 +187,8 @@ def measured_page() -> str:
     """What benchmarks/zoo.py wrote of every mistake, with names that lead to their row in the zoo."""
     found = (RESULTS / "mistakes" / "README.md").read_text()
     found = re.sub(r"^\| (\w+_\w+) \|", r'| <a href="zoo.html#\1"><code>\1</code></a> |', found, flags=re.MULTILINE)
-    found = re.sub(
-        r"(?:^\|.*\n)+", lambda rows: f"```{{table}}\n:class: measured\n\n{rows[0]}```\n", found, flags=re.MULTILINE
-    )
+    table = r"^\| mistake .*\n(?:^\|.*\n)+"  # as wide as the page
+    found = re.sub(table, lambda rows: f"```{{table}}\n:class: measured\n\n{rows[0]}```\n", found, flags=re.MULTILINE)
     found = re.sub(r"^Written by `(.+?)`\. ", "", found, count=1, flags=re.MULTILINE)
     found = figures_of_pages(re.sub(r"\]\((\w+\.png)\)", r"](results/mistakes/\1)", found))
     command = "The command that goes on with it:\n\n```bash\npython benchmarks/zoo.py\n```\n"

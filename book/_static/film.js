@@ -199,7 +199,7 @@
     tree.append(svg, night);
     let moves = [];
     const lasts = () => Number(moves[0]?.effect.getComputedTiming().duration ?? 0);
-    const seconds = (time) => `${(time / 1000).toFixed(1)} s of ${(lasts() / 1000).toFixed(1)} s`;
+    const seconds = (time) => `${(Math.max(time, 0) / 1000).toFixed(1)} s of ${(lasts() / 1000).toFixed(1)} s`;
     return {
       element,
       begin() {

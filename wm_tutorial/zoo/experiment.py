@@ -201,6 +201,7 @@ def summary_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     names = sorted({record["bug"] for record in found}, key=[NONE, *zoo.BUGS].index)
     rows = {name: [outcome(record) for record in found if record["bug"] == name] for name in names}
+    sound = [record for record in found if record["bug"] == NONE]  # a mistake may change what is observed, too
     return {
         "environment": found[0]["environment"],
         "preset": found[0]["config"]["preset"],
@@ -208,7 +209,7 @@ def summary_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "steps": found[0]["config"]["steps"],
         "seeds": {name: [r["config"]["seed"] for r in found if r["bug"] == name] for name in names},
         "persistence": {
-            f"error_{step}": round(float(np.mean([r["open_loop_errors"]["persistence"][step - 1] for r in found])), 4)
+            f"error_{step}": round(float(np.mean([r["open_loop_errors"]["persistence"][step - 1] for r in sound])), 4)
             for step in (1, HORIZON)
         },
         "bugs": {
