@@ -32,6 +32,7 @@ PAGE = ROOT / "book" / "troubleshooting.md"
 BLOCK = re.compile(r"(<!-- benchmarks/doctor.py writes this -->\n).*?(<!-- to here -->)", re.DOTALL)
 SEEDS = (1500, 1501, 1502)  # of the runs with a mistake that count; some mistakes were made on more
 LOOKED_AT = {"cartpole": (1500, 1503, 1504, 1505)}  # by world: seeds of runs by which symptoms were mended
+FEWEST = 3  # sound runs in a world; beside fewer nobody can be said to have suffered
 LOST = 0.25  # of what sound runs earn above chance; who loses more has suffered
 
 # Which parts a finding may name, by the beginning of what a mistake breaks; the first that fits counts.
@@ -78,7 +79,7 @@ def wilson(count: int, total: int) -> tuple[float, float]:
 def suffered(record: dict[str, Any], sound: list[dict[str, Any]]) -> bool:
     """Whether a run earns less than every sound one of its world, and LOST of what they earn above chance is lost."""
     earned, own = [earning(run) for run in sound], earning(record)
-    if not earned:
+    if len(earned) < FEWEST:
         return False
     lost, above = np.mean(earned) - own, np.mean(earned) - np.mean([chance(run) for run in sound])
     return bool(own < min(earned) and lost > LOST * above)

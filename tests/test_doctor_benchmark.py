@@ -77,6 +77,11 @@ def test_what_is_counted(results: Path) -> None:
     assert "| 3 of 4 | 75% | 30% to 95% |" in table and "| 1 of 3 | 33% |" in table
 
 
+def test_beside_two_sound_runs_nobody_is_said_to_have_suffered() -> None:
+    sound, low = [record("none", seed, 500.0) for seed in (1500, 1501, 1502)], record("action_late", 1500, 10.0)
+    assert DOCTOR["suffered"](low, sound) and not DOCTOR["suffered"](low, sound[:2])
+
+
 def test_wilsons_interval() -> None:
     assert DOCTOR["wilson"](8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert DOCTOR["wilson"](0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
