@@ -327,8 +327,8 @@ that of the sound run, to the last digit: the moment in which the code is wrong 
 round, no episode reached its limit, nothing lay below a floor, or no action was a number. One of them,
 `symexp_forgotten`, changes what the model shows, and so its errors, but nothing that it learns.
 
-The raw data, each loss on the way among them, are in the folders beside this page. Where three seeds were measured,
-three seeds are all there is: no interval.
+The raw data, each loss on the way among them, are in the folders beside this page. Where three seeds were measured, or
+one, that is all there is: no interval.
 """
 
 CAPTION = """
