@@ -30,7 +30,7 @@ from wm_tutorial.checkpoint import write_text
 from wm_tutorial.config import Config, make_config
 from wm_tutorial.runs.asked import tell
 from wm_tutorial.runs.statistics import bootstrap_interval, matched_differences
-from wm_tutorial.zoo.experiment import MODEL_LOSSES, NONE, experiment, outcome, summary_of, usable_bugs
+from wm_tutorial.zoo.experiment import MODEL_LOSSES, NONE, draw, experiment, outcome, summary_of, usable_bugs
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "book" / "results" / "mistakes"
@@ -155,23 +155,26 @@ def said(records: list[dict[str, Any]]) -> str:
 
 def as_table(world: dict[str, list[dict[str, Any]]]) -> str:
     """What was measured in one world, in Markdown, the largest loss of return first."""
-    titles = (
-        *("mistake", "return, each seed", "of the sound", "model loss", "1 step", "15 steps", "the doctor", "tests"),
+    lines = head_of(
+        "mistake", "return, each seed", "of the sound", "model loss", "1 step", "15 steps", "the doctor", "tests"
     )
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for name in sorted(world, key=lambda name: (name != NONE, share(world, name))):
         outcomes = [outcome(record) for record in world[name]]
         each = ", ".join(f"{one['return']:.3g}" for one in outcomes)
         loss, near, far = (np.mean([one[key] for one in outcomes]) for key in ("loss", "error_1", "error_15"))
         tests = "" if name == NONE else str(len(zoo.BUGS[name].caught_by))
-        part = f"{share(world, name):.0%}"
-        if name != NONE and never_made(world[name], world.get(NONE, [])):
-            part = "never made"
+        made = name == NONE or not never_made(world[name], world[NONE])
+        part = f"{share(world, name):.0%}" if made else "never made"
         lines.append(
             f"| {name} | **{mean_return(world[name]):.3g}**: {each} | {part} | {loss:.3g} | {near:.3g} | {far:.3g} | "
             f"{said(world[name])} | {tests} |"
         )
     return "\n".join(lines)
+
+
+def head_of(*titles: str) -> list[str]:
+    """The two lines with which a table in Markdown begins."""
+    return ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
 
 
 def share(world: dict[str, list[dict[str, Any]]], name: str) -> float:
@@ -230,8 +233,8 @@ def both_ways(world: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         return {}
     some, rows = measured[NONE][0], {}
     for name, records in measured.items():
-        numbers = {way: [record["divergences"][way] for record in records] for way in ("forward", "backward")}
-        numbers |= {key: [outcome(record)[key] for record in records] for key in ("error_1", "error_15", "return")}
+        runs = [record["divergences"] | outcome(record) for record in records]
+        numbers = {key: [run[key] for run in runs] for key in runs[0]}
         rows[name] = {key: {"mean": float(np.mean(seeds)), "seeds": seeds} for key, seeds in numbers.items()}
     return {"environment": some["environment"], "steps": some["config"]["steps"], "bugs": rows}
 
@@ -247,11 +250,8 @@ def ahead(world: dict[str, list[dict[str, Any]]], name: str) -> str:
 
 def as_table_of_divergences(there: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     """The same in every world where it was measured, in Markdown; nothing if nowhere."""
-    titles = (
-        *("world", "what is learned", "seeds", "KL(posterior, prior)", "KL(prior, posterior)", "1 step", "15 steps"),
-        "return beside the finished code's",
-    )
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    divergences, beside_it = ("KL(posterior, prior)", "KL(prior, posterior)"), "return beside the finished code's"
+    lines = head_of("world", "what is learned", "seeds", *divergences, "1 step", "15 steps", beside_it)
     for world in there.values():
         for name, row in both_ways(world).get("bugs", {}).items():
             numbers = [f"{row[key]['mean']:.3g}" for key in ("forward", "backward", "error_1", "error_15")]
@@ -310,12 +310,6 @@ def write(results: Path) -> None:
         write_text(
             README, BLOCK.sub(lambda found: f"{found[1]}{lines}\n{found[2]}", README.read_text(encoding="utf-8"))
         )
-
-
-def draw(figure: figures.Plot, path: Path) -> None:
-    """As a picture for Markdown, and as one for pages, light and dark."""
-    figures.save(figure, path.with_suffix(".png"))
-    write_text(path.with_suffix(".svg"), figures.to_svg(figure) + "\n")
 
 
 PAGE = """

@@ -187,10 +187,14 @@ def summarise(folder: Path) -> dict[str, Any]:
         raise InputError(f"There are no runs of the finished code in {folder}; measure at least one seed first.")
     summary = summary_of(found)
     checkpoint.write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    drawn = figures.mistakes(summary)
-    checkpoint.write_text(folder / "figure.svg", figures.to_svg(drawn) + "\n")  # for pages, light and dark
-    figures.save(drawn, folder / "figure.png")
+    draw(figures.mistakes(summary), folder / "figure")
     return summary
+
+
+def draw(figure: figures.Plot, path: Path) -> None:
+    """As `path`.png for Markdown, and as `path`.svg for pages, light and dark."""
+    checkpoint.write_text(path.with_suffix(".svg"), figures.to_svg(figure) + "\n")
+    figures.save(figure, path.with_suffix(".png"))
 
 
 def summary_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
