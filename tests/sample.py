@@ -51,6 +51,7 @@ def halved(x):
 
 print(halved(3.0))
 """
+HELD = "# What the text says of this, held to\nassert halved(3.0) == 1.5 and SIZE == 10"
 SYMLOG = '''\
 import torch
 
@@ -118,16 +119,18 @@ def sample() -> NotebookNode:
     """The chapter, not yet executed; what an editor leaves behind is in its metadata."""
     closed = {"jupyter": {"outputs_hidden": True}}
     folded = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
+    checks = {"tags": ["hide-cell"], "jupyter": {"source_hidden": True}}
     cells = [
         new_markdown_cell(HEAD),
         new_code_cell(BEGIN, metadata={"lines_to_next_cell": 2}),
         new_markdown_cell("words of prose " * 500 + "\n\n```python\nnot prose\n```\n\n$$x^2$$"),
-        new_code_cell("SIZE, STEPS = 10, [1, 2]\nassert SIZE == 10 and len(STEPS) == 2"),
+        new_code_cell("SIZE, STEPS = 10, [1, 2]"),
         new_code_cell(FIGURE.strip()),
         new_markdown_cell(PREDICT),
         new_code_cell(FIGURE.strip().replace("log1p", "sqrt"), metadata={"tags": ["hide-output"], **closed}),
         new_markdown_cell(f"{OPENED}\n\n{PREDICT}"),
         new_code_cell(COMPARE.strip(), metadata={"tags": ["nbval-check-output", "hide-output"], **closed}),
+        new_code_cell(HELD, metadata=checks),
         new_markdown_cell(OPENED.replace("first", "second")),
         *exercise(1, "my_symlog", SYMLOG, "symlog"),
         *exercise(2, "my_symexp", SYMEXP, "symexp"),

@@ -424,7 +424,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "long cells": ("bounds", "longest cell: ", replace("SIZE, STEPS", "\n".join(["pass"] * 40 + ["SIZE, STEPS"]))),
     "cells are no small pieces": ("bounds", "median cell: ", longer),
     "few checks": ("bounds", "lines per check: ", longer),
-    "two exercises": ("bounds", "exercises: 2, and not 3 to 6", without(10, 14)),
+    "two exercises": ("bounds", "exercises: 2, and not 3 to 6", without(11, 15)),
     "one picture": ("bounds", "images: 1, and not 2", without(4, 5)),
     "large": ("bounds", "kilobytes: ", shows(output_type="stream", name="stdout", text="1" * 1_500_000)),
     "no title": ("opening", "title like '# 07 ·", replace("# 07 · Sample", "# Sample")),
@@ -460,8 +460,8 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
         replace("Which one", "Predict, then run. Which one"),
     ),
     "no heading of a quiz": ("quizzes", "'## Quiz' is not the last section", replace("## Quiz", "### Quiz")),
-    "a quiz in the middle": ("quizzes", "does not stand under '## Quiz'", move(23, 4)),
-    "no quiz": ("quizzes", "0 cells call quiz(...)", without(23, 24)),
+    "a quiz in the middle": ("quizzes", "does not stand under '## Quiz'", move(24, 4)),
+    "no quiz": ("quizzes", "0 cells call quiz(...)", without(24, 25)),
     "four questions": ("quizzes", "asks 4 questions", replace(LAST, "")),
     "answers that can be read": ("quizzes", "can be read", cell("hide-input", tags=[])),
     "answers that can be read in JupyterLab": ("quizzes", "can be read", cell("hide-input", jupyter={})),
@@ -516,7 +516,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
     "needs a solution": (
         "solutions",
         "needs the solution solved_symlog",
-        replace("print(halved(3.0))", "print(solved_symlog(3.0))"),
+        replace("halved(3.0) == 1.5", "solved_symlog(3.0)"),
     ),
     "told in the text": (
         "solutions",
@@ -528,7 +528,7 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
         "stands elsewhere, too: size = torch.expm1(x.abs())",
         output("1.5\n", "size = torch.expm1(x.abs())\n"),
     ),
-    "wide code": ("columns", "a line of 89 columns", replace("len(STEPS) == 2", f"len(STEPS) == 2  # {48 * 'x'}")),
+    "wide code": ("columns", "a line of 89 columns", replace("SIZE == 10", f"SIZE == 10  # {45 * 'x'}")),
     "wide code in the text": ("columns", "a line of 89 columns", replace("not prose", 89 * "x")),
     "not run": (
         "execution",
