@@ -432,7 +432,8 @@ for state in found:
     steps.append(state["counters"]["steps"])
     while whole.steps < steps[-1]:
         iterate(whole)
-    assert not list(differences(state, snapshot(whole)))
+    apart = list(differences(state, snapshot(whole)))
+    assert not apart, f"{steps}: {apart}"
 print(json.dumps({"steps": steps}, allow_nan=False))
 """
 
