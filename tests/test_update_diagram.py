@@ -137,6 +137,7 @@ def update(config: Config) -> Update:
         replay_loss = [losses["replay critic"]]
         real_value, _, real_slow, *_ = critic_losses[1].seen
         ways |= {
+            ("rows", "replay critic loss"): ([batch.reward], replay_loss),
             ("states", "replay critic loss"): (state, replay_loss),
             ("critic", "replay critic loss"): (tensors(real_value), replay_loss),
             ("returns", "replay critic loss"): ([returns], replay_loss),

@@ -71,7 +71,7 @@ BOXES: dict[str, Box] = {
     "representation": Box("representation\nloss", (68, 95), 116, VERMILION),
     "dynamics": Box("dynamics\nloss", (180, 95), 92, VERMILION),
     "predictions": Box("prediction\nlosses", (284, 95), 88, VERMILION),
-    "dream": Box("", (534, 470), 308, GREEN, 130),
+    "dream": Box("", (530, 470), 300, GREEN, 130),
     "actor": Box("actor", (412, 300), 74, GREEN),
     "weights": Box("weights\n$w_t$", (492, 300), 66, GREEN),
     "critic": Box("critic", (572, 300), 72, GREEN),
@@ -115,10 +115,11 @@ ARROWS: tuple[Arrow, ...] = (
 # What DreamerV3 adds: the critic learns on real states, too, and through them teaches the world model.
 REPLAY_CRITIC_BOX = Box("replay\ncritic loss", (656, 95), 76, GREEN)
 REPLAY_CRITIC: tuple[Arrow, ...] = (
+    Arrow("rows", "replay critic loss", "numbers", ((265, 578), (690, 578), (690, 115)), "$r_t, c_t$", (440, 578)),
     Arrow("states", "replay critic loss", "gradient", ((336, 465), (336, 55), (656, 55), (656, 75))),
     Arrow("critic", "replay critic loss", "gradient", ((599, 280), (599, 160), (646, 160), (646, 115))),
-    Arrow("returns", "replay critic loss", "numbers", ((590, 204), (681, 204), (681, 115))),
-    Arrow("slow critic", "replay critic loss", "numbers", ((664, 280), (664, 115))),
+    Arrow("returns", "replay critic loss", "numbers", ((590, 204), (676, 204), (676, 115))),
+    Arrow("slow critic", "replay critic loss", "numbers", ((661, 280), (661, 115))),
 )
 # Names that stand for several boxes; "scissors" stands for the cut arrows alone.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -202,7 +203,7 @@ def _draw_dream(axes: Axes, lit: bool, pale: bool) -> None:
     """Inside its box: s_0, s_1, ... s_H, what leads from one to the next, and what each arrival brings."""
     ink = PAPER if lit else GREY if pale else INK
     line = PAPER if lit else FAINT if pale else GREEN
-    axes.text(534, 517, "dream: the model alone", color=ink, ha="center", va="center", fontsize=10.5, zorder=5)
+    axes.text(530, 517, "dream: the model alone", color=ink, ha="center", va="center", fontsize=10.5, zorder=5)
     places = {414.0: "$s_0$", 494.0: "$s_1$", 574.0: "$s_2$", 656.0: "$s_H$"}
     for x, name in places.items():
         axes.add_patch(Circle((x, 466), 17, fc="none", ec=line, lw=1.4, zorder=4))
@@ -310,7 +311,7 @@ def _alt(replay_critic: bool, lit: list[str]) -> str:
         "actor loss teaches the actor alone, since its advantage is cut; the critic loss the critic alone, since the "
         "values in its returns are cut."
         + (
-            " The replay critic loss, on real states, teaches the critic and, uncut, the world model."
+            " The replay critic loss, on real states and rewards, teaches the critic and, uncut, the world model."
             if replay_critic
             else ""
         )
