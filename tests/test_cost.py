@@ -76,8 +76,8 @@ def test_a_machine_is_as_slow_as_what_it_has_to_wait_for() -> None:
 def test_a_small_model_leaves_a_gpu_idle_however_many_there_are() -> None:
     one = count_once(config())
     assert H100.seconds(one) == pytest.approx(one.operators * H100.start) and H100.bound(one) == "starting"
-    assert GRAPH.seconds(one) == pytest.approx(one.operators * GRAPH.start)
-    assert EIGHT.seconds(one) >= GRAPH.seconds(one)
+    assert GRAPH.bound(one) == "starting"
+    assert 0.98 * GRAPH.seconds(one) < EIGHT.seconds(one) < 1.02 * GRAPH.seconds(one)
 
 
 # --- Counts that are kept ---------------------------------------------------------------------------------------------
@@ -168,20 +168,26 @@ def test_a_ring_sums_in_the_seconds_that_are_told(devices: int) -> None:
 
 
 def test_starts_are_what_was_measured_on_a_gpu() -> None:
-    """Both numbers are read off size1m; an update 15 times as large is then foretold within a fifth."""
+    """Both numbers are read off size1m; an update 15 times as large is then foretold within a twentieth.
+
+    Were the parts of a recorded update to overlap, it would not be: the longest of them is the same for both.
+    """
     path = Path(__file__).parent.parent / "book" / "results" / "bench" / "gpu.json"
     sizes = json.loads(path.read_text())["sizes"]
+    small, large = counted("size1m"), counted("size12m")
     for machine, way in ((H100, "eager"), (GRAPH, "eager in a graph")):
         took = {size: found["milliseconds"][way] / 1000 for size, found in sizes.items()}
-        assert machine.start == pytest.approx(took["size1m"] / counted("size1m").operators, rel=0.02)
-        assert machine.seconds(counted("size12m")) == pytest.approx(took["size12m"], rel=0.2)
+        busy = 0 if machine.overlaps else sum(machine.terms(small)[term] for term in ("arithmetic", "moving"))
+        assert machine.start == pytest.approx((took["size1m"] - busy) / small.operators, rel=0.02)
+        assert machine.seconds(large) == pytest.approx(took["size12m"], rel=0.05)
+    assert replace(GRAPH, overlaps=True).seconds(large) < 0.85 * took["size12m"]
 
 
-def test_more_machines_help_the_largest_size_and_slow_the_smallest() -> None:
+def test_more_machines_help_the_largest_size_and_not_the_smallest() -> None:
     small, large = counted("nano"), counted("size400m")
-    assert CLUSTER.seconds(small) > EIGHT.seconds(small) > GRAPH.seconds(small)
+    assert CLUSTER.seconds(small) > GRAPH.seconds(small) > EIGHT.seconds(small) > 0.98 * GRAPH.seconds(small)
     assert ETHERNET.seconds(small) > GRAPH.seconds(small) and ETHERNET.seconds(large) > GRAPH.seconds(large)
-    assert EIGHT.seconds(large) < GRAPH.seconds(large)
+    assert EIGHT.seconds(large) < 0.85 * GRAPH.seconds(large) < CLUSTER.seconds(large)
     assert CORE.seconds(small) < H100.seconds(small) * 4 and CORE.seconds(large) > 100 * H100.seconds(large)
 
 

@@ -37,6 +37,8 @@ SIZES = ("nano", *WIDER)
 WIDTHS = ("memory_size", "hidden", "latent_classes", "conv_depth")
 NARROW = (1, 2, 4)  # counted
 SMALL = {"batch_size": (2, 3), "sequence_length": (3, 5), "horizon": (2, 3)}  # of one row, some copies are views
+# An update with hardly a number: what it takes is starts.
+HOLLOW = {"hidden": 8, "memory_size": 16, "latent_size": 2, "latent_classes": 2, "bins": 15, "batch_size": 1}
 SOURCES = {  # those of the reference's walker, and of Atari with all of its actions
     "vector": partial(Noise, (24,), 6, "continuous"),
     "image": partial(Noise, (64, 64, 3), 18, "discrete"),
@@ -75,7 +77,8 @@ class Machine:
     link        bytes a second from each device to the next; 0 for one device
     devices     that share a batch
     width       bytes of a number
-    overlaps    whether it computes, moves and starts at the same time; a core does one after the other
+    overlaps    whether it computes, moves and starts at the same time: Python starts operators ahead of a GPU; a core,
+                and the operators of a recorded graph, do one after the other
     latency     seconds until a message between two devices has begun
     """
 
@@ -127,17 +130,18 @@ def ring_seconds(size: float, devices: int, link: float, latency: float = 0.0) -
     return rounds * (size / devices / link + latency) if link else 0.0
 
 
-# One core of the machines that the course was measured on, in round numbers.
-CORE = Machine("one core", 90e9, 15e9, 1e-6, overlaps=False)
+# One core of the machines that the course was measured on, in round numbers, as `here` measures it.
+CORE = Machine("one core", 90e9, 15e9, 7e-6, overlaps=False)
 # NVIDIA L4, data sheet of 2023: 121 TFLOP/s in bfloat16, 300 GB/s. NVIDIA H100 SXM, data sheet of 2023: 989 TFLOP/s in
 # bfloat16, 3.35 TB/s, 900 GB/s of NVLink in both directions. Taken are half of the first and three quarters of the
 # second. Starts were measured on an H200, the same chip with faster memory (book/results/bench/gpu.json): what an
-# update of size1m takes there, for each of its operators, with all that Python does between two of them. We think that
-# a message takes 5 microseconds to begin, 30 over Ethernet.
-EAGER, RECORDED = 29e-6, 2.6e-6
+# update of size1m takes there, for each of its operators, with all that Python does between two of them; of a recorded
+# one, what is left of it beside arithmetic and moving. We think that a message takes 5 microseconds to begin, 30 over
+# Ethernet.
+EAGER, RECORDED = 29e-6, 2.5e-6
 L4 = Machine("L4, bfloat16, eager", 0.5 * 121e12, 0.75 * 300e9, EAGER, width=2)
 H100 = Machine("H100, bfloat16, eager", 0.5 * 989e12, 0.75 * 3.35e12, EAGER, width=2)
-GRAPH = replace(H100, name="the same in a CUDA graph", start=RECORDED)
+GRAPH = replace(H100, name="the same in a CUDA graph", start=RECORDED, overlaps=False)
 EIGHT = replace(GRAPH, name="eight of them", devices=8, link=450e9, latency=5e-6)
 # NVIDIA DGX H100, data sheet of 2023: a link of 400 Gbit/s to other machines for each of its eight GPUs. A batch of 16
 # sequences has work for no more than 16.
@@ -242,11 +246,15 @@ def counted(size: str, observations: str = "vector") -> Cost:
 
 
 def here() -> Machine:
-    """One core of this machine: its speed at matrices, at copying, and at starting an operator that has no work."""
+    """One core of this machine: its speed at matrices, at copying, and at starting the operators of an update.
+
+    A start is what an operator takes in an update that has hardly a number to compute: modules and gradients come with
+    it, so it is several times what it is in a bare loop.
+    """
     a, b = torch.rand(2, 4 * 2**20)
     copying = time_in_turn({"copy": lambda: b.copy_(a)}, 20)["copy"]["cpu"]
-    tiny, rounds = torch.zeros(1), 1000
-    starting = time_in_turn({"start": lambda: [tiny.neg() for _ in range(rounds)]}, 5)["start"]["cpu"] / rounds
+    hollow = make_config(PRESET, size="nano", **HOLLOW)
+    starting = measured(hollow, 5) / count_once(hollow).operators
     speed, bandwidth = 1e9 * matmul_speed(), 2 * a.numel() * 4 / copying
     return Machine("one core of this machine", speed, bandwidth, starting, overlaps=False)
 
