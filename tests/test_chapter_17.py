@@ -48,6 +48,8 @@ def test_rocks_and_players_are_found_where_they_are() -> None:
     kept = CHAPTER["lives"](count=4, rows=40, seed=1)
     pictures = torch.from_numpy(np.stack([row.obs for row, _, _ in kept])) / 255.0
     hidden = np.stack([h for _, _, h in kept])
-    assert CHAPTER["rocks"](pictures) == pytest.approx((hidden[..., 0] == 0).mean(), abs=1e-6)
+    assert CHAPTER["rocks"](pictures, torch.ones(hidden.shape[:2]).bool()) == pytest.approx(
+        (hidden[..., 0] == 0).mean(), abs=1e-6
+    )
     clear = torch.from_numpy(hidden[..., 0] != 7)
     assert torch.equal(CHAPTER["player_cell"](pictures)[clear], torch.from_numpy(hidden[..., 2])[clear])
