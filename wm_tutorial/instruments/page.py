@@ -61,7 +61,7 @@ def _script(part: str) -> str:
 
 def _written(name: str, data: Mapping[str, Any]) -> str:
     try:
-        text = json.dumps(_rounded(data), allow_nan=False, separators=(",", ":"))
+        text = json.dumps(rounded(data), allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise InputError(
             f"The data of the instrument {name} cannot be written as JSON ({error}): give finite numbers, strings, "
@@ -74,13 +74,13 @@ def _written(name: str, data: Mapping[str, Any]) -> str:
     return text.replace("</", "<\\/")
 
 
-def _rounded(value: Any) -> Any:
-    """Fractions with DIGITS digits."""
+def rounded(value: Any) -> Any:
+    """Fractions with DIGITS digits, as a page holds them."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
     if isinstance(value, Mapping):
-        return {key: _rounded(one) for key, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _colors() -> str:

@@ -24,6 +24,7 @@ from wm_tutorial.figures.style import (
     Plot,
     styled,
 )
+from wm_tutorial.instruments.page import rounded
 from wm_tutorial.kl import gaussian_kl
 from wm_tutorial.returns import lambda_returns
 
@@ -40,7 +41,7 @@ def still(name: str, data: Data | None = None) -> Plot:
     if name not in STILLS:
         raise InputError(f"There is no instrument {name!r}; there are {', '.join(STILLS)}.")
     figure = Plot(figsize=(WIDTH, 2.6), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-    figure.alt = STILLS[name](figure, data or {})
+    figure.alt = STILLS[name](figure, rounded(data or {}))  # so that both say the same
     return figure
 
 
