@@ -440,7 +440,7 @@ print(json.dumps({"rows": rows}, allow_nan=False))
 
 @POSIX
 def test_a_run_killed_at_random_moments_goes_on_where_it_was_saved(tmp_path: Path) -> None:
-    """It saves after every iteration; after each kill it is as an unbroken run was at that step."""
+    """It saves after every iteration; after each kill it is as an unbroken run was at that row."""
     rows = python(TRAIN, str(tmp_path))["rows"]
     assert len(rows) == 6 and rows == sorted(set(rows))
 

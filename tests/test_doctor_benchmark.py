@@ -275,6 +275,16 @@ def test_the_readme_has_the_lines_of_the_committed_runs() -> None:
     world, corridor = worlds[ZOO["FIRST"]], worlds["corridor"]
     assert "a corridor in which one action is always best forgives it ten" in " ".join(readme.split())
     assert sum(ZOO["share"](corridor, name) > 0.99 for name in ZOO["TEACH"]) == 10
+    costly = [
+        {name for name in ZOO["TEACH"] if ZOO["share"](worlds[key], name) <= kept}
+        for key, kept in (("cartpole-v3", 0.8), ("position-only", 0.6))
+    ]
+    assert costly[0] == costly[1] and len(costly[0]) == 4
+    shares = [
+        f"{100 * ZOO['share'](worlds[key], 'terminal_observation_dropped'):.0f} %"
+        for key in ("cartpole-v3", ZOO["FIRST"])
+    ]
+    assert "leaves it {} of the return, where the guide keeps {},".format(*shares) in " ".join(readme.split())
     assert written == [(ZOO["in_a_line"](world), ZOO["divergences_in_a_line"](world))]
 
 
