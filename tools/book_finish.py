@@ -73,6 +73,8 @@ TOLD = {
     '<th class="head"><p></p></th>': '<td class="head"></td>',
     ' aria-level="2" role="heading"': "",
 }
+# A formula and the signs behind it, which a line must not end between.
+FORMULA = re.compile(r'(<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)”’"]+)')
 # What is folded, in words for readers: the code of the figure, or the figure.
 FOLDED = re.compile(r">(Show|Hide) the (source|outputs?)(?: (\w+))?<")
 
@@ -119,7 +121,7 @@ def mended(page: str, name: str, site: str | None) -> str:
         page = page.replace("</head>", f"{SEARCHES}</head>")
     for told, better in TOLD.items():
         page = page.replace(told, better)
-    page = FOLDED.sub(unfolds, page)
+    page = FORMULA.sub(r'<span class="whole">\1</span>', FOLDED.sub(unfolds, page))
     if name == "zoo.html":
         page = SYMBOL.sub(lambda found: found[1] or f"<i>{found[3]}</i><sub>{found[4] or found[5]}</sub>", page)
     return page.replace("</title>", f"</title>{head(page, name, site)}", 1)

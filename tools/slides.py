@@ -34,6 +34,7 @@ ROOM = {
 }  # characters, as many as fit on such a slide
 LINES, COLUMNS = 8, 88  # of what a cell printed
 LARGE = 62  # columns of a print or a table that can be shown in large letters
+DENSE = 11  # rows from which a table is set in small ones
 PREDICT = re.compile(r"\*\*Predict, then run[.:]\*\*")
 LAST = "Quiz"  # the section at which a deck ends, but for what the chapter has built
 DETAILS = re.compile(r"(<details>.*?</details>)", re.DOTALL)
@@ -57,7 +58,17 @@ MathJax = { tex: { inlineMath: [["$", "$"]], processEscapes: true }, options: { 
 {%- endblock -%}
 {%- block footer_js -%}
 <script>
-MathJax.startup.promise.then(() => Reveal.initialize({
+// A line must not end between a formula and the signs behind it.
+const joined = () => document.querySelectorAll("mjx-container:not([display])").forEach((formula) => {
+  const signs = formula.nextSibling?.data?.match(/^[.,;:!?)”’"]+/)?.[0];
+  if (!signs) return;
+  const whole = document.createElement("span");
+  whole.className = "whole";
+  formula.nextSibling.splitText(signs.length);
+  formula.before(whole);
+  whole.append(formula, whole.nextSibling);
+});
+MathJax.startup.promise.then(joined).then(() => Reveal.initialize({
   width: WIDTH, height: HEIGHT, center: false, hash: true, slideNumber: "c/t", transition: "none",
   navigationMode: "linear",
 }));
@@ -76,7 +87,8 @@ STYLE = """\
 .reveal .jp-RenderedHTMLCommon p { margin: 0 0 12px; }
 .reveal .jp-Cell, .reveal .jp-Cell-outputWrapper, .reveal .jp-OutputArea-output { padding: 0; margin: 0; border: 0; }
 .reveal .jp-OutputArea-output, .reveal .jp-OutputArea-output pre { overflow: hidden; }
-.reveal .jp-RenderedHTMLCommon code { font-size: 0.85em; }
+.reveal .jp-RenderedHTMLCommon code { font-size: 0.85em; white-space: normal; }
+.reveal .whole { white-space: nowrap; }
 .reveal .jp-RenderedHTMLCommon ul, .reveal .jp-RenderedHTMLCommon ol { padding-left: 1.2em; margin: 0 0 12px; }
 .reveal .fragment .jp-RenderedHTMLCommon { color: #3b3b3b; }
 .reveal pre { width: auto; margin: 8px 0; box-shadow: none; line-height: 1.3; }
@@ -84,6 +96,7 @@ STYLE = """\
 .reveal .celltag_large .jp-OutputArea-output pre { font-size: 22px !important; }
 .reveal .jp-RenderedHTMLCommon table { font-size: 18px; margin: 8px auto; }
 .reveal .celltag_large .jp-RenderedHTMLCommon table { font-size: 23px; }
+.reveal .celltag_dense .jp-RenderedHTMLCommon :is(th, td) { font-size: 15.5px; padding: 3px 8px; }
 .reveal .jp-RenderedHTMLCommon th, .reveal .jp-RenderedHTMLCommon td { padding: 4px 10px; }
 .reveal .wm-figure { max-width: none !important; margin: 0 !important; }
 .reveal .wm-figure img { display: block; max-height: 510px; margin: 0 auto; object-fit: contain; }
@@ -222,7 +235,8 @@ def _columns(output: NotebookNode) -> int:
 
 
 def _output(output: NotebookNode, kind: str = "-") -> NotebookNode:
-    tags = ["large"] if _columns(output) <= LARGE else []
+    rows = output.get("data", {}).get("text/html", "").count("<tr>")
+    tags = ["dense"] if rows > DENSE else ["large"] if _columns(output) <= LARGE else []
     return new_code_cell(outputs=[output], metadata={"slideshow": {"slide_type": kind}, "tags": tags})
 
 

@@ -153,6 +153,20 @@ def test_all_mathematics_is_set(loaded: Visit) -> None:
     assert loaded.page.locator("mjx-merror").count() == 0
 
 
+def test_no_line_begins_with_the_full_stop_behind_a_formula(loaded: Visit) -> None:
+    loaded.page.set_viewport_size(PHONE)
+    torn = loaded.page.evaluate(
+        """() => [...document.querySelectorAll('span.math')].flatMap(e => {
+            const behind = e.nextSibling?.data ?? '', sign = document.createRange();
+            if (!/^[.,;:!?)]/.test(behind)) return [];
+            sign.setStart(e.nextSibling, 0);
+            sign.setEnd(e.nextSibling, 1);
+            return sign.getBoundingClientRect().left < e.getBoundingClientRect().left ? [behind] : [];
+        })"""
+    )
+    assert not torn
+
+
 def test_nothing_is_wider_than_a_phone(loaded: Visit) -> None:
     loaded.page.set_viewport_size(PHONE)
     wide = loaded.page.evaluate(

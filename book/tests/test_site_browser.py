@@ -96,7 +96,7 @@ def test_an_excerpt_is_prose_with_the_words_that_were_asked_for(visit: Visit) ->
     page.goto(f"{visit.address}/search.html?q=new_zeros+import+torch")
     page.wait_for_selector("#search-results [role=status]")
     excerpts = page.locator("ol.search p").all_inner_texts()
-    assert not [text for text in excerpts if "import torch" in text or "new_zeros(" in text]
+    assert excerpts and not [text for text in excerpts if "import torch" in text]  # with which all code begins
     page.goto(f"{visit.address}/search.html?q=free+nats")
     assert {text.lower() for text in page.locator("ol.search mark").all_inner_texts()} >= {"free", "nats"}
     page.goto(f"{visit.address}/search.html?q=xyzzy")

@@ -87,6 +87,9 @@ def test_every_slide_fits_and_nothing_is_asked_of_a_network(shown: Any) -> None:
         assert one["height"] <= 700, one
     raw = "() => [...document.querySelectorAll('.slides :is(p, li)')].filter(e => e.textContent.includes('$')).length"
     assert shown.evaluate(raw) == 0  # all mathematics is set; one chapter has none
+    loose = "() => [...document.querySelectorAll(':not(.whole) > mjx-container')].map(e => e.nextSibling?.data ?? '')"
+    signs = tuple(".,;:!?)")  # no line begins with those behind a formula
+    assert not [behind for behind in shown.evaluate(loose) if behind.startswith(signs)]
     assert not shown.evaluate("() => document.querySelectorAll('mjx-merror, [data-mjx-error]').length")
 
 
