@@ -254,7 +254,8 @@ class WorldModels2018:
         """Train, evaluate."""
         run = train_in_stages(named(self.env), self.out, self.stages, **dataclasses.asdict(self.settings))
         if self.stages[-1] == "controller":
-            tell(f"Evaluating 100 new episodes.\nGreedy evaluation: {run.evaluate(100)}")
+            tell("Evaluating 100 new episodes, on samples of z, on which C was evolved.")
+            tell(f"Evaluation: {run.evaluate(100, greedy=False)}")
         tell(f"Run folder: {run.path}")
 
 
