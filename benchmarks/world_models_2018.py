@@ -7,8 +7,8 @@ For each seed V and M learn once from random play on wm_tutorial/Rockfall-v0; th
     z-h-unborn   in reality, from z and the h of an M that was never trained
     dream-TAU    in the dream alone, at each of six temperatures
 
-Each C then plays 100 new episodes in reality, and those of the dream as many in their own dream, too. A seed takes
-five to ten minutes of one core. What is there already is not measured again: to measure anew, remove its file.
+Each C then plays 100 new episodes in reality on samples of z, on which it was evolved, and once more on V's means; those
+of the dream play as many in their own dream, too. A seed takes ten minutes of one core. What is there already is not measured again: to measure anew, remove its file.
 
     python benchmarks/world_models_2018.py                  # the five seeds, then the table
     python benchmarks/world_models_2018.py --seeds 1101     # one of them
@@ -54,6 +54,7 @@ CONTROL: dict[str, dict[str, Any]] = {
 }
 DREAMS: dict[str, dict[str, Any]] = {f"dream-{tau:g}": {"temperature": tau} for tau in TEMPERATURES}
 EXPERIMENTS = CONTROL | DREAMS
+REAL = "returns", "returns_on_means"  # of an experiment, in the game
 WORDS = {
     "z": "in reality, z alone",
     "z-h": "in reality, z and h",
@@ -111,7 +112,10 @@ def judged(recipe: Recipe, settings: Settings, learned: Path, name: str) -> dict
             shutil.copy(learned / f"{stage}.pt", folder)
     stages = Stages(ENV, settings, folder, lambda line: print(f"  {name}, {line}", flush=True))
     agent = stages.run(("memory", "controller")).eval()
-    result: dict[str, Any] = {"returns": evaluate(agent, ENV, recipe.episodes, settings.seed).returns}
+    result: dict[str, Any] = {
+        which: evaluate(agent, ENV, recipe.episodes, settings.seed, greedy).returns
+        for which, greedy in (("returns", False), ("returns_on_means", True))
+    }
     if settings.plays_in == "dream":
         weights = agent.controller.weight.expand(recipe.episodes, -1, -1)
         with isolated_random("cpu", DREAMT), torch.no_grad():
@@ -146,9 +150,10 @@ def table(records: list[dict[str, Any]]) -> str:
     """The page of the results, in Markdown."""
     random = worlds.policy_survival(np.full((9, 8, 8, 3), 1 / 3))
     half = (random + 100.0) / 2.0
-    rows = [f"| {WORDS[name]} | {cell(means(records, name, 'returns'))} |" for name in CONTROL]
+    columns = {name: " | ".join(cell(means(records, name, which)) for which in REAL) for name in EXPERIMENTS}
+    rows = [f"| {WORDS[name]} | {columns[name]} |" for name in CONTROL]
     sweep = [
-        f"| {tau:g} | {cell(means(records, name, 'dreamt'))} | {cell(means(records, name, 'returns'))} |"
+        f"| {tau:g} | {cell(means(records, name, 'dreamt'))} | {columns[name]} |"
         for tau, name in zip(TEMPERATURES, DREAMS, strict=True)
     ]
     return PAGE.format(
@@ -163,19 +168,20 @@ PAGE = """\
 Written by `python benchmarks/world_models_2018.py`, with its settings and raw data in the files beside this page.
 Returns are steps survived, of 100: random play survives {random:.1f}, no player who acts on the latest picture alone
 and makes no chance moves more than {memoryless:.1f}, the best player all 100. Half-way is {half:.1f}.
-Each number is the mean, over the seeds measured so far ({seeds} of 5), of the mean of 100 greedy episodes; below it a
-95 % bootstrap interval of that mean, which says nothing where there is one seed.
+Each number is the mean, over the seeds measured so far ({seeds} of 5), of the mean of 100 episodes; below it a 95 %
+bootstrap interval of that mean, which says nothing where there is one seed. C is evolved on samples of V's z, and plays
+on samples; the last column shows it V's means instead.
 
 ## What memory is worth
 
-| C is evolved | steps in reality |
-|---|---|
+| C is evolved | steps in reality | on V's means |
+|---|---|---|
 {control}
 
 ## Learned in the dream alone
 
-| temperature | steps in the dream it learned in | steps in reality |
-|---|---|---|
+| temperature | steps in the dream it learned in | steps in reality | on V's means |
+|---|---|---|---|
 {dreams}
 """
 
