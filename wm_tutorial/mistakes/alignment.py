@@ -266,7 +266,7 @@ BUGS = (
         story="The reward head of row t learns the reward of row t - 1: the column was padded once too often.",
         symptom="In dreams every reward arrives one step after it was earned, and the last one of an episode never.",
         innocent="All losses; where rewards change slowly the reward loss is as low as ever.",
-        source="https://github.com/kc-ml2/SimpleDreamer/issues/6",
+        source="https://github.com/ray-project/ray/issues/31009",
         breaks="world_model.WorldModel.losses, reward of row t",
         caught_by=(REWARD_ROW,), replaces=learning(REWARD_LATE),
         forms={ALIGNMENT: Mistake(

@@ -172,7 +172,7 @@ RETURN_RANGE = Part(
         ),
         "range_begins_with_first": Mistake(
             "the first batch sets the range in full; the moving average begins at zero here.",
-            "a moving average that begins at zero is too small at first; here the floor of 1 covers that.",
+            "a moving average from zero is too small at first; the floor of 1 covers that for small returns alone.",
             (lambda range_, returns, decay:
                 right_return_range(range_, returns, decay if bool(range_.any()) else 0.0),),
         ),
