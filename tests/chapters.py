@@ -289,10 +289,12 @@ def predictions(notebook: NotebookNode, name: str) -> Iterator[str]:
         for other in shows:
             if not folded(other, "hide-output", "outputs_hidden"):
                 yield f"cell {other.id} shows the answer to {cell.id}: it needs the tag hide-output and outputs_hidden"
-            if _checks(other) and not other.metadata.get("jupyter", {}).get("source_hidden"):
+        for other in until:
+            asserts = other.cell_type == "code" and _checks(other)
+            if asserts and not other.metadata.get("jupyter", {}).get("source_hidden"):
                 yield (
                     f"cell {other.id} asserts the answer to {cell.id} where everybody reads it: move that into a cell "
-                    "of its own right after it, with the tag hide-cell and source_hidden"
+                    "of its own behind what it is about, with the tag hide-cell and source_hidden"
                 )
 
 

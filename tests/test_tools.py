@@ -415,6 +415,12 @@ def tells(text: str) -> Spoil:
     return replace("words of prose " * 500, f"{'words of prose ' * 500}\n\n{text}\n")
 
 
+def asserts_first(notebook: NotebookNode) -> None:
+    """A cell of its own, before that which shows the answer to the second question."""
+    at = next(n for n, cell in enumerate(notebook.cells) if cell.id == "07-09")
+    notebook.cells.insert(at, new_code_cell("assert halved(3.0) == 1.5", id="07-08a"))
+
+
 HINT = "<details><summary>Hint 2</summary>"
 LAST = QUIZ.splitlines()[-2]
 SPOILED: dict[str, tuple[str, str, Spoil]] = {
@@ -441,6 +447,11 @@ SPOILED: dict[str, tuple[str, str, Spoil]] = {
         "predictions",
         "cell 07-09 asserts the answer to 07-08 where everybody reads it",
         replace("print(halved", "assert halved(3.0) == 1.5\nprint(halved"),
+    ),
+    "an answer in an assertion of the cell before": (
+        "predictions",
+        "cell 07-08a asserts the answer to 07-08 where everybody reads it",
+        asserts_first,
     ),
     "an answer that does not open": ("predictions", "no <details><summary>What", replace("It is the first.", "")),
     "the next question before the answer": (

@@ -23,7 +23,7 @@ def lighthouse_observation(function: Function) -> bool:
 
     oil      (B,) int64, 0 to 10
     soot     (B,) int64, 0 to 4
-    lamp     (B,) int64: 1 it was tended, 0 it was left turned down
+    lamp     (B,) int64: 1 it was tended, 0 it was left alone
     weather  (B,) int64: 0 clear, 1 clear and the barometer falls, 2 fog
     ->       (B, 6) float32 in 0..1: oil / 10, soot / 4, the lamp, and the weather one-hot
 

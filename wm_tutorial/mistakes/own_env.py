@@ -345,6 +345,7 @@ GREENHOUSE = Part(
         _greenhouse_case(2, 9, -1.0, 3.5),
         _greenhouse_case(4, 30, -1.0, 0.5),
         _greenhouse_case(6, 14, 1.5, 2.5),
+        _greenhouse_case(4, 4, -1.0, 0.5),  # the soil is dry in the last hour
     ),
     container=dict,
     returns=("same seed, same episode", "a second episode like the first", "observations stay as they were",
@@ -394,6 +395,11 @@ GREENHOUSE = Part(
             "one flag for both kinds of end, and the wrong one.",
             (_told(truncated=lambda self, before, got: got["terminated"] or got["truncated"],
                    terminated=lambda *_: False),),
+        ),
+        "both_flags": Mistake(
+            "in the last hour dry soil is reported as truncated, too.",
+            "two conditions, two flags, and both may be true at once; the soil is dry whatever the clock says.",
+            (_told(truncated=lambda self, before, got: self.hour >= self.hours),),
         ),
         "never_terminated": Mistake(
             "nothing ends the episode but the clock.",

@@ -45,7 +45,7 @@ class Lighthouse(gym.Env[Seen, np.int64]):
     with a full tank, a clean glass and a clear sky, and has at most 100 hours by registration; that limit truncates and
     is no terminal.
 
-    Observation: (6,) float32 in 0..1: oil / 10, soot / 4, the lamp (1 if it was tended, 0 if it was left turned down),
+    Observation: (6,) float32 in 0..1: oil / 10, soot / 4, the lamp (1 if it was tended, 0 if it was left alone),
     and the weather one-hot. The attributes `oil`, `soot`, `lamp` and `weather` are the same in whole numbers. Oil, soot
     and weather are the state; the lamp decides nothing of what comes, but without it nobody could tell from what is
     seen what was paid for, and a reward head reads nothing else. Raises InputError for an unknown action.
