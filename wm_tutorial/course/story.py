@@ -69,7 +69,7 @@ CHAPTERS = {
     "04": Chapter(
         bug="kl_reversed",
         part="the KL",
-        broken="its KL runs the other way round, which lets its states spread out until they say little",
+        broken="its KL runs the other way round, without balance and free nats, and its states say little",
         repaired="its KL asks the prior to expect what the posterior found, and leaves that free nats",
     ),
     "05": Chapter(

@@ -57,14 +57,15 @@ def _two_bells(figure: Plot, data: Data) -> str:
     logs = torch.tensor([[0.0], [2.0 * np.log(2.0)]])
     means = torch.tensor([[0.0], [1.0]])
     both = gaussian_kl(means, logs, means.flip(0), logs.flip(0)).tolist()
-    right.bar(["KL(q ‖ p)", "KL(p ‖ q)"], both, color=PURPLE, width=0.5)
+    colors = [GREY if both[0] <= data.get("free", 0.0) else PURPLE, PURPLE]  # below its free nats nobody is taught
+    right.bar(["KL(q ‖ p)", "KL(p ‖ q)"], both, color=colors, width=0.5)
     for place, value in enumerate(both):
         right.text(place, value + 0.04, f"{value:.3f}", ha="center")
     right.set(ylabel="nats", ylim=(0, 1.8))
     free = ""
     if data.get("free") is not None:
         right.plot([-0.45, 0.45], [data["free"]] * 2, color=VERMILION, ls="--")
-        free = f" A dashed line stands at {data['free']:g} free nats: below it nobody is taught."
+        free = f" A dashed line stands at {data['free']:g} free nats: below it nobody is taught, and a bar is grey."
     return f"Two bells and bars of their divergences: KL(q || p) {both[0]:.3f}, KL(p || q) {both[1]:.3f} nats.{free}"
 
 
