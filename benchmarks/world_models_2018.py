@@ -7,8 +7,9 @@ For each seed V and M learn once from random play on wm_tutorial/Rockfall-v0; th
     z-h-unborn   in reality, from z and the h of an M that was never trained
     dream-TAU    in the dream alone, at each of six temperatures
 
-Each C then plays 100 new episodes in reality on samples of z, on which it was evolved, and once more on V's means; those
-of the dream play as many in their own dream, too. A seed takes ten minutes of one core. What is there already is not measured again: to measure anew, remove its file.
+Each C then plays 100 new episodes in reality on samples of z, on which it was evolved, and as many on V's means; those
+of the dream play 100 in their own dream, too. A seed takes five to ten minutes of one core. What is there already is
+not measured again: to measure anew, remove its file.
 
     python benchmarks/world_models_2018.py                  # the five seeds, then the table
     python benchmarks/world_models_2018.py --seeds 1101     # one of them
