@@ -302,7 +302,7 @@ PRESETS: dict[str, Preset] = {
         heads="squared error",
         kl="balanced, free nats 1",
         behaviour="actor-critic, REINFORCE",
-        source="the smallest agent of this kind that learns",
+        source="a small agent of this kind",
         options={},
     ),
     "planet": Preset(
