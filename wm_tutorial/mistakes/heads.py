@@ -336,7 +336,7 @@ BUGS = (
     Bug(
         name="decoder_missing",
         story="The decoder is drawn in the diagram but left out of the loss.",
-        symptom="The latent tells less, and nothing if the encoder feels the whole KL; dreams do not look like anything.",
+        symptom="The latent tells less, and nothing under the full weight of the KL; dreams do not look like anything.",
         innocent="KL, reward and continue losses are lower than ever.",
         source=f"{GUIDE}, architecture and training of the world model",
         breaks="world_model.WorldModel.losses, decoder",
