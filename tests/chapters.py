@@ -68,7 +68,6 @@ UNPRINTED: dict[str, dict[str, str]] = {
         "333": "1 / (1 - 0.997), in the sentence",
     },
     "01": {"0.007": "exp(-10 / 2), the bound in the sentence"},
-    "02": {"5,000": "rows of chapter 00"},
     "04": {"1.44": "1 / ln 2, bits in a nat"},
     "06": {
         "0.99": "a usual discount, as an example",

@@ -22,7 +22,8 @@ from wm_tutorial.errors import CheckpointError, InputError
 from wm_tutorial.pace import files_of
 from wm_tutorial.runs.consult import options_of
 from wm_tutorial.runs.folder import settings_of
-from wm_tutorial.runs.machines import OWN, Machines
+from wm_tutorial.runs.life import Life
+from wm_tutorial.runs.machines import OWN, SILENT, Machines
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -184,6 +185,37 @@ def test_each_process_has_a_seed_of_its_own_and_the_first_that_of_the_run() -> N
         seeds += [machines.seed(seed) for seed in range(20)]
     assert seeds[:20] == list(range(20)) and len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+class Words(dict[str, bytes]):
+    """A store of words, in which the first process leaves after it was asked for so many times."""
+
+    def __init__(self, leaves_after: int) -> None:
+        super().__init__({"life/0": b"1"})
+        self.leaves_after = leaves_after
+
+    def set(self, key: str, word: str) -> None:
+        """Say a word."""
+        self[key] = word.encode()
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether they were said."""
+        if keys == ["left/0"]:
+            self.leaves_after -= 1
+            if self.leaves_after < 0:
+                self.set("left/0", "yes")
+        return all(key in self for key in keys)
+
+
+def test_whoever_leaves_while_the_next_one_looks_is_not_taken_for_dead() -> None:
+    machines = Machines.__new__(Machines)
+    machines.rank = 1
+    for leaves_after in range(4):
+        machines.life = Life(Words(leaves_after), 1, 2)
+        assert not machines.speaks(), leaves_after
+    machines.life = Life(Words(1000), 1, 2)
+    machines.life.seen[0] = "1", time.monotonic() - 2 * SILENT  # no new sign since then, and no farewell
+    assert machines.speaks()
 
 
 # --- The folder of such a run -----------------------------------------------------------------------------------------

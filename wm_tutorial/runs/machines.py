@@ -315,7 +315,8 @@ class Machines(Alone):
 
     def speaks(self) -> bool:
         """Whether this is the process that says what has happened: the first that has not ended without a word."""
-        return not any(self.life.left(q) or not self.life.gone(q, SILENT) for q in range(self.rank))
+        # in this order: who leaves between the two questions has left, and is not taken for one that fell silent
+        return not any(not self.life.gone(q, SILENT) or self.life.left(q) for q in range(self.rank))
 
     def let_speak(self) -> None:
         """Wait until whoever speaks has had the time to: torchrun ends all when the first of them ends."""
