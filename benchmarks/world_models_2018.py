@@ -55,7 +55,7 @@ CONTROL: dict[str, dict[str, Any]] = {
 }
 DREAMS: dict[str, dict[str, Any]] = {f"dream-{tau:g}": {"temperature": tau} for tau in TEMPERATURES}
 EXPERIMENTS = CONTROL | DREAMS
-REAL = "returns", "returns_on_means"  # of an experiment, in the game
+REAL = {"returns": False, "returns_on_means": True}  # of an experiment, in the game: whether V's means were shown
 WORDS = {
     "z": "in reality, z alone",
     "z-h": "in reality, z and h",
@@ -114,8 +114,7 @@ def judged(recipe: Recipe, settings: Settings, learned: Path, name: str) -> dict
     stages = Stages(ENV, settings, folder, lambda line: print(f"  {name}, {line}", flush=True))
     agent = stages.run(("memory", "controller")).eval()
     result: dict[str, Any] = {
-        which: evaluate(agent, ENV, recipe.episodes, settings.seed, greedy).returns
-        for which, greedy in (("returns", False), ("returns_on_means", True))
+        which: evaluate(agent, ENV, recipe.episodes, settings.seed, greedy).returns for which, greedy in REAL.items()
     }
     if settings.plays_in == "dream":
         weights = agent.controller.weight.expand(recipe.episodes, -1, -1)

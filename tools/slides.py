@@ -235,7 +235,7 @@ def _columns(output: NotebookNode) -> int:
 
 
 def _output(output: NotebookNode, kind: str = "-") -> NotebookNode:
-    rows = output.get("data", {}).get("text/html", "").count("<tr>")
+    rows = output.get("data", {}).get("text/html", "").count("</tr>")
     tags = ["dense"] if rows > DENSE else ["large"] if _columns(output) <= LARGE else []
     return new_code_cell(outputs=[output], metadata={"slideshow": {"slide_type": kind}, "tags": tags})
 
